@@ -1,0 +1,129 @@
+"""What an attack may see (Leak) and what it returns (Reconstruction); nothing else crosses the line."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+Statistics = tuple[tuple[Tensor, Tensor], ...]
+
+
+class ThreatModel(BaseModel):
+    """What the attacker is granted; part of every record and row."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bn_mode: Literal["eval", "train"] = "eval"
+    bn_statistics: Literal["none", "running", "exact"] = "running"
+    labels: Literal["none", "counts", "known"] = "known"
+    update: Literal["gradient"] = "gradient"
+    max_equal_labels: int = Field(default=1, ge=1)
+    adaptive: Literal[False] = False
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What the server received and what the threat model adds to it.
+
+    `gradients` maps the victim's parameter names to the observed gradient of the mean cross-entropy over the batch.
+    `mean` and `std` (one number a channel) say how the victim normalises images in [0, 1]. `labels` (batch_size,) are
+    there only if granted: in slot order for `known`, sorted for `counts`. `bn_statistics` holds one (mean, biased
+    variance) pair a batch-norm layer, in module order: the network's own for `running`, the private batch's for `exact`.
+    """
+
+    gradients: dict[str, Tensor]
+    batch_size: int
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    threat_model: ThreatModel = field(default_factory=ThreatModel)
+    labels: Tensor | None = None
+    bn_statistics: Statistics | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(B, C, H, W) of the private batch."""
+        return (self.batch_size, *self.image_shape)
+
+    def to(self, device: torch.device) -> "Leak":
+        """The same leak with its tensors on `device`."""
+        return replace(
+            self,
+            gradients={name: value.to(device) for name, value in self.gradients.items()},
+            labels=None if self.labels is None else self.labels.to(device),
+            bn_statistics=None
+            if self.bn_statistics is None
+            else tuple((mean.to(device), var.to(device)) for mean, var in self.bn_statistics),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the leak to one safetensors file: all that another process needs to run the attack."""
+        tensors = {f"gradient/{name}": value.contiguous() for name, value in self.gradients.items()}
+        if self.labels is not None:
+            tensors["labels"] = self.labels
+        for index, (mean, var) in enumerate(self.bn_statistics or ()):
+            tensors |= {f"bn/{index}/mean": mean.contiguous(), f"bn/{index}/var": var.contiguous()}
+        public = {
+            "names": list(self.gradients),
+            "batch_size": self.batch_size,
+            "image_shape": self.image_shape,
+            "num_classes": self.num_classes,
+            "mean": self.mean,
+            "std": self.std,
+            "threat_model": self.threat_model.model_dump(),
+            "bn_layers": None if self.bn_statistics is None else len(self.bn_statistics),
+        }
+        save_file(tensors, path, metadata={"leak": json.dumps(public)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Leak":
+        """Read what `save` wrote."""
+        with safe_open(path, framework="pt") as file:
+            public = json.loads(file.metadata()["leak"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        layers = public["bn_layers"]
+        return cls(
+            gradients={name: tensors[f"gradient/{name}"] for name in public["names"]},
+            batch_size=public["batch_size"],
+            image_shape=tuple(public["image_shape"]),
+            num_classes=public["num_classes"],
+            mean=tuple(public["mean"]),
+            std=tuple(public["std"]),
+            threat_model=ThreatModel(**public["threat_model"]),
+            labels=tensors.get("labels"),
+            bn_statistics=None
+            if layers is None
+            else tuple((tensors[f"bn/{i}/mean"], tensors[f"bn/{i}/var"]) for i in range(layers)),
+        )
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What an attack returns.
+
+    `images` (B, C, H, W) is the iterate that is scored, normalised as the victim sees images; `final` the last iterate.
+    `labels` (B,) are the attack's own, `label_method` is given | inferred:<rule> | optimised, `uses` names what of the
+    grant was used. `curve` holds (evaluations spent, objective), `snapshots` the iterates kept at `snapshot_at`
+    evaluations. `evaluations` counts parameter gradients of one candidate batch: closures, agents and restarts alike.
+    """
+
+    images: Tensor
+    final: Tensor
+    labels: Tensor
+    label_method: str
+    uses: tuple[str, ...] = ()
+    objective_start: float | None = None
+    objective_end: float | None = None
+    evaluations: int = 0
+    diverged: bool = False
+    curve: tuple[tuple[int, float], ...] = ()
+    snapshots: tuple[Tensor, ...] = ()
+    snapshot_at: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,96 @@
+"""The key of an entry: what the user types, what the CSV says, what a test id shows."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from metrics.registry import InvalidEntryError, unknown
+
+_KEY = re.compile(r"^(?P<name>[A-Za-z_]\w*)(?:\.(?P<preset>\w+))?(?:\[(?P<parameters>.*)\])?$")
+_CONSTANTS = {"true": True, "false": False, "none": None}
+
+
+@dataclass(frozen=True)
+class Key:
+    """`name`, `name.preset`, `name[parameter=value,...]` or `name.preset[...]`, taken apart."""
+
+    name: str
+    preset: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The canonical text, parameters sorted.
+
+        >>> str(parse_key("gradinversion.no_bn[lr=0.10, alpha_tv=1e-4]"))
+        'gradinversion.no_bn[alpha_tv=0.0001,lr=0.1]'
+        """
+        preset = f".{self.preset}" if self.preset else ""
+        return f"{self.name}{preset}{bracketed(self.parameters)}"
+
+
+def bracketed(parameters: Mapping[str, Any]) -> str:
+    """`[a=1,b=2]`, sorted by name; empty where there are no parameters."""
+    inner = ",".join(f"{name}={_show(value)}" for name, value in sorted(parameters.items()))
+    return f"[{inner}]" if inner else ""
+
+
+def parse_key(text: str) -> Key:
+    """Take a key apart; InvalidEntryError where it does not follow the grammar.
+
+    >>> parse_key("gaussian_noise[sigma=0.01]").parameters
+    {'sigma': 0.01}
+    """
+    match = _KEY.match(text.strip())
+    if match is None:
+        raise InvalidEntryError(f"{text!r} is no key; write name, name.preset or name[parameter=value,...]")
+    parts = [part for part in (match["parameters"] or "").split(",") if part.strip()]
+    pairs = [part.split("=", 1) for part in parts]
+    if any(len(pair) != 2 for pair in pairs):
+        raise InvalidEntryError(f"{text!r}: parameters are written parameter=value, separated by commas")
+    return Key(match["name"], match["preset"] or "", {name.strip(): parse_value(value) for name, value in pairs})
+
+
+def parse_value(text: str) -> Any:
+    """A number, true, false, none or a word.
+
+    >>> [parse_value(v) for v in ("3", "1e-4", "inf", "true", "exact")]
+    [3, 0.0001, inf, True, 'exact']
+    """
+    text = text.strip()
+    if text.lower() in _CONSTANTS:
+        return _CONSTANTS[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _show(value: Any) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def checked_arguments(kind: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """`arguments`, validated against the types in the signature of `function`.
+
+    Raises InvalidEntryError in one line: for an unknown parameter with the nearest valid ones, for a value of a wrong
+    type or range with what was expected.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    callee = function.__init__ if inspect.isclass(function) else function
+    valid = [name for name in inspect.signature(callee).parameters if name != "self"]
+    hints = get_type_hints(callee, include_extras=True)
+    checked = {}
+    for name, value in arguments.items():
+        if name not in valid:
+            raise InvalidEntryError(unknown(f"parameter of {kind}", name, valid))
+        try:
+            checked[name] = TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise InvalidEntryError(f"{kind}: {name}={value!r} is not valid: {reason}") from error
+    return checked

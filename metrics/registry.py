@@ -1,0 +1,152 @@
+"""One registry for attacks, defenses, data sets and metrics: names without imports, entries on demand."""
+
+import ast
+import difflib
+import fnmatch
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class UnknownNameError(KeyError):
+    """A name that no registry entry has; its text names the nearest ones."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class InvalidEntryError(ValueError):
+    """An entry whose parameters or registration are wrong; its text says what and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """One registered thing: its name, what it makes, and what is known about it."""
+
+    name: str
+    target: T
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def natural_key(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key under which `resnet18` stands before `resnet101`.
+
+    >>> sorted(["b10", "b2"], key=natural_key)
+    ['b2', 'b10']
+    """
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def unknown(kind: str, name: str, valid: list[str]) -> str:
+    """One line that says that `name` is no `kind`, with the nearest valid names.
+
+    >>> unknown("attack", "dgl", ["dlg", "idlg"])
+    "unknown attack 'dgl'; did you mean dlg, idlg?"
+    """
+    near = difflib.get_close_matches(name, valid, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"valid: {', '.join(valid) or 'none'}"
+    return f"unknown {kind} {name!r}; {hint}"
+
+
+def declared_names(path: Path, decorator: str) -> list[str]:
+    """Names that the Python file at `path` registers with `decorator("name", ...)`, read without importing it."""
+    calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+    return [
+        call.args[0].value
+        for call in calls
+        if getattr(call.func, "id", getattr(call.func, "attr", None)) == decorator
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+        and isinstance(call.args[0].value, str)
+    ]
+
+
+class Registry(Generic[T]):
+    """Entries of one kind, by name.
+
+    Built-in names are found by reading the files of `package` for calls of `decorator`, names of other packages in the
+    entry points of `group`; neither imports anything. A module is imported when one of its entries is first asked for.
+    """
+
+    def __init__(self, kind: str, *, package: str, decorator: str, group: str) -> None:
+        self.kind, self.package, self.decorator, self.group = kind, package, decorator, group
+        self._entries: dict[str, Entry[T]] = {}
+
+    @cached_property
+    def _built_in(self) -> dict[str, str]:
+        """Name -> module, for every file of the package's folder."""
+        spec = importlib.util.find_spec(self.package)
+        if spec is None or not spec.submodule_search_locations:
+            raise InvalidEntryError(f"package {self.package!r}, which holds the {self.kind}s, is not installed")
+        files = sorted(Path(next(iter(spec.submodule_search_locations))).glob("*.py"))
+        return {
+            name: f"{self.package}.{file.stem}" for file in files for name in declared_names(file, self.decorator)
+        }
+
+    @cached_property
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self.group)}
+
+    def register(self, name: str, **metadata: Any) -> Callable[[T], T]:
+        """Decorator that registers its target under `name`; a second, different target of that name is an error."""
+
+        def decorate(target: T) -> T:
+            known = self._entries.get(name)
+            if known is not None and origin(known.target) != origin(target):
+                raise InvalidEntryError(
+                    f"{self.kind} {name!r} is registered twice: in {origin(known.target)} and in {origin(target)}"
+                )
+            self._entries[name] = Entry(name, target, metadata)
+            return target
+
+        return decorate
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """All names that match the wildcard `pattern`, in natural order."""
+        every = {*self._built_in, *self._entry_points, *self._entries}
+        return sorted(fnmatch.filter(every, pattern), key=natural_key)
+
+    def get(self, name: str) -> Entry[T]:
+        """The entry of that name, importing the module that declares it; UnknownNameError where there is none."""
+        if name not in self._entries:
+            if name in self._built_in:
+                importlib.import_module(self._built_in[name])
+            elif name in self._entry_points:
+                self._entry_points[name].load()
+        if name not in self._entries:
+            raise UnknownNameError(unknown(self.kind, name, self.names()))
+        return self._entries[name]
+
+    def origin(self, name: str) -> str:
+        """Where the entry is defined, as `file:line`."""
+        return origin(self.get(name).target)
+
+
+def origin(target: Any) -> str:
+    """`file:line` of a class or function."""
+    return f"{inspect.getsourcefile(target)}:{inspect.getsourcelines(target)[1]}"
+
+
+def load_plugin(path: Path) -> None:
+    """Import a Python file, so that what it registers is known; InvalidEntryError where it is no importable file."""
+    name = f"gradinv_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise InvalidEntryError(f"plug-in {path}: no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError, NameError, TypeError, AttributeError) as error:
+        raise InvalidEntryError(f"plug-in {path} cannot be imported: {error}") from error
