@@ -1,0 +1,62 @@
+"""Label inference: which classes were in the batch, from the classifier's weight gradient alone.
+
+A rule takes the classifier's weight gradient (classes, features) and the batch size B, and returns B class indices.
+Both rules find distinct classes only, and rest on features that are not negative (a ReLU, sigmoid or pooling in front).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from attacks.leak import Leak
+from attacks.victim import Victim
+
+Rule = Callable[[Tensor, int], Tensor]
+
+
+class LabelInferenceError(ValueError):
+    """A batch whose labels a rule cannot find; its text says why."""
+
+
+def sum_rule(weight_gradient: Tensor, batch_size: int) -> Tensor:
+    """The B classes whose weight gradients have the smallest sum.
+
+    For B = 1 the sign rule of iDLG (Zhao et al. 2020, Eq. 3-4): only the true class has a negative sum. For B > 1 the
+    extension that GradInversion compares with (Yin et al. 2021, Table 1).
+
+    >>> sum_rule(torch.tensor([[1.0, 2.0], [-3.0, -1.0], [0.5, 0.5]]), 1).tolist()
+    [1]
+    """
+    return _smallest(weight_gradient.sum(dim=1), batch_size)
+
+
+def min_rule(weight_gradient: Tensor, batch_size: int) -> Tensor:
+    """The B classes with the smallest entry over the features (Yin et al. 2021, Eq. 8).
+
+    >>> min_rule(torch.tensor([[1.0, -2.0], [-3.0, 9.0], [0.5, 0.5]]), 2).tolist()
+    [0, 1]
+    """
+    return _smallest(weight_gradient.amin(dim=1), batch_size)
+
+
+def _smallest(scores: Tensor, batch_size: int) -> Tensor:
+    if batch_size > len(scores):
+        raise LabelInferenceError(f"{batch_size} distinct labels cannot be found among {len(scores)} classes")
+    return scores.argsort(stable=True)[:batch_size].sort().values
+
+
+RULES: dict[str, Rule] = {"sum": sum_rule, "min": min_rule}
+
+
+def infer_labels(leak: Leak, victim: Victim, rule: str) -> Tensor:
+    """The batch's labels (B,) by the named rule, sorted; LabelInferenceError where the rule cannot find them."""
+    gradient = leak.gradients[victim.classifier_weight]
+    return RULES[rule](gradient.flatten(1), leak.batch_size)
+
+
+def resolve_labels(leak: Leak, victim: Victim, rule: str, *, always_infer: bool = False) -> tuple[Tensor, str]:
+    """The labels an attack works with and how it has them: `given`, or `inferred:<rule>`."""
+    if leak.labels is not None and not always_infer:
+        return leak.labels.to(torch.int64), "given"
+    return infer_labels(leak, victim, rule), f"inferred:{rule}"

@@ -1,0 +1,112 @@
+"""What an attack may ask of a network: its parameter gradients, batch-norm layers and classifier."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from attacks.leak import Statistics
+
+
+class VictimError(ValueError):
+    """A network that lacks what an attack asked of it; its text says what."""
+
+
+class Victim:
+    """A private copy of the client's network, from before the update.
+
+    `bn_mode` eval uses the running statistics; train uses those of the batch and leaves the buffers alone. Dropout and
+    drop path are off in both, so that the gradient of a batch is a function of the batch.
+    """
+
+    def __init__(self, module: nn.Module, *, bn_mode: str = "eval") -> None:
+        self.module = copy.deepcopy(module).eval()
+        self.bn_mode = bn_mode
+        self.bn_layers = [layer for layer in self.module.modules() if isinstance(layer, _BatchNorm)]
+        self.running_statistics: Statistics = tuple(
+            (layer.running_mean.clone(), layer.running_var.clone())
+            for layer in self.bn_layers
+            if layer.running_mean is not None and layer.running_var is not None
+        )
+        if bn_mode == "train":
+            _use_batch_statistics(self.bn_layers)
+        for parameter in self.module.parameters():
+            parameter.requires_grad_(True)
+        named = dict(self.module.named_parameters())
+        self.parameter_names, self.parameters = list(named), list(named.values())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.parameters[0].device
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of normalised images (B, C, H, W) and class indices (B,) or probabilities (B, classes)."""
+        log_probabilities = self.module(images).log_softmax(dim=-1)
+        if labels.dtype.is_floating_point:
+            return -(labels * log_probabilities).sum(dim=-1).mean()
+        return nn.functional.nll_loss(log_probabilities, labels)
+
+    def gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """Gradient of `loss` for every parameter, in the order of `parameter_names`, itself differentiable."""
+        return torch.autograd.grad(
+            self.loss(images, labels), self.parameters, create_graph=True, materialize_grads=True
+        )
+
+    @contextmanager
+    def recording_bn_statistics(self) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
+        """Inside the block, every forward pass leaves (mean, biased variance) of each layer's input under its index.
+
+        The indices follow `bn_layers`. The hooks are gone when the block is left.
+        """
+        recorded: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def recorder(index: int):  # noqa: ANN202 (a hook)
+            def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                (features,) = inputs[:1]
+                dims = [dim for dim in range(features.ndim) if dim != 1]
+                variance, mean = torch.var_mean(features, dim=dims, correction=0)
+                recorded[index] = (mean, variance)
+
+            return hook
+
+        handles = [layer.register_forward_pre_hook(recorder(i)) for i, layer in enumerate(self.bn_layers)]
+        try:
+            yield recorded
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def bn_statistics(self, images: Tensor) -> Statistics:
+        """(mean, biased variance) of every batch-norm layer's input for one batch of images (B, C, H, W)."""
+        with torch.no_grad(), self.recording_bn_statistics() as recorded:
+            self.module(images)
+        return tuple(recorded[index] for index in range(len(self.bn_layers)))
+
+    @property
+    def classifier_weight(self) -> str:
+        """Name of the classifier's weight: from the network's own `get_classifier`, else its last linear layer.
+
+        Raises VictimError where there is neither.
+        """
+        heads = self.module.get_classifier() if hasattr(self.module, "get_classifier") else self._last_linear()
+        head = heads[0] if isinstance(heads, tuple | list) else heads
+        for name, parameter in self.module.named_parameters():
+            if parameter is getattr(head, "weight", None):
+                return name
+        raise VictimError(f"{type(self.module).__name__} has no classifier with a weight, so no label can be inferred")
+
+    def _last_linear(self) -> nn.Module | None:
+        linear = [module for module in self.module.modules() if isinstance(module, nn.Linear)]
+        return linear[-1] if linear else None
+
+
+def _use_batch_statistics(layers: list[_BatchNorm]) -> None:
+    """Normalise by the batch without updating any buffer: without running statistics PyTorch uses the batch's."""
+    for layer in layers:
+        layer.track_running_stats = False
+        layer.running_mean = None
+        layer.running_var = None
