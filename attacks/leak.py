@@ -34,7 +34,7 @@ class Leak:
     `gradients` maps the victim's parameter names to the observed gradient of the mean cross-entropy over the batch.
     `mean` and `std` (one number a channel) say how the victim normalises images in [0, 1]. `labels` (batch_size,) are
     there only if granted: in slot order for `known`, sorted for `counts`. `bn_statistics` holds one (mean, biased
-    variance) pair a batch-norm layer, in module order: the network's own for `running`, the private batch's for `exact`.
+    variance) pair a batch-norm layer, in module order: the network's own for `running`, the batch's for `exact`.
     """
 
     gradients: dict[str, Tensor]

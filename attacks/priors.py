@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,35 +18,24 @@ class Candidate:
     bn_statistics: Sequence[tuple[Tensor, Tensor]] = ()
 
 
-class Prior(Protocol):
-    """A penalty on a candidate."""
-
-    weight: float
-    needs_bn_statistics: bool
-
-    def bind(self, leak: Leak) -> "Prior":
-        """The prior for one leak: where it needs a grant, it takes it here."""
-        ...
-
-    def __call__(self, candidate: Candidate) -> Tensor:
-        """The penalty, not yet weighted."""
-        ...
-
-
-class ImagePrior:
-    """A prior on pixels alone."""
+class Prior:
+    """A penalty on a candidate. A prior that needs a grant takes it in `bind`."""
 
     needs_bn_statistics = False
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
 
-    def bind(self, leak: Leak) -> "ImagePrior":  # noqa: ARG002 (the interface)
-        """The prior itself: it needs nothing of the leak."""
+    def bind(self, leak: Leak) -> "Prior":
+        """The prior for one leak."""
         return self
 
+    def __call__(self, candidate: Candidate) -> Tensor:
+        """The penalty, not yet weighted."""
+        raise TypeError(f"{type(self).__name__} has no __call__ method")
 
-class TotalVariation(ImagePrior):
+
+class TotalVariation(Prior):
     """Mean absolute difference of horizontal plus that of vertical neighbours (Geiping et al. 2020; their code).
 
     >>> TotalVariation(1.0)(Candidate(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]]))).item()
@@ -60,7 +48,7 @@ class TotalVariation(ImagePrior):
         return (x[..., :, 1:] - x[..., :, :-1]).abs().mean() + (x[..., 1:, :] - x[..., :-1, :]).abs().mean()
 
 
-class TotalVariationL2(ImagePrior):
+class TotalVariationL2(Prior):
     """Sum of the l2 norms of the differences in four directions, each over the whole batch.
 
     The R_TV of GradInversion (Yin et al. 2021, Eq. 9), whose norm the paper leaves open, as its authors normalise it in
@@ -81,7 +69,7 @@ class TotalVariationL2(ImagePrior):
         )
 
 
-class ImageL2(ImagePrior):
+class ImageL2(Prior):
     """Mean over the images of their l2 norm (R_l2 of Yin et al. 2021, Eq. 9; normalised as in DeepInversion).
 
     >>> ImageL2(1.0)(Candidate(torch.ones(2, 1, 2, 2))).item()
@@ -93,7 +81,7 @@ class ImageL2(ImagePrior):
         return torch.linalg.vector_norm(candidate.images.flatten(1), dim=1).mean()
 
 
-class BatchNormStatistics:
+class BatchNormStatistics(Prior):
     """Sum over the batch-norm layers of un-squared l2 distances of mean and variance (Yin et al. 2021, Eq. 10).
 
     The candidate's variance is the biased one. The target is what the leak grants: running or exact statistics.
@@ -102,7 +90,8 @@ class BatchNormStatistics:
     needs_bn_statistics = True
 
     def __init__(self, weight: float, target: Statistics = ()) -> None:
-        self.weight, self.target = weight, target
+        super().__init__(weight)
+        self.target = target
 
     def bind(self, leak: Leak) -> "BatchNormStatistics":
         """The prior with the granted statistics as its target; ValueError where none are granted."""

@@ -1,7 +1,7 @@
 """What an attack may ask of a network: its parameter gradients, batch-norm layers and classifier."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -57,14 +57,14 @@ class Victim:
         )
 
     @contextmanager
-    def recording_bn_statistics(self) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
+    def recording_bn_statistics(self, active: bool = True) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
         """Inside the block, every forward pass leaves (mean, biased variance) of each layer's input under its index.
 
-        The indices follow `bn_layers`. The hooks are gone when the block is left.
+        The indices follow `bn_layers`. The hooks are gone when the block is left; where not `active` there are none.
         """
         recorded: dict[int, tuple[Tensor, Tensor]] = {}
 
-        def recorder(index: int):  # noqa: ANN202 (a hook)
+        def recorder(index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
                 (features,) = inputs[:1]
                 dims = [dim for dim in range(features.ndim) if dim != 1]
@@ -73,7 +73,7 @@ class Victim:
 
             return hook
 
-        handles = [layer.register_forward_pre_hook(recorder(i)) for i, layer in enumerate(self.bn_layers)]
+        handles = [layer.register_forward_pre_hook(recorder(i)) for i, layer in enumerate(self.bn_layers) if active]
         try:
             yield recorded
         finally:
@@ -92,7 +92,8 @@ class Victim:
 
         Raises VictimError where there is neither.
         """
-        heads = self.module.get_classifier() if hasattr(self.module, "get_classifier") else self._last_linear()
+        get_classifier = getattr(self.module, "get_classifier", self._last_linear)
+        heads = get_classifier()
         head = heads[0] if isinstance(heads, tuple | list) else heads
         for name, parameter in self.module.named_parameters():
             if parameter is getattr(head, "weight", None):

@@ -49,7 +49,10 @@ def parse_key(text: str) -> Key:
     pairs = [part.split("=", 1) for part in parts]
     if any(len(pair) != 2 for pair in pairs):
         raise InvalidEntryError(f"{text!r}: parameters are written parameter=value, separated by commas")
-    return Key(match["name"], match["preset"] or "", {name.strip(): parse_value(value) for name, value in pairs})
+    parameters = {name.strip(): parse_value(value) for name, value in pairs}
+    if len(parameters) < len(pairs):
+        raise InvalidEntryError(f"{text!r}: a parameter is given twice")
+    return Key(match["name"], match["preset"] or "", parameters)
 
 
 def parse_value(text: str) -> Any:
@@ -82,14 +85,16 @@ def checked_arguments(kind: str, function: Callable[..., Any], arguments: Mappin
     from pydantic import TypeAdapter, ValidationError
 
     callee = function.__init__ if inspect.isclass(function) else function
-    valid = [name for name in inspect.signature(callee).parameters if name != "self"]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(callee).parameters.items()
+    valid = [name for name, parameter in parameters if name != "self" and parameter.kind in named]
     hints = get_type_hints(callee, include_extras=True)
     checked = {}
     for name, value in arguments.items():
         if name not in valid:
             raise InvalidEntryError(unknown(f"parameter of {kind}", name, valid))
         try:
-            checked[name] = TypeAdapter(hints[name]).validate_python(value)
+            checked[name] = TypeAdapter(hints.get(name, Any)).validate_python(value)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise InvalidEntryError(f"{kind}: {name}={value!r} is not valid: {reason}") from error

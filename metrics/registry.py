@@ -45,7 +45,7 @@ def natural_key(name: str) -> list[tuple[bool, int, str]]:
     >>> sorted(["b10", "b2"], key=natural_key)
     ['b2', 'b10']
     """
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def unknown(kind: str, name: str, valid: list[str]) -> str:
@@ -90,9 +90,7 @@ class Registry(Generic[T]):
         if spec is None or not spec.submodule_search_locations:
             raise InvalidEntryError(f"package {self.package!r}, which holds the {self.kind}s, is not installed")
         files = sorted(Path(next(iter(spec.submodule_search_locations))).glob("*.py"))
-        return {
-            name: f"{self.package}.{file.stem}" for file in files for name in declared_names(file, self.decorator)
-        }
+        return {name: f"{self.package}.{file.stem}" for file in files for name in declared_names(file, self.decorator)}
 
     @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
@@ -103,7 +101,7 @@ class Registry(Generic[T]):
 
         def decorate(target: T) -> T:
             known = self._entries.get(name)
-            if known is not None and origin(known.target) != origin(target):
+            if known is not None and known.target != target and origin(known.target) != origin(target):
                 raise InvalidEntryError(
                     f"{self.kind} {name!r} is registered twice: in {origin(known.target)} and in {origin(target)}"
                 )
@@ -119,11 +117,10 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> Entry[T]:
         """The entry of that name, importing the module that declares it; UnknownNameError where there is none."""
-        if name not in self._entries:
-            if name in self._built_in:
-                importlib.import_module(self._built_in[name])
-            elif name in self._entry_points:
-                self._entry_points[name].load()
+        if name in self._built_in:  # even where a plug-in has taken the name: importing ours tells of the collision
+            importlib.import_module(self._built_in[name])
+        elif name not in self._entries and name in self._entry_points:
+            self._entry_points[name].load()
         if name not in self._entries:
             raise UnknownNameError(unknown(self.kind, name, self.names()))
         return self._entries[name]
@@ -134,7 +131,9 @@ class Registry(Generic[T]):
 
 
 def origin(target: Any) -> str:
-    """`file:line` of a class or function."""
+    """`file:line` of a class or function; of anything else its text."""
+    if not (inspect.isclass(target) or inspect.isfunction(target)):
+        return str(target)
     return f"{inspect.getsourcefile(target)}:{inspect.getsourcelines(target)[1]}"
 
 
@@ -149,4 +148,5 @@ def load_plugin(path: Path) -> None:
     try:
         spec.loader.exec_module(module)
     except (SyntaxError, ImportError, NameError, TypeError, AttributeError) as error:
+        del sys.modules[name]
         raise InvalidEntryError(f"plug-in {path} cannot be imported: {error}") from error

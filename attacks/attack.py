@@ -1,0 +1,54 @@
+"""What every attack is: hyperparameters that print themselves, needs that can be checked, one method that attacks."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from attacks.leak import Leak, Reconstruction, ThreatModel
+from attacks.victim import Victim
+from metrics.keys import bracketed
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What decides before a trial whether an attack is possible in a cell."""
+
+    threat_model: ThreatModel
+    batch_size: int
+    num_classes: int
+    bn_layers: int
+    trained: bool
+
+
+class Attack:
+    """Base class. A subclass takes keyword-only, typed hyperparameters and fills in `reconstruct`."""
+
+    hyperparameters: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Attack":
+        """Keep every hyperparameter, defaults included, for `repr`."""
+        self = super().__new__(cls)
+        bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        self.hyperparameters = {name: value for name, value in bound.arguments.items() if name != "self"}
+        return self
+
+    def __repr__(self) -> str:
+        """Class name and all hyperparameters."""
+        return f"{type(self).__name__}{bracketed(self.hyperparameters)}"
+
+    def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
+        """Reconstruct the private batch from the leak.
+
+        `seed` decides every random draw. `budget` is the number of evaluations that may be spent, restarts and all;
+        None means the paper's own. The same arguments give the same bits on the same machine's CPU.
+        """
+        raise TypeError(f"{type(self).__name__} has no reconstruct method")
+
+    def reason_to_skip(self, setting: Setting) -> str | None:
+        """Why the attack is impossible in this setting, in one line; None where it is possible."""
+        return None
+
+    def prior_only(self) -> "Attack | None":
+        """The same attack blind to the gradient (the control `prior_only`); None for an attack without a prior."""
+        return None

@@ -1,0 +1,45 @@
+"""Deep Leakage from Gradients: images and soft labels, optimised together."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from attacks.distances import SquaredL2
+from attacks.matching import GradientMatching, LabelPolicy
+from attacks.optimizers import LBFGS
+from attacks.registry import Paper, register_attack
+
+ZHU_2019 = Paper(
+    title="Deep Leakage from Gradients",
+    authors="Ligeng Zhu, Zhijian Liu, Song Han",
+    venue="NeurIPS 2019",
+    year=2019,
+    url="https://arxiv.org/abs/1906.08935",
+)
+
+
+@register_attack("dlg", paper=ZHU_2019)
+class DLG(GradientMatching):
+    """Squared l2 over images and label logits, minimised by L-BFGS (Zhu et al. 2019, Algorithm 1).
+
+    `iterations` are L-BFGS steps of 20 evaluations each (300 in the authors' code). The labels returned are the
+    optimised ones. A restart stops when the distance is below `tolerance`.
+    """
+
+    def __init__(
+        self,
+        *,
+        lr: Annotated[float, Field(gt=0)] = 1.0,
+        iterations: Annotated[int, Field(ge=1)] = 300,
+        restarts: Annotated[int, Field(ge=1)] = 1,
+        tolerance: Annotated[float, Field(ge=0)] = 1e-6,
+    ) -> None:
+        super().__init__(
+            distance=SquaredL2(),
+            optimizer=LBFGS(lr),
+            iterations=20 * iterations,
+            restarts=restarts,
+            labels=LabelPolicy(joint=True),
+            box=False,
+            tolerance=tolerance,
+        )

@@ -1,0 +1,79 @@
+"""The attacks by key, and their presets; importing this file imports neither torch nor any attack."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from metrics.keys import Key, checked_arguments, parse_key
+from metrics.registry import InvalidEntryError, Registry, UnknownNameError, natural_key, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attacks.attack import Attack
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method was published; `url` and `bibtex` are what a user cites it by."""
+
+    title: str
+    authors: str
+    venue: str
+    year: int
+    url: str
+
+    @property
+    def bibtex(self) -> str:
+        """A BibTeX entry."""
+        first = self.authors.split(",")[0].split()[-1].lower()
+        return (
+            f"@misc{{{first}{self.year},\n  title = {{{self.title}}},\n  author = {{{self.authors}}},\n"
+            f"  howpublished = {{{self.venue}}},\n  year = {{{self.year}}},\n  url = {{{self.url}}}\n}}"
+        )
+
+
+ATTACKS: "Registry[type[Attack]]" = Registry(
+    "attack", package="attacks", decorator="register_attack", group="gradinv.attacks"
+)
+PRESETS: "Registry[dict[str, Any]]" = Registry(
+    "preset", package="attacks", decorator="register_preset", group="gradinv.presets"
+)
+
+
+def register_attack(name: str, *, paper: Paper) -> "Callable[[type[Attack]], type[Attack]]":
+    """Decorator that registers an attack class under `name`."""
+    return ATTACKS.register(name, paper=paper)
+
+
+def register_preset(key: str, **parameters: Any) -> None:
+    """Register `name.preset` as the attack `name` with these hyperparameters."""
+    if "." not in key:
+        raise InvalidEntryError(f"preset {key!r} is written name.preset")
+    PRESETS.register(key)(parameters)
+
+
+def attack_keys() -> list[str]:
+    """Every attack and preset that can be asked for, in natural order."""
+    return sorted([*ATTACKS.names(), *PRESETS.names()], key=natural_key)
+
+
+def hyperparameters(key: Key) -> dict[str, Any]:
+    """The preset's parameters with the key's own on top, validated against the attack's signature."""
+    entry = ATTACKS.get(key.name)
+    preset: dict[str, Any] = {}
+    if key.preset:
+        try:
+            preset = PRESETS.get(f"{key.name}.{key.preset}").target
+        except UnknownNameError:
+            valid = PRESETS.names(f"{key.name}.*")
+            raise UnknownNameError(unknown("preset", f"{key.name}.{key.preset}", valid)) from None
+    return checked_arguments(f"attack {key.name!r}", entry.target, {**preset, **key.parameters})
+
+
+def create_attack(text: str) -> "Attack":
+    """The attack of a key such as `gradinversion.no_bn[lr=0.05]`.
+
+    Raises UnknownNameError for an unknown attack or preset, InvalidEntryError for a wrong parameter.
+    """
+    key = parse_key(text)
+    return ATTACKS.get(key.name).target(**hyperparameters(key))
