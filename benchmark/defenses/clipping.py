@@ -1,0 +1,37 @@
+"""Clipping of the whole gradient's norm."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+
+from attacks.registry import Paper
+from benchmark.defenses import Defense, register_defense
+
+ABADI_2016 = Paper(
+    title="Deep Learning with Differential Privacy",
+    authors="Martín Abadi, Andy Chu, Ian Goodfellow, H. Brendan McMahan, Ilya Mironov, Kunal Talwar, Li Zhang",
+    venue="CCS 2016",
+    year=2016,
+    url="https://arxiv.org/abs/1607.00133",
+)
+
+
+@register_defense("clipping", paper=ABADI_2016)
+class Clipping(Defense):
+    """Scale the gradient of the batch down to an l2 norm of at most `max_norm`, over all entries together.
+
+    The clipping rule of Abadi et al. 2016 (Algorithm 1), applied to the batch's mean gradient, not to each example.
+    A gradient within the bound, and any gradient at `max_norm` inf, keeps every bit.
+    """
+
+    def __init__(self, *, max_norm: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        self.max_norm = max_norm
+
+    def apply(self, gradients: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        """The clipped gradients."""
+        norm = torch.stack([torch.linalg.vector_norm(value) for value in gradients.values()]).norm()
+        if norm <= self.max_norm:
+            return gradients
+        return {name: value * (self.max_norm / norm) for name, value in gradients.items()}

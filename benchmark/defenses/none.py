@@ -1,0 +1,14 @@
+"""No defense: the client sends its gradients as they are."""
+
+from torch import Generator, Tensor
+
+from benchmark.defenses import Defense, register_defense
+
+
+@register_defense("none", paper=None)
+class NoDefense(Defense):
+    """The identity."""
+
+    def apply(self, gradients: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        """The same tensors."""
+        return gradients
