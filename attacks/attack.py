@@ -49,6 +49,12 @@ class Attack:
         """Why the attack is impossible in this setting, in one line; None where it is possible."""
         return None
 
+    def evaluations(self, budget: int | None) -> int:
+        """The most evaluations that `reconstruct` would spend with this budget."""
+        if budget is None:
+            raise ValueError(f"{type(self).__name__} has no budget of its own; the suite must give one")
+        return budget
+
     def prior_only(self) -> "Attack | None":
         """The same attack blind to the gradient (the control `prior_only`); None for an attack without a prior."""
         return None

@@ -60,6 +60,10 @@ class GradientMatching(Attack):
         """Why the priors or the labels are impossible in this setting; None where they are possible."""
         return self._no_statistics(setting) or self._no_labels(setting)
 
+    def evaluations(self, budget: int | None) -> int:
+        """The budget, or else the paper's: iterations times restarts."""
+        return self.iterations * self.restarts if budget is None else budget
+
     def prior_only(self) -> "GradientMatching | None":
         """The same attack with the distance off; None where no prior is left."""
         if not self.priors:
@@ -71,7 +75,7 @@ class GradientMatching(Attack):
     def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
         """Match the leak's gradients; returns the iterate whose own objective was best."""
         labels, method = self._labels(leak, victim)
-        budget = budget or self.iterations * self.restarts
+        budget = self.evaluations(budget)
         if budget < self.restarts:
             raise ValueError(f"a budget of {budget} evaluations is too small for {self.restarts} restarts")
         trackers: list[Tracker] = []

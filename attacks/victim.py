@@ -11,8 +11,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from attacks.leak import Statistics
 
 
-class VictimError(ValueError):
-    """A network that lacks what an attack asked of it; its text says what."""
+class NoClassifierError(ValueError):
+    """A network without a classifier whose weight gradient could be read."""
+
+
+def bn_layers(module: nn.Module) -> list[_BatchNorm]:
+    """The batch-norm layers of a network, in module order.
+
+    >>> len(bn_layers(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))))
+    1
+    """
+    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
 
 
 class Victim:
@@ -25,7 +34,7 @@ class Victim:
     def __init__(self, module: nn.Module, *, bn_mode: str = "eval") -> None:
         self.module = copy.deepcopy(module).eval()
         self.bn_mode = bn_mode
-        self.bn_layers = [layer for layer in self.module.modules() if isinstance(layer, _BatchNorm)]
+        self.bn_layers = bn_layers(self.module)
         self.running_statistics: Statistics = tuple(
             (layer.running_mean.clone(), layer.running_var.clone())
             for layer in self.bn_layers
@@ -90,7 +99,7 @@ class Victim:
     def classifier_weight(self) -> str:
         """Name of the classifier's weight: from the network's own `get_classifier`, else its last linear layer.
 
-        Raises VictimError where there is neither.
+        Raises NoClassifierError where there is neither.
         """
         get_classifier = getattr(self.module, "get_classifier", self._last_linear)
         heads = get_classifier()
@@ -98,7 +107,9 @@ class Victim:
         for name, parameter in self.module.named_parameters():
             if parameter is getattr(head, "weight", None):
                 return name
-        raise VictimError(f"{type(self.module).__name__} has no classifier with a weight, so no label can be inferred")
+        raise NoClassifierError(
+            f"{type(self.module).__name__} has no classifier with a weight, so no label can be inferred"
+        )
 
     def _last_linear(self) -> nn.Module | None:
         linear = [module for module in self.module.modules() if isinstance(module, nn.Linear)]

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from attacks.leak import Leak, Statistics, ThreatModel
-from attacks.victim import Victim
+from attacks.victim import Victim, bn_layers
 from benchmark.datasets.batches import Batch
 from benchmark.defenses import Defense
 
@@ -59,15 +58,14 @@ def client_update(
     """
     network = copy.deepcopy(module).eval().requires_grad_(True)
     if bn_mode == "train":
-        for layer in network.modules():
-            if isinstance(layer, _BatchNorm):
-                layer.train()
+        for layer in bn_layers(network):
+            layer.train()
     try:
         loss = nn.functional.cross_entropy(network(images), labels)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        raise ImpossibleCellError("train mode needs more than one value per channel in every batch-norm layer") from error
+        raise ImpossibleCellError("train mode needs more than one value per channel in a batch-norm layer") from error
     loss.backward()
     undefended = {
         name: torch.zeros_like(value) if value.grad is None else value.grad.clone()
@@ -78,8 +76,13 @@ def client_update(
 
 
 def observe(
-    update: ClientUpdate, victim: Victim, batch: Batch, threat_model: ThreatModel, num_classes: int,
-    mean: tuple[float, ...], std: tuple[float, ...],
+    update: ClientUpdate,
+    victim: Victim,
+    batch: Batch,
+    threat_model: ThreatModel,
+    num_classes: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
 ) -> Leak:
     """What the server sees of an update under a threat model."""
     return Leak(

@@ -36,6 +36,7 @@ class Cell(_Frozen):
     adaptive: bool
     batch_size: int
     max_equal_labels: int
+    budget: str = "paper"
     is_control: bool = False
 
     @property

@@ -19,14 +19,18 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class UnknownNameError(KeyError):
+class RequestError(ValueError):
+    """The request itself was wrong; the text is one line that says what and how to mend it (exit status 2)."""
+
+
+class UnknownNameError(RequestError, KeyError):
     """A name that no registry entry has; its text names the nearest ones."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-class InvalidEntryError(ValueError):
+class InvalidEntryError(RequestError):
     """An entry whose parameters or registration are wrong; its text says what and how to mend it."""
 
 

@@ -30,6 +30,4 @@ class Pruning(Defense):
         kept = flat.clone()
         kept[flat.abs().argsort(stable=True)[:count]] = 0
         parts = kept.split([value.numel() for value in gradients.values()])
-        return {
-            name: part.reshape(value.shape) for (name, value), part in zip(gradients.items(), parts, strict=True)
-        }
+        return {name: part.reshape(value.shape) for (name, value), part in zip(gradients.items(), parts, strict=True)}

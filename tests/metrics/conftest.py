@@ -96,13 +96,11 @@ def records() -> list[Record]:
     """Two attacks with their controls over three batches of two images, one of them skipped, one diverged."""
     dlg = [make_record("dlg", r, (20.0 + r, 24.0), order=r) for r in range(3)]
     other = [
-        make_record("other_gradient", r, (10.0, 9.0 + r), preset="dlg", is_control=True, order=10 + r)
-        for r in range(3)
+        make_record("other_gradient", r, (10.0, 9.0 + r), preset="dlg", is_control=True, order=10 + r) for r in range(3)
     ]
     grey = [make_record("mean_image", r, (12.0, 12.0), is_control=True, order=20 + r, curve=[]) for r in range(3)]
     idlg = [
-        make_record("idlg", r, (11.0 + r, 12.5), order=30 + r, state="diverged" if r == 1 else "done")
-        for r in range(3)
+        make_record("idlg", r, (11.0 + r, 12.5), order=30 + r, state="diverged" if r == 1 else "done") for r in range(3)
     ]
     reason = "idlg.bn needs batch-norm statistics, none are granted"
     skipped = [

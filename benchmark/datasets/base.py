@@ -1,0 +1,158 @@
+"""What a data set is: three splits of images with labels, hashed by content."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.datasets import DataError
+from benchmark.seeds import random_state
+
+Role = Literal["train", "tuning", "evaluation"]
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+# Means and standard deviations of the training pixels in [0, 1], as the literature uses them.
+CIFAR10: Normalisation = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+CIFAR100: Normalisation = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def normalisation(name: str) -> Normalisation:
+    """Mean and standard deviation a channel: CIFAR's own for names that start so, ImageNet's for all others.
+
+    >>> normalisation("cifar100_jpeg") == CIFAR100, normalisation("photos") == IMAGENET
+    (True, True)
+    """
+    if name.startswith("cifar100"):
+        return CIFAR100
+    return CIFAR10 if name.startswith("cifar10") else IMAGENET
+
+
+class Split(ABC):
+    """Images with labels; `labels` is an int64 array, one class index an image."""
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = np.asarray(labels, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def pixels(self, indices: Sequence[int]) -> np.ndarray:
+        """The images as stored: uint8 (n, H, W, 3)."""
+
+    @cached_property
+    @abstractmethod
+    def content_hash(self) -> str:
+        """SHA-256 (hexadecimal) over the images and labels."""
+
+    def images(self, indices: Sequence[int]) -> Tensor:
+        """The images (n, 3, H, W) as float32 in [0, 1]."""
+        return torch.from_numpy(self.pixels(indices)).permute(0, 3, 1, 2).float() / 255
+
+    def image_hash(self, index: int) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of one image's 8-bit pixels."""
+        return hashlib.sha256(self.pixels([index]).tobytes()).hexdigest()[:16]
+
+    def overlaps(self, first: int, second: int) -> bool:
+        """Whether two images share so much of one photograph that they must not stand in one batch."""
+        return False
+
+
+class ArraySplit(Split):
+    """Images held as one uint8 array (n, H, W, 3)."""
+
+    def __init__(self, array: np.ndarray, labels: np.ndarray) -> None:
+        super().__init__(labels)
+        self.array = array
+
+    def pixels(self, indices: Sequence[int]) -> np.ndarray:
+        return self.array[np.asarray(indices, dtype=np.int64)]
+
+    @cached_property
+    def content_hash(self) -> str:
+        header = f"{self.array.shape}".encode()
+        return hashlib.sha256(header + self.array.tobytes() + self.labels.tobytes()).hexdigest()
+
+
+class Subset(Split):
+    """Some images of another split, in the order of `indices`."""
+
+    def __init__(self, parent: Split, indices: np.ndarray) -> None:
+        super().__init__(parent.labels[indices])
+        self.parent, self.indices = parent, indices
+
+    def pixels(self, indices: Sequence[int]) -> np.ndarray:
+        return self.parent.pixels(self.indices[np.asarray(indices, dtype=np.int64)].tolist())
+
+    def overlaps(self, first: int, second: int) -> bool:
+        return self.parent.overlaps(int(self.indices[first]), int(self.indices[second]))
+
+    @cached_property
+    def content_hash(self) -> str:
+        return hashlib.sha256(self.parent.content_hash.encode() + self.indices.astype(np.int64).tobytes()).hexdigest()
+
+
+class Dataset:
+    """Three disjoint splits: victims train on `train`, attacks are tuned on `tuning` and scored on `evaluation`.
+
+    `classes` are names by class index; `mean` and `std` (one number a channel) normalise images in [0, 1]. A split is
+    made when it is first asked for.
+    """
+
+    def __init__(
+        self, name: str, classes: Sequence[str], image_size: int, loaders: Mapping[Role, Callable[[], Split]]
+    ) -> None:
+        self.name, self.classes, self.image_size = name, list(classes), image_size
+        self.mean, self.std = normalisation(name)
+        self._loaders = loaders
+        self._splits: dict[Role, Split] = {}
+
+    def split(self, role: Role) -> Split:
+        """The images of that role; DataError where the data set has none."""
+        if role not in self._loaders:
+            raise DataError(f"data set {self.name} has no {role} images; use one that has, or an untrained victim")
+        if role not in self._splits:
+            self._splits[role] = self._loaders[role]()
+        return self._splits[role]
+
+    def has(self, role: Role) -> bool:
+        """Whether `split(role)` has images."""
+        return role in self._loaders
+
+
+def halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the tuning and of the evaluation images: disjoint halves of every class, by a fixed seed.
+
+    The odd image of a class goes to the two sides in turn, over the classes in seeded order, so that classes of one
+    image are shared out too.
+    """
+    tuning, evaluation = [], []
+    odd = 0
+    for label in random_state("halves").permutation(np.unique(labels)):
+        members = np.flatnonzero(labels == label)
+        members = members[random_state("halves", int(label)).permutation(len(members))]
+        middle = len(members) // 2
+        if len(members) % 2:
+            middle += odd % 2
+            odd += 1
+        tuning.append(members[:middle])
+        evaluation.append(members[middle:])
+    return np.sort(np.concatenate(tuning)), np.sort(np.concatenate(evaluation))
+
+
+def held_out_loaders(load: Callable[[], Split]) -> dict[Role, Callable[[], Split]]:
+    """Loaders of `tuning` and `evaluation`, halves of the one split that `load` gives (called once)."""
+    cache: list[Split] = []
+
+    def half(side: int) -> Split:
+        if not cache:
+            cache.append(load())
+        return Subset(cache[0], halves(cache[0].labels)[side])
+
+    return {"tuning": lambda: half(0), "evaluation": lambda: half(1)}

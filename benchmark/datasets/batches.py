@@ -1,0 +1,115 @@
+"""Private batches: fixed draws, so that attacks, defenses and batch sizes are all compared on the same images."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmark.datasets import DataError
+from benchmark.datasets.base import Dataset, Role, Split
+from benchmark.seeds import random_state, seed_of
+
+__all__ = ["Batch", "draw_batch", "draw_like", "mean_image", "seed_of"]
+
+MEAN_SAMPLE = 1_000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (B, 3, H, W) as float32 in [0, 1], their labels (B,), content hashes and indices in their split."""
+
+    images: Tensor
+    labels: Tensor
+    hashes: tuple[str, ...]
+    indices: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def draw_batch(
+    dataset: Dataset, *, repetition: int, batch_size: int, max_equal_labels: int = 1, role: Role = "evaluation"
+) -> Batch:
+    """The private batch of that repetition: the first `batch_size` images of one fixed draw.
+
+    The draw depends on the data set's name, the role and the repetition only: images come in a seeded order, and one is
+    taken unless its label was taken `max_equal_labels` times or it overlaps an image taken before. Raises DataError
+    where the data set cannot fill the batch.
+    """
+    split = dataset.split(role)
+    taken: list[int] = []
+    counts: Counter[int] = Counter()
+    for index in _order(split, "batch", dataset.name, role, repetition):
+        if len(taken) == batch_size:
+            break
+        label = int(split.labels[index])
+        if counts[label] < max_equal_labels and not _overlaps_any(split, index, taken):
+            taken.append(index)
+            counts[label] += 1
+    if len(taken) < batch_size:
+        raise DataError(_unfilled(dataset, batch_size, max_equal_labels, len(taken)))
+    return _batch(split, taken)
+
+
+def draw_like(
+    dataset: Dataset, batch: Batch, *, repetition: int, purpose: str, role: Role = "evaluation"
+) -> Batch | None:
+    """Other images with the same labels, slot by slot; None where a class has no other image.
+
+    No image is one of the batch's own, is drawn twice, or overlaps one of either. Slot k is the first fitting image in
+    an order that depends on the data set's name, the role, the repetition and the purpose. It is kept off the images
+    of the batch, not of the whole draw that the batch is a prefix of (that may be the whole split): with
+    `max_equal_labels` 1 the draw for a smaller batch is therefore a prefix of the draw for a larger one, since only
+    images of one label exclude each other; with repeated labels, slots may differ between batch sizes.
+    """
+    split = dataset.split(role)
+    order = _order(split, "like", purpose, dataset.name, role, repetition)
+    drawn: list[int] = []
+    for label in batch.labels.tolist():
+        forbidden = [*batch.indices, *drawn]
+        found = next((i for i in order if split.labels[i] == label and _fits(split, i, forbidden)), None)
+        if found is None:
+            return None
+        drawn.append(found)
+    return _batch(split, drawn)
+
+
+def mean_image(dataset: Dataset) -> Tensor:
+    """The mean (3, H, W) in [0, 1] of up to 1,000 seeded training images; of tuning images where no others are."""
+    split = dataset.split("train" if dataset.has("train") else "tuning")
+    sample = _order(split, "mean_image", dataset.name)[:MEAN_SAMPLE]
+    total = torch.zeros(3, dataset.image_size, dataset.image_size, dtype=torch.float64)
+    for start in range(0, len(sample), 100):
+        total += split.images(sample[start : start + 100]).double().sum(0)
+    return (total / len(sample)).float()
+
+
+def _order(split: Split, *parts: str | int) -> list[int]:
+    return random_state(*parts).permutation(len(split)).tolist()
+
+
+def _overlaps_any(split: Split, index: int, others: Sequence[int]) -> bool:
+    return any(split.overlaps(index, other) for other in others)
+
+
+def _fits(split: Split, index: int, forbidden: Sequence[int]) -> bool:
+    return index not in forbidden and not _overlaps_any(split, index, forbidden)
+
+
+def _batch(split: Split, indices: Sequence[int]) -> Batch:
+    return Batch(
+        images=split.images(indices),
+        labels=torch.tensor([int(split.labels[index]) for index in indices]),
+        hashes=tuple(split.image_hash(index) for index in indices),
+        indices=tuple(indices),
+    )
+
+
+def _unfilled(dataset: Dataset, batch_size: int, max_equal_labels: int, found: int) -> str:
+    classes = len(dataset.classes)
+    return (
+        f"{dataset.name} ({classes} classes) gives {found} images for a batch of {batch_size} "
+        f"with max_equal_labels={max_equal_labels}; raise max_equal_labels, or take a data set with more classes"
+    )

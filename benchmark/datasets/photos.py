@@ -1,0 +1,124 @@
+"""Photos: patches of the colour photographs that scikit-image ships in its wheel; the default, needs no download.
+
+A demonstration set: eight classes, one per photograph, so that everything can be tried on natural pixels anywhere. No
+published claim rests on it. The patches are the same bits for one version of scikit-image (the files) and of Pillow
+(JPEG decoding, resizing); the content hash tells when they are not.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import skimage
+from PIL import Image
+
+from benchmark.datasets import DataError, register_dataset
+from benchmark.datasets.base import ArraySplit, Dataset, Role
+from benchmark.seeds import random_state
+
+PHOTOGRAPHS = {
+    "astronaut": "astronaut.png",
+    "chelsea": "chelsea.png",
+    "coffee": "coffee.png",
+    "hubble_deep_field": "hubble_deep_field.jpg",
+    "ihc": "ihc.png",
+    "motorcycle": "motorcycle_left.png",
+    "retina": "retina.jpg",
+    "rocket": "rocket.jpg",
+}
+DEFAULT_SIZE = 32
+SIDE_IN_PATCHES = 6  # the short side of a scaled photograph: a patch then shows about a thirty-sixth of it
+BANDS: dict[Role, tuple[float, float]] = {"train": (0.0, 0.4), "evaluation": (0.4, 0.75), "tuning": (0.75, 1.0)}
+PATCHES: dict[Role, int] = {"train": 250, "tuning": 32, "evaluation": 32}  # a class
+LEAST_DEVIATION = 0.03  # of a patch's pixels in [0, 1], averaged over channels; flatter patches are rejected
+MOST_OVERLAP = 0.25  # of a patch's area, between two images of one batch
+ATTEMPTS = 20_000
+
+
+class Place(NamedTuple):
+    """Where a patch was cut: photograph, top and left in scaled pixels."""
+
+    photograph: int
+    top: int
+    left: int
+
+
+class PatchSplit(ArraySplit):
+    """Patches that know where they were cut."""
+
+    def __init__(self, array: np.ndarray, labels: np.ndarray, places: Sequence[Place]) -> None:
+        super().__init__(array, labels)
+        self.places = list(places)
+
+    def overlaps(self, first: int, second: int) -> bool:
+        """Whether two patches share more than `MOST_OVERLAP` of their area."""
+        one, other = self.places[first], self.places[second]
+        size = self.array.shape[1]
+        height, width = size - abs(one.top - other.top), size - abs(one.left - other.left)
+        if one.photograph != other.photograph or min(height, width) <= 0:
+            return False
+        return height * width > MOST_OVERLAP * size**2
+
+
+@register_dataset("photos")
+def photos(image_size: int | None = None, *, download: bool = False) -> Dataset:
+    """Patches of eight photographs, (image_size, image_size), 32 by default; nothing is ever downloaded.
+
+    Train, tuning and evaluation patches come from vertical bands of the photographs that share no pixel. Raises
+    DataError where scikit-image was installed without its pictures.
+    """
+    size = image_size or DEFAULT_SIZE
+    loaders = {role: partial(cut_patches, role, size) for role in BANDS}
+    return Dataset("photos", list(PHOTOGRAPHS), size, loaders)
+
+
+def cut_patches(role: Role, size: int) -> PatchSplit:
+    """The patches of one role from all photographs, class by class; train patches are mirrored half of the time."""
+    arrays, places = [], []
+    for index, name in enumerate(PHOTOGRAPHS):
+        region = band(name, role, size)
+        for top, left, mirrored in crops(region, size, PATCHES[role], name, role):
+            patch = region[top : top + size, left : left + size]
+            arrays.append(patch[:, ::-1] if mirrored else patch)
+            places.append(Place(index, top, left))
+    labels = np.array([place.photograph for place in places])
+    return PatchSplit(np.stack(arrays), labels, places)
+
+
+def band(name: str, role: Role, size: int) -> np.ndarray:
+    """The role's vertical band of a photograph, uint8 (height, width, 3), scaled so that patches are not flat.
+
+    The band is cut before it is scaled: resampling at the cut would else mix pixels of two roles.
+    """
+    path = Path(skimage.__file__).parent / "data" / PHOTOGRAPHS[name]
+    if not path.is_file():
+        raise DataError(f"photos: {path} is missing; reinstall scikit-image from its wheel")
+    with Image.open(path) as image:
+        photograph = image.convert("RGB")
+    width, height = photograph.size
+    start, end = BANDS[role]
+    cut = photograph.crop((round(width * start), 0, round(width * end), height))
+    scale = SIDE_IN_PATCHES * size / min(width, height)
+    scaled = (max(size, round(cut.width * scale)), max(size, round(cut.height * scale)))
+    return np.asarray(cut.resize(scaled, Image.Resampling.BICUBIC))
+
+
+def crops(region: np.ndarray, size: int, count: int, name: str, role: Role) -> list[tuple[int, int, bool]]:
+    """`count` seeded crops (top, left, mirrored) of a region whose patches are not flat, all different."""
+    random = random_state("photos", name, role, size)
+    height, width = region.shape[0] - size + 1, region.shape[1] - size + 1
+    chosen: dict[tuple[int, int, bool], None] = {}
+    for top, left, side in zip(*(random.randint(0, n, ATTEMPTS) for n in (height, width, 2)), strict=True):
+        crop = (int(top), int(left), bool(side) and role == "train")
+        if crop not in chosen and deviation(region[top : top + size, left : left + size]) >= LEAST_DEVIATION:
+            chosen[crop] = None
+        if len(chosen) == count:
+            return list(chosen)
+    raise DataError(f"photos: {name} has not {count} patches of {size} pixels that are not flat; take a larger image")
+
+
+def deviation(patch: np.ndarray) -> float:
+    """Standard deviation of the pixels in [0, 1], averaged over the channels."""
+    return float((patch / 255).std(axis=(0, 1)).mean())

@@ -1,0 +1,85 @@
+"""CIFAR-10, CIFAR-100 and ImageNet, read by torchvision's own classes below the data root.
+
+About pickles: the CIFAR archives that torchvision reads hold pickled arrays, and a pickle can run code. torchvision
+compares every file with an MD5 written in its source before it unpickles that file, so what is loaded is the authors'
+published archive and nothing else; this is the only place of the project where a pickle is read. Whoever wants none
+uses an image folder instead. ImageNet's `meta.bin` is read by torchvision with `weights_only=True`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torchvision import datasets as tv
+
+from benchmark.datasets import DataError, register_dataset
+from benchmark.datasets.base import ArraySplit, Dataset, Split, held_out_loaders
+from benchmark.datasets.folder import FileSplit, square
+from benchmark.folders import data_root
+
+IMAGENET_SIZE = 224
+
+
+@register_dataset("cifar10")
+def cifar10(image_size: int | None = None, *, download: bool = False) -> Dataset:
+    """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32, 10 classes; DataError if not there."""
+    return _cifar("cifar10", tv.CIFAR10, image_size, download)
+
+
+@register_dataset("cifar100")
+def cifar100(image_size: int | None = None, *, download: bool = False) -> Dataset:
+    """CIFAR-100 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32, 100 classes; DataError if missing."""
+    return _cifar("cifar100", tv.CIFAR100, image_size, download)
+
+
+def _cifar(name: str, kind: Callable[..., Any], image_size: int | None, download: bool) -> Dataset:
+    root = data_root()
+    size = image_size or 32
+    try:
+        held_out = kind(root, train=False, download=download)
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"{name} is not in {root} ({error}); pass --download, or put torchvision's {kind.base_folder} there"  # type: ignore[attr-defined]
+        ) from error
+    loaders = held_out_loaders(lambda: _array_split(held_out, size))
+    loaders["train"] = lambda: _array_split(kind(root, train=True), size)
+    return Dataset(name, held_out.classes, size, loaders)
+
+
+def _array_split(source: Any, size: int) -> Split:
+    array = source.data
+    if array.shape[1:3] != (size, size):
+        array = np.stack([np.asarray(square(Image.fromarray(image), size)) for image in array])
+    return ArraySplit(array, np.asarray(source.targets))
+
+
+@register_dataset("imagenet")
+def imagenet(image_size: int | None = None, *, download: bool = False) -> Dataset:
+    """ImageNet-1k (Russakovsky et al. 2015) in `<data root>/imagenet`, 224x224 unless another size is asked for.
+
+    The archives cannot be downloaded by a program; torchvision unpacks them where they lie in that folder. Raises
+    DataError where they do not.
+    """
+    root = data_root() / "imagenet"
+    size = image_size or IMAGENET_SIZE
+    held_out = _imagenet_source(root, "val")
+    loaders = held_out_loaders(lambda: _file_split(held_out, size))
+    loaders["train"] = lambda: _file_split(_imagenet_source(root, "train"), size)
+    return Dataset("imagenet", [names[0] for names in held_out.classes], size, loaders)
+
+
+def _imagenet_source(root: Path, split: str) -> Any:
+    try:
+        return tv.ImageNet(root, split=split)
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"imagenet ({split}) is not in {root}; register at image-net.org, download the devkit and the {split} "
+            f"archive of ILSVRC2012, and put them there (no program may download them)"
+        ) from error
+
+
+def _file_split(source: Any, size: int) -> Split:
+    files = [Path(path) for path, _ in source.samples]
+    return FileSplit(Path(source.root), files, [label for _, label in source.samples], size)

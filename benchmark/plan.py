@@ -1,0 +1,268 @@
+"""From a suite to trials: which cells there are, which cannot exist, and what each will cost."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from attacks.distances import SquaredL2
+from attacks.registry import create_attack
+from attacks.victim import Victim, bn_layers
+from benchmark import controls
+from benchmark.client import ImpossibleCellError
+from benchmark.datasets import DataError, create_dataset
+from benchmark.datasets.base import Dataset
+from benchmark.datasets.batches import draw_batch
+from benchmark.spec import TrialSpec, result_versions, sources_of
+from benchmark.suite import Block, Suite
+from benchmark.training import default_recipe, victim_path
+from benchmark.trial import possible_attack
+from benchmark.victims import LoadedVictim, VictimSpec, load_victim
+from metrics.keys import Key, bracketed, parse_key
+from metrics.record import Cell
+
+TO_BE_TRAINED = "to-be-trained"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial to run, the row it belongs to, and its place in the suite."""
+
+    spec: TrialSpec
+    cell: Cell
+    order: int
+    skip_reason: str | None
+    evaluations: int
+
+    @cached_property
+    def id(self) -> str:
+        """The specification's id."""
+        return self.spec.id
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All trials of a suite, with the data sets and victims that they need, by what names them in a specification."""
+
+    suite: Suite
+    suite_hash: str
+    trials: tuple[Trial, ...]
+    datasets: dict[tuple[str, int], Dataset] = field(repr=False)
+    victims: dict[str, LoadedVictim] = field(repr=False)
+    untrained_yet: tuple[str, ...] = ()
+
+    def save_victims(self, directory: Path) -> None:
+        """Write every victim's weights to `directory/victims/<weights hash>.safetensors`, where workers read them."""
+        folder = directory / "victims"
+        folder.mkdir(parents=True, exist_ok=True)
+        for digest, victim in self.victims.items():
+            path = folder / f"{digest}.safetensors"
+            if not path.exists():
+                state = {name: value.contiguous() for name, value in victim.module.state_dict().items()}
+                partial = path.with_suffix(".partial")
+                save_file(state, partial)
+                partial.rename(path)
+
+
+class Planner:
+    """Builds a plan; data sets and victims are loaded once each."""
+
+    def __init__(self, *, device: str, download: bool, may_train: bool, progress: bool) -> None:
+        self.device, self.download, self.may_train, self.progress = device, download, may_train, progress
+        self.datasets: dict[tuple[str, int], Dataset] = {}
+        self.victims: dict[str, LoadedVictim] = {}
+        self.untrained_yet: list[str] = []
+        self._loaded: dict[tuple[VictimSpec, str, int], tuple[str, LoadedVictim]] = {}
+
+    def plan(self, suite: Suite, suite_hash: str) -> Plan:
+        """Every trial of the suite, once; raises DataError, VictimError or UnknownNameError where it cannot be run."""
+        trials: dict[str, Trial] = {}
+        for block in suite.blocks:
+            dataset = self._dataset(block)
+            _check_batches(block, dataset)
+            for trial in self._trials(block, dataset):
+                known = trials.get(trial.id)
+                trials.setdefault(trial.id, trial if known is None else known)
+        cells = {cell: order for order, cell in enumerate(dict.fromkeys(trial.cell for trial in trials.values()))}
+        ordered = tuple(
+            Trial(trial.spec, trial.cell, cells[trial.cell], trial.skip_reason, trial.evaluations)
+            for trial in trials.values()
+        )
+        return Plan(suite, suite_hash, ordered, self.datasets, self.victims, tuple(self.untrained_yet))
+
+    def _dataset(self, block: Block) -> Dataset:
+        dataset = create_dataset(block.dataset, block.image_size, download=self.download)
+        return self.datasets.setdefault((dataset.name, dataset.image_size), dataset)
+
+    def _trials(self, block: Block, dataset: Dataset) -> Iterator[Trial]:
+        data_hash = dataset.split("evaluation").content_hash
+        for victim_spec, defense, batch_size in product(block.victims, block.defenses, block.batch_sizes):
+            digest, victim = self._victim(victim_spec, dataset)
+            for attack, control in _arms(block):
+                for repetition in range(block.batches_of(batch_size)):
+                    spec = TrialSpec(
+                        dataset=dataset.name,
+                        image_size=dataset.image_size,
+                        data_hash=data_hash,
+                        victim=victim_spec,
+                        weights_hash=digest,
+                        attack=attack,
+                        control=control,
+                        defense=defense,
+                        threat_model=block.threat_model,
+                        batch_size=batch_size,
+                        repetition=repetition,
+                        budget=None if block.budget == "paper" else block.budget,
+                        metrics=block.metrics,
+                        device=self.device,
+                        sources=sources_of(attack, defense, block.metrics),
+                        versions=result_versions(),
+                    )
+                    yield Trial(spec, cell_of(spec, victim), 0, _skip_reason(spec, dataset, victim), _evaluations(spec))
+
+    def _victim(self, spec: VictimSpec, dataset: Dataset) -> tuple[str, LoadedVictim]:
+        """The victim and its weights hash; in a dry run an untrained one stands for one that is not trained yet."""
+        name = (spec, dataset.name, dataset.image_size)
+        if name not in self._loaded:
+            absent = not self.may_train and _needs_training(spec, dataset)
+            asked = VictimSpec(model=spec.model, state="untrained", stem=spec.stem) if absent else spec
+            victim = load_victim(asked, dataset, download=self.download, progress=self.progress)
+            digest = TO_BE_TRAINED if absent else victim.weights_hash
+            if absent:
+                self.untrained_yet.append(f"{spec.key} on {dataset.name}")
+                victim = LoadedVictim(victim.module, victim.mean, victim.std, digest, spec.state, None)
+            self._loaded[name] = digest, victim
+            self.victims[f"{spec.key} {digest}" if absent else digest] = victim
+        return self._loaded[name]
+
+
+def _needs_training(spec: VictimSpec, dataset: Dataset) -> bool:
+    if spec.state not in ("early", "trained") or spec.weights is not None:
+        return False
+    return not victim_path(spec, dataset, default_recipe(spec, dataset)).is_file()
+
+
+def _arms(block: Block) -> Iterator[tuple[str, str]]:
+    """(attack, control) of every row: each attack, then its controls; last the controls that attack nothing."""
+    for attack in block.attacks:
+        yield attack, ""
+        for control in block.controls:
+            if control in controls.OF_AN_ATTACK:
+                yield attack, control
+    for control in block.controls:
+        if control in controls.WITHOUT_ATTACK:
+            yield "", control
+
+
+def _check_batches(block: Block, dataset: Dataset) -> None:
+    """Draw the largest batch of every repetition now, so that what cannot be filled is said before anything runs."""
+    sizes = {size: block.batches_of(size) for size in block.batch_sizes}
+    for size, batches in sizes.items():
+        for repetition in range(batches):
+            if size == max(other for other, count in sizes.items() if repetition < count):
+                draw_batch(
+                    dataset,
+                    repetition=repetition,
+                    batch_size=size,
+                    max_equal_labels=block.threat_model.max_equal_labels,
+                )
+
+
+def _skip_reason(spec: TrialSpec, dataset: Dataset, victim: LoadedVictim) -> str | None:
+    if spec.control in controls.WITHOUT_ATTACK:
+        return None
+    layers = len(bn_layers(victim.module))
+    try:
+        possible_attack(spec, classes=len(dataset.classes), bn_layers=layers, state=victim.state)
+    except ImpossibleCellError as error:
+        return str(error)
+    return None
+
+
+def _evaluations(spec: TrialSpec) -> int:
+    """The most evaluations that the trial may spend."""
+    return create_attack(spec.attack).evaluations(spec.budget) if spec.attack else 0
+
+
+def cell_of(spec: TrialSpec, victim: LoadedVictim) -> Cell:
+    """The leaderboard row that the trial belongs to."""
+    key = Key(spec.control, spec.attack) if spec.control else parse_key(spec.attack)
+    model = spec.threat_model
+    return Cell(
+        attack=key.name,
+        preset=key.preset,
+        parameters=bracketed(key.parameters),
+        is_control=bool(spec.control),
+        tuning="paper" if spec.budget is None else "suite",
+        dataset=spec.dataset,
+        image_size=spec.image_size,
+        victim=spec.victim.key,
+        victim_state=victim.state,
+        victim_seed=spec.victim.seed,
+        bn_mode=model.bn_mode,
+        bn_statistics=model.bn_statistics,
+        granted_numbers_per_pixel=granted_numbers_per_pixel(spec, victim),
+        labels=model.labels,
+        update=model.update,
+        defense=spec.defense,
+        adaptive=model.adaptive,
+        batch_size=spec.batch_size,
+        max_equal_labels=model.max_equal_labels,
+        budget="paper" if spec.budget is None else str(spec.budget),
+    )
+
+
+def granted_numbers_per_pixel(spec: TrialSpec, victim: LoadedVictim) -> float:
+    """Batch-norm numbers about the private batch that are handed over, per unknown pixel value.
+
+    Only exact statistics are about the private batch; running ones are public and count 0.
+    """
+    if spec.threat_model.bn_statistics != "exact":
+        return 0.0
+    numbers = sum(2 * layer.num_features for layer in bn_layers(victim.module))
+    return numbers / (spec.batch_size * 3 * spec.image_size**2)
+
+
+def seconds_per_evaluation(victim: LoadedVictim, dataset: Dataset, batch_size: int, device: str) -> float:
+    """Measured seconds of one squared-l2 evaluation with its image gradient; the best of two after a warm-up."""
+    network = Victim(victim.module.to(device))
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch_size, 3, dataset.image_size, dataset.image_size, generator=generator).to(device)
+    labels = (torch.arange(batch_size) % len(dataset.classes)).to(device)
+    distance = SquaredL2().bind([parameter.detach() for parameter in network.parameters])
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        candidate = images.clone().requires_grad_(True)
+        torch.autograd.grad(distance(network.gradients(candidate, labels)), candidate)[0].sum().item()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def estimated_seconds(plan: Plan, trials: Sequence[Trial], device: str) -> dict[str, float]:
+    """Trial id -> estimated seconds, from one measured evaluation per victim and batch size."""
+    unit: dict[tuple[str, str, int], float] = {}
+    estimates = {}
+    for trial in trials:
+        spec = trial.spec
+        name = (spec.victim.key, spec.weights_hash, spec.batch_size)
+        if name not in unit:
+            known = plan.victims.get(spec.weights_hash) or plan.victims[f"{spec.victim.key} {spec.weights_hash}"]
+            dataset = plan.datasets[spec.dataset, spec.image_size]
+            unit[name] = seconds_per_evaluation(known, dataset, spec.batch_size, device)
+        estimates[trial.id] = 0.0 if trial.skip_reason else trial.evaluations * unit[name]
+    return estimates
+
+
+def hash_of(suite: Suite) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of the resolved suite."""
+    return hashlib.sha256(suite.model_dump_json().encode()).hexdigest()[:16]
+
+
+__all__ = ["DataError", "Plan", "Planner", "Trial", "estimated_seconds", "hash_of"]

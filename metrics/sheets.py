@@ -1,0 +1,177 @@
+"""Contact sheets: originals above reconstructions and their best controls, with the values under each picture."""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from metrics.record import Cell, ImageScore, Record
+from metrics.records import batch_means, controls_of, trials_by_cell
+from metrics.settings import by_setting, granted, slug, title, varying, wrap_key
+from metrics.style import DARK_GREY, drawing, save
+
+IMAGES, ATTACKS_PER_SHEET = 8, 10
+# Inches. 160 dots at 150 dpi: pictures of 16, 32, 80 or 160 pixels are enlarged evenly.
+_PICTURE = 160 / 150
+_WORDS, _LINE, _MARGIN = 1.9, 0.17, 0.12
+_ROW, _COLUMN = _PICTURE + 0.36, _PICTURE + 0.18
+
+Trials = Mapping[Cell, Sequence[Record]]
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of pictures: its words, and the cell they come from (None: the originals)."""
+
+    label: str
+    cell: Cell | None
+
+
+def draw_sheets(records: Sequence[Record], directory: Path, out_dir: Path) -> list[Path]:
+    """Draw one PNG for each setting from the tensors of the trials in `directory`; returns the files.
+
+    Shows the first images in batch order, never chosen ones. Beneath each attack stands the control with the highest
+    mean PSNR. A trial whose tensors are missing leaves an empty place. More than 10 attacks take several sheets.
+    """
+    trials = trials_by_cell(records)
+    groups = by_setting(trials)
+    also = varying(setting for setting, _ in groups)
+    paths: list[Path] = []
+    with drawing():
+        for setting, cells in groups:
+            heading = f"{title(setting, also)}\n{granted(setting)}"
+            here = {cell: trials[cell] for cell in cells}
+            attacks = [cell for cell in cells if not cell.is_control and any(t.is_scored for t in here[cell])]
+            for page, start in enumerate(range(0, len(attacks), ATTACKS_PER_SHEET), start=1):
+                figure = _sheet(heading, attacks[start : start + ATTACKS_PER_SHEET], here, directory)
+                name = f"images-{slug(setting, also)}" + (f"-{page}" if page > 1 else "")
+                paths += save(figure, out_dir / name, kinds=("png",))
+    return paths
+
+
+def _sheet(heading: str, attacks: Sequence[Cell], trials: Trials, directory: Path) -> Figure:
+    pictures = _Pictures(directory)
+    places, rows = _places(attacks, trials), _rows(attacks, trials)
+    width = _MARGIN + _WORDS + _COLUMN * max(len(places), 4)
+    caption = f"First {len(places)} images in batch order, not chosen. Best control: highest mean PSNR."
+    head, footer = _wrapped([*heading.split("\n"), caption], width), _wrapped(_footer(trials), width)
+    above = _LINE * (len(head) + 1.5)
+    height = above + _ROW * len(rows) + _LINE * (len(footer) + 0.5)
+    figure = Figure(figsize=(width, height))
+    page = figure.add_axes((0, 0, 1, 1))
+    page.axis("off")
+    page.text(_MARGIN, height - _MARGIN, "\n".join(head), va="top", fontsize=8.5, linespacing=1.4)
+    for index, row in enumerate(rows):
+        top = height - above - _ROW * index
+        is_control = row.cell is not None and row.cell.is_control
+        weight = "normal" if is_control else "bold"
+        page.text(_MARGIN, top - _PICTURE / 2, row.label, va="center", fontsize=8, weight=weight)
+        for column, place in enumerate(places):
+            _picture(page, (_MARGIN + _WORDS + _COLUMN * column, top), row.cell, trials, place, pictures)
+    page.text(_MARGIN, _MARGIN, "\n".join(footer), va="bottom", fontsize=7.5, color=DARK_GREY)
+    page.set(xlim=(0, width), ylim=(0, height))  # the page is measured in inches
+    return figure
+
+
+def _places(attacks: Sequence[Cell], trials: Trials) -> list[Place]:
+    """The first (repetition, slot) that any of the attacks has an image for."""
+    found = {(t.repetition, image.slot) for cell in attacks for t in trials[cell] for image in t.images}
+    return sorted(found)[:IMAGES]
+
+
+def _rows(attacks: Sequence[Cell], trials: Trials) -> list[Row]:
+    rows = [Row("original", None)]
+    for attack in attacks:
+        rows.append(Row(wrap_key(attack.key, 24), attack))
+        best = _best_control(attack, trials)
+        rows += [] if best is None else [Row(f"  best control:\n  {best.attack}", best)]
+    return rows
+
+
+def _best_control(attack: Cell, trials: Trials) -> Cell | None:
+    """The control with the highest mean PSNR; None where no control of this attack has values."""
+    values = {control: batch_means(trials[control], "psnr") for control in controls_of(attack, trials)}
+    means = {control: np.mean(list(found.values())) for control, found in values.items() if found}
+    return max(means, key=lambda control: means[control], default=None)
+
+
+def _footer(trials: Trials) -> list[str]:
+    """One line for each attack that has no pictures here, with its reason."""
+    return [
+        f"{cell.key}: {runs[0].state}: {runs[0].reason or 'no reason recorded'}"
+        for cell, runs in trials.items()
+        if not cell.is_control and not any(run.is_scored for run in runs)
+    ]
+
+
+def _wrapped(lines: Sequence[str], width: float) -> list[str]:
+    """The lines, broken where they would leave a page of `width` inches."""
+    return [part for line in lines for part in textwrap.wrap(line, int(13.5 * width))]
+
+
+class _Pictures:
+    """Tensors of the trials of one run directory, each file read once for a sheet."""
+
+    def __init__(self, directory: Path) -> None:
+        self._load = cache(lambda trial: _tensors(directory / "trials" / trial / "tensors.safetensors"))
+
+    def get(self, trial: Record, name: str, slot: int) -> np.ndarray | None:
+        """The picture (H, W, 3) of one slot, uint8; None where it is not on disk."""
+        images = self._load(trial.id).get(name)
+        return None if images is None or slot >= len(images) else images[slot].transpose(1, 2, 0)
+
+
+def _tensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        return {}
+
+
+def _picture(
+    page: Axes, corner: tuple[float, float], cell: Cell | None, trials: Trials, place: Place, pictures: _Pictures
+) -> None:
+    """One picture below its upper left corner, values beneath, or an empty frame with the reason in words."""
+    left, top = corner
+    middle, bottom = left + _PICTURE / 2, top - _PICTURE
+    repetition, slot = place
+    runs = [run for found in ([trials[cell]] if cell else trials.values()) for run in found]
+    here = [run for run in runs if run.repetition == repetition and run.images]
+    shown = "original" if cell is None else "reconstruction"
+    found = next((picture for run in here if (picture := pictures.get(run, shown, slot)) is not None), None)
+    if found is None:
+        page.add_patch(Rectangle((left, bottom), _PICTURE, _PICTURE, color="#f0f0f0"))
+        words = _why_empty(runs, repetition)
+        page.text(middle, top - _PICTURE / 2, words, ha="center", va="center", fontsize=7, color=DARK_GREY)
+    else:
+        page.imshow(found, interpolation="nearest", extent=(left, left + _PICTURE, bottom, top), aspect="auto")
+    words = f"batch {repetition}, slot {slot}" if cell is None else _values(here[0], slot) if here else ""
+    page.text(middle, bottom - 0.05, words, ha="center", va="top", fontsize=7)
+
+
+def _why_empty(runs: Sequence[Record], repetition: int) -> str:
+    state = next((run.state for run in runs if run.repetition == repetition), "not run")
+    return "no picture\non disk" if state in ("done", "diverged") else state
+
+
+def _values(trial: Record, slot: int) -> str:
+    """The values of one picture, e.g. `PSNR 12.3 · SSIM 0.45`."""
+    score = next((image for image in trial.images if image.slot == slot), None)
+    words = [] if score is None else [_value(score, "psnr", "PSNR", 1), _value(score, "ssim", "SSIM", 2)]
+    text = " · ".join(word for word in words if word)
+    return f"{text}\ndiverged" if trial.state == "diverged" else text
+
+
+def _value(score: ImageScore, metric: str, heading: str, digits: int) -> str:
+    value = score.metrics.get(metric, math.nan)
+    return "" if math.isnan(value) else f"{heading} {round(value, digits) + 0.0:.{digits}f}"
