@@ -1,12 +1,10 @@
 """What every attack is: hyperparameters that print themselves, needs that can be checked, one method that attacks."""
 
-import inspect
 from dataclasses import dataclass
-from typing import Any
 
 from attacks.leak import Leak, Reconstruction, ThreatModel
+from attacks.registry import Parametrised
 from attacks.victim import Victim
-from metrics.keys import bracketed
 
 
 @dataclass(frozen=True)
@@ -20,22 +18,8 @@ class Setting:
     trained: bool
 
 
-class Attack:
+class Attack(Parametrised):
     """Base class. A subclass takes keyword-only, typed hyperparameters and fills in `reconstruct`."""
-
-    hyperparameters: dict[str, Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> "Attack":
-        """Keep every hyperparameter, defaults included, for `repr`."""
-        self = super().__new__(cls)
-        bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
-        bound.apply_defaults()
-        self.hyperparameters = {name: value for name, value in bound.arguments.items() if name != "self"}
-        return self
-
-    def __repr__(self) -> str:
-        """Class name and all hyperparameters."""
-        return f"{type(self).__name__}{bracketed(self.hyperparameters)}"
 
     def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
         """Reconstruct the private batch from the leak.

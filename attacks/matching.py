@@ -130,6 +130,8 @@ class GradientMatching(Attack):
     def _labels(self, leak: Leak, victim: Victim) -> tuple[Tensor, str]:
         if self.labels.joint:
             return torch.empty(0, dtype=torch.int64), "optimised"
+        if self.distance is None and (leak.labels is None or self.labels.always_infer):
+            return torch.empty(0, dtype=torch.int64), ""  # to infer them would be to look at the gradient
         labels, method = resolve_labels(leak, victim, self.labels.rule, always_infer=self.labels.always_infer)
         return labels.to(victim.device), method
 

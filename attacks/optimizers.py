@@ -12,6 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+NOISE_STREAM = 0x5EED
+"""Keeps the noise apart from the start, which is drawn from the seed itself."""
+
 Closure = Callable[[], Tensor]
 Schedule = Callable[[int, int], float]
 
@@ -79,7 +82,7 @@ class _AdamStepper:
     def __init__(self, recipe: Adam, variables: list[Tensor], evaluations: int, seed: int) -> None:
         self.recipe, self.variables, self.evaluations, self.taken = recipe, variables, evaluations, 0
         self.optimizer = torch.optim.Adam(variables, lr=recipe.lr)
-        self.generator = torch.Generator(variables[0].device).manual_seed(seed)
+        self.generator = torch.Generator(variables[0].device).manual_seed(seed ^ NOISE_STREAM)
 
     def step(self, closure: Closure, remaining: int) -> None:
         """One evaluation, one step."""

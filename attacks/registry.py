@@ -1,9 +1,10 @@
 """The attacks by key, and their presets; importing this file imports neither torch nor any attack."""
 
+import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from metrics.keys import Key, checked_arguments, parse_key
+from metrics.keys import Key, bracketed, checked_arguments, parse_key
 from metrics.registry import InvalidEntryError, Registry, UnknownNameError, natural_key, unknown
 
 if TYPE_CHECKING:
@@ -30,6 +31,27 @@ class Paper:
             f"@misc{{{first}{self.year},\n  title = {{{self.title}}},\n  author = {{{self.authors}}},\n"
             f"  howpublished = {{{self.venue}}},\n  year = {{{self.year}}},\n  url = {{{self.url}}}\n}}"
         )
+
+
+class Parametrised:
+    """Keeps the hyperparameters that it is made with, defaults included, and prints them."""
+
+    hyperparameters: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Missing arguments are left to `__init__` to refuse: `copy` makes an object without any."""
+        self = super().__new__(cls)
+        signature = inspect.signature(cls.__init__)
+        bound = signature.bind_partial(self, *args, **kwargs)
+        bound.apply_defaults()
+        collected = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        own = {name for name, parameter in signature.parameters.items() if parameter.kind not in collected}
+        self.hyperparameters = {name: bound.arguments[name] for name in bound.arguments if name in own - {"self"}}
+        return self
+
+    def __repr__(self) -> str:
+        """Class name and all hyperparameters."""
+        return f"{type(self).__name__}{bracketed(self.hyperparameters)}"
 
 
 ATTACKS: "Registry[type[Attack]]" = Registry(

@@ -1,9 +1,8 @@
 """The `gradinv` command. Torch and the packages on top of it are imported by the verbs that need them."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,38 +19,13 @@ app = typer.Typer(
 Plugins = Annotated[
     list[Path], typer.Option("--plugin", help="A Python file that registers attacks, defenses, ...; repeat for more.")
 ]
-Directory = Annotated[Path | None, typer.Option("--out", help="Run directory [default: runs/SUITE].")]
+Directory = Annotated[Path | None, typer.Option("--out", file_okay=False, help="Run directory; else runs/SUITE.")]
 Download = Annotated[bool, typer.Option("--download", help="Allow downloading data and weights.")]
 
 
-class Kind(StrEnum):
-    """What `list` lists."""
-
-    attacks = "attacks"
-    controls = "controls"
-    datasets = "datasets"
-    defenses = "defenses"
-    metrics = "metrics"
-    models = "models"
-    suites = "suites"
-
-
-class Device(StrEnum):
-    """Where tensors are."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Shown(StrEnum):
-    """What `show` shows."""
-
-    attack = "attack"
-    control = "control"
-    defense = "defense"
-    metric = "metric"
-    suite = "suite"
+Device = Literal["auto", "cpu", "cuda"]
+Kind = Literal["attacks", "controls", "datasets", "defenses", "metrics", "models", "suites"]
+Shown = Literal["attack", "control", "defense", "metric", "suite"]
 
 
 @app.command()
@@ -74,7 +48,7 @@ def run(
     ] = [],  # noqa: B006
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many private batches a cell.")] = None,
     out: Directory = None,
-    device: Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")] = Device.auto,
+    device: Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")] = "auto",
     jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0: as suits the machine.")] = 0,
     shard: Annotated[str, typer.Option(help="i/n: only the i-th of n parts, for job arrays.")] = "1/1",
     download: Download = False,
@@ -90,11 +64,10 @@ def run(
     from benchmark.runner import RunOptions, default_jobs, print_plan, run_plan
     from benchmark.suite import load_suite, select, suite_path
 
-    console = Console()
+    console, part, chosen = Console(), _shard(shard), _device(device)
     _load_plugins(plugin, download)
     resolved = load_suite(suite_path(suite), _settings(settings))
     selected = select(resolved, attacks=attack, victims=victim, defenses=defense, batch_sizes=batch_size, limit=limit)
-    chosen = _device(device)
     directory = out or Path("runs") / resolved.name
     planner = Planner(device=chosen, download=download, may_train=not dry_run, progress=True)
     plan = planner.plan(selected, hash_of(resolved))
@@ -102,8 +75,12 @@ def run(
     if dry_run:
         print_plan(plan, directory, workers, console)
         raise typer.Exit(0)
-    options = RunOptions(directory, workers, tuple(plugin), _shard(shard), figures)
-    raise typer.Exit(run_plan(plan, options, console))
+    options = RunOptions(directory, workers, tuple(plugin), part, figures)
+    try:
+        raise typer.Exit(run_plan(plan, options, console))
+    except KeyboardInterrupt:
+        print("gradinv: stopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @app.command("list")
@@ -123,7 +100,7 @@ def show(kind: Shown, name: str, plugin: Plugins = []) -> None:  # noqa: B006
     from benchmark.show import describe
 
     _load_plugins(plugin)
-    print(describe(kind.value, name))
+    print(describe(kind, name))
 
 
 @app.command()
@@ -183,11 +160,13 @@ def plot(
 def train(
     model: Annotated[str, typer.Argument(help="A timm model, or lenet_dlg.")],
     dataset: Annotated[str, typer.Option(help="Data set to train on.")] = "photos",
-    image_size: Annotated[int | None, typer.Option(help="Pixels [default: the data set's own].")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="[default: by the size of the data set]")] = None,
-    stem: Annotated[str, typer.Option(help="default, or cifar: a 3x3 first convolution and no pooling.")] = "default",
+    image_size: Annotated[int | None, typer.Option(help="Pixels; else the data set's own.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Else by the size of the data set.")] = None,
+    stem: Annotated[
+        Literal["default", "cifar"], typer.Option(help="cifar: a 3x3 first convolution and no pooling.")
+    ] = "default",
     seed: int = 0,
-    device: Device = Device.auto,
+    device: Device = "auto",
     download: Download = False,
 ) -> None:
     """Train a victim and keep it in the cache, where suites find it; prints its accuracy and its files."""
@@ -234,9 +213,6 @@ def main() -> None:
     except RequestError as error:
         print(f"gradinv: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("gradinv: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
 
 
 def _load_plugins(paths: list[Path], download: bool = False) -> None:
@@ -251,26 +227,27 @@ def _load_plugins(paths: list[Path], download: bool = False) -> None:
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
+    """The dotted names and their values, which are written as in a suite file."""
     import yaml
-
-    from metrics.keys import parse_value
 
     result: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
-        if not equals:
+        try:
+            result[name.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise RequestError(f"--set {pair}: the value is no YAML") from error
+        if not (name.strip() and equals):
             raise RequestError(f"--set {pair}: write KEY=VALUE")
-        value = yaml.safe_load(text)
-        result[name.strip()] = parse_value(text) if isinstance(value, str) else value
     return result
 
 
 def _device(device: Device) -> str:
     import torch
 
-    if device is Device.cuda and not torch.cuda.is_available():
+    if device == "cuda" and not torch.cuda.is_available():
         raise RequestError("--device cuda: torch sees no CUDA device here; take auto or cpu")
-    return "cuda" if device is not Device.cpu and torch.cuda.is_available() else "cpu"
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -281,19 +258,19 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _names(kind: Kind) -> list[str]:
-    if kind is Kind.attacks:
+    if kind == "attacks":
         from attacks.registry import attack_keys
 
         return attack_keys()
-    if kind is Kind.defenses:
+    if kind == "defenses":
         from benchmark.defenses import DEFENSES
 
         return DEFENSES.names()
-    if kind is Kind.metrics:
+    if kind == "metrics":
         from metrics.scoring import METRICS
 
         return METRICS.names()
-    if kind is Kind.datasets:
+    if kind == "datasets":
         from benchmark.datasets import dataset_names
 
         return dataset_names()
@@ -302,11 +279,11 @@ def _names(kind: Kind) -> list[str]:
 
 def _slow_names(kind: Kind) -> list[str]:
     """Names that only torch or timm know."""
-    if kind is Kind.suites:
+    if kind == "suites":
         from benchmark.suite import suite_names
 
         return suite_names()
-    if kind is Kind.controls:
+    if kind == "controls":
         from benchmark.controls import CONTROLS
 
         return list(CONTROLS)

@@ -33,21 +33,6 @@ class ClientUpdate:
     labels: Tensor
 
 
-def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Images (B, C, H, W) in [0, 1] as the victim sees them."""
-    return (images - _channels(mean, images)) / _channels(std, images)
-
-
-def denormalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """The inverse of `normalise`, clamped to [0, 1]; what is not finite becomes mid-grey."""
-    pixels = images * _channels(std, images) + _channels(mean, images)
-    return torch.where(torch.isfinite(pixels), pixels, torch.full_like(pixels, 0.5)).clamp(0, 1)
-
-
-def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
-
-
 def client_update(
     module: nn.Module, images: Tensor, labels: Tensor, *, bn_mode: str, defense: Defense, seed: int
 ) -> ClientUpdate:

@@ -6,14 +6,15 @@ import os
 import platform
 import signal
 import threading
-import traceback
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import torch
@@ -22,16 +23,13 @@ from safetensors.torch import load_file
 from benchmark.client import ImpossibleCellError
 from benchmark.datasets import create_dataset
 from benchmark.datasets.base import Dataset
-from benchmark.networks import build_network
+from benchmark.networks import Stem, build_network
 from benchmark.plan import Plan, Trial
 from benchmark.store import Store
 from benchmark.trial import Outcome, run_trial
 from benchmark.victims import LoadedVictim
 from metrics.record import Record
 from metrics.registry import load_plugin
-
-LOST_WORKERS_ALLOWED = 1
-"""How often a trial may be started again after its worker process died."""
 
 
 @dataclass(frozen=True)
@@ -42,40 +40,26 @@ class Job:
     directory: Path
     suite: str
     suite_hash: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    state: str
 
 
 def jobs_of(plan: Plan, trials: Sequence[Trial], directory: Path) -> list[Job]:
     """The jobs of some of a plan's trials."""
-    return [
-        Job(
-            trial,
-            directory,
-            plan.suite.name,
-            plan.suite_hash,
-            plan.victims[trial.spec.weights_hash].mean,
-            plan.victims[trial.spec.weights_hash].std,
-            plan.victims[trial.spec.weights_hash].state,
-        )
-        for trial in trials
-    ]
+    return [Job(trial, directory, plan.suite.name, plan.suite_hash) for trial in trials]
 
 
 def execute(job: Job) -> Record:
     """Run a job and write its record; whatever the trial raises becomes the record's state and reason."""
+    spec = job.trial.spec
     try:
-        outcome = run_trial(job.trial.spec, _dataset(job.trial.spec.dataset, job.trial.spec.image_size), _victim(job))
+        return write(job, run_trial(spec, _dataset(spec.dataset, spec.image_size), _victim(job)))
     except ImpossibleCellError as error:
-        outcome = Outcome({"state": "skipped", "reason": str(error)}, {})
+        fields: dict[str, Any] = {"state": "skipped", "reason": str(error)}
     except torch.OutOfMemoryError as error:
         torch.cuda.empty_cache()
-        outcome = Outcome({"state": "oom", "reason": _first_line(error)}, {})
-    except Exception as error:  # noqa: BLE001 - contract 5: no failure of one trial, of whatever kind, stops the suite
-        where = "".join(traceback.format_exception(error))
-        outcome = Outcome({"state": "failed", "reason": _first_line(error), "notes": [where]}, {})
-    return write(job, outcome)
+        fields = {"state": "oom", "reason": _first_line(error)}
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - contract 5: no failure of one trial stops the suite
+        fields = {"state": "failed", "reason": _first_line(error), "notes": ["".join(format_exception(error))]}
+    return write(job, Outcome(fields, {}))
 
 
 def write(job: Job, outcome: Outcome) -> Record:
@@ -92,7 +76,7 @@ def write(job: Job, outcome: Outcome) -> Record:
         threads=spec.threads,
         device=_device_name(spec.device),
         versions=_versions(),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        date=datetime.now(UTC).isoformat(timespec="milliseconds"),
         **outcome.fields,
     )
     Store(job.directory).write(record, outcome.tensors)
@@ -105,71 +89,67 @@ def _dataset(name: str, image_size: int) -> Dataset:
 
 
 def _victim(job: Job) -> LoadedVictim:
+    """The victim from the weight file in the run directory."""
     spec = job.trial.spec
-    module = _module(job.directory / "victims" / f"{spec.weights_hash}.safetensors", job)
-    return LoadedVictim(module, job.mean, job.std, spec.weights_hash, job.state, None)
+    classes = len(_dataset(spec.dataset, spec.image_size).classes)
+    path = job.directory / "victims" / f"{spec.weights_hash}.safetensors"
+    module = _module(path, spec.victim.model, classes, spec.image_size, spec.victim.stem)
+    return LoadedVictim(module, job.trial.mean, job.trial.std, spec.weights_hash, job.trial.cell.victim_state, None)
 
 
-_MODULES: dict[Path, torch.nn.Module] = {}
+@lru_cache(maxsize=1)
+def _module(path: Path, model: str, num_classes: int, image_size: int, stem: Stem) -> torch.nn.Module:
+    """The network of a weight file; the last one is kept, since trials come victim by victim."""
+    module = build_network(model, num_classes=num_classes, image_size=image_size, stem=stem)
+    module.load_state_dict(load_file(path))
+    return module
 
 
-def _module(path: Path, job: Job) -> torch.nn.Module:
-    """The network of a weight file of the run directory; the last one is kept, since trials come victim by victim."""
-    if path not in _MODULES:
-        spec = job.trial.spec
-        _MODULES.clear()
-        module = build_network(
-            spec.victim.model,
-            num_classes=len(_dataset(spec.dataset, spec.image_size).classes),
-            image_size=spec.image_size,
-            stem=spec.victim.stem,
-        )
-        module.load_state_dict(load_file(path))
-        _MODULES[path] = module
-    return _MODULES[path]
-
-
-def run_here(jobs: Sequence[Job]) -> Iterator[Record]:
+def run_here(jobs: Sequence[Job]) -> Generator[Record]:
     """One after another in this process."""
     return (execute(job) for job in jobs)
 
 
-def run_in_workers(jobs: Sequence[Job], workers: int, plugins: Sequence[Path]) -> Iterator[Record]:
+def run_in_workers(jobs: Sequence[Job], workers: int, plugins: Sequence[Path]) -> Generator[Record]:
     """In worker processes, records as they finish.
 
-    At most `workers` jobs are under way. Where a worker dies its jobs are started again in new workers, once; then they
-    are recorded as failed.
+    Where a worker dies, nobody knows which of the jobs under way killed it: each is run once more, alone, and recorded
+    as failed if its worker dies again.
     """
-    waiting, lost = list(reversed(jobs)), dict.fromkeys((job.trial.id for job in jobs), 0)
+    waiting = deque(jobs)
     while waiting:
-        pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(list(plugins),)
-        )
-        running: dict[Future[Record], Job] = {}
-        try:
-            while waiting or running:
-                while waiting and len(running) < workers:
-                    job = waiting.pop()
-                    running[pool.submit(execute, job)] = job
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    record = future.result()
-                    del running[future]
-                    yield record
-        except BrokenProcessPool:
-            for job in running.values():
-                lost[job.trial.id] += 1
-                if lost[job.trial.id] > LOST_WORKERS_ALLOWED:
-                    yield write(job, Outcome({"state": "failed", "reason": "the worker process died"}, {}))
-                else:
-                    waiting.append(job)
-        finally:
-            _stop(pool)
+        for suspect in (yield from _run_pool(waiting, workers, plugins)):
+            if (yield from _run_pool(deque([suspect]), 1, plugins)):
+                yield write(suspect, Outcome({"state": "failed", "reason": "the worker process died"}, {}))
+
+
+def _run_pool(waiting: deque[Job], workers: int, plugins: Sequence[Path]) -> Generator[Record, None, list[Job]]:
+    """Take jobs from `waiting` until none is left or a worker dies; returns the jobs that were under way then."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(list(plugins),))
+    running: dict[Future[Record], Job] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:  # no more are handed over, so that few are suspects
+                future = pool.submit(execute, waiting[0])
+                running[future] = waiting.popleft()
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                record = future.result()
+                del running[future]
+                yield record
+    except BrokenProcessPool:
+        finished = [future for future in running if future.done() and future.exception() is None]
+        for future in finished:
+            del running[future]
+            yield future.result()
+    finally:
+        _stop(pool)
+    return list(running.values())
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
     """End the pool's processes at once; what they had under way is not recorded and will be run again."""
-    processes = list((getattr(pool, "_processes", None) or {}).values())
+    processes = multiprocessing.active_children()
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()

@@ -3,42 +3,43 @@
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from safetensors.torch import save_file
 
 from attacks.distances import SquaredL2
-from attacks.registry import create_attack
+from attacks.registry import create_attack, hyperparameters
 from attacks.victim import Victim, bn_layers
 from benchmark import controls
 from benchmark.client import ImpossibleCellError
-from benchmark.datasets import DataError, create_dataset
+from benchmark.datasets import create_dataset
 from benchmark.datasets.base import Dataset
 from benchmark.datasets.batches import draw_batch
 from benchmark.spec import TrialSpec, result_versions, sources_of
-from benchmark.suite import Block, Suite
+from benchmark.suite import Block, Suite, SuiteError
 from benchmark.training import default_recipe, victim_path
 from benchmark.trial import possible_attack
 from benchmark.victims import LoadedVictim, VictimSpec, load_victim
 from metrics.keys import Key, bracketed, parse_key
 from metrics.record import Cell
 
-TO_BE_TRAINED = "to-be-trained"
-
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial to run, the row it belongs to, and its place in the suite."""
+    """One trial to run, the row it belongs to, how its victim normalises images, and its place in the suite."""
 
     spec: TrialSpec
     cell: Cell
-    order: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     skip_reason: str | None
     evaluations: int
+    order: int = 0
 
     @cached_property
     def id(self) -> str:
@@ -65,7 +66,7 @@ class Plan:
             path = folder / f"{digest}.safetensors"
             if not path.exists():
                 state = {name: value.contiguous() for name, value in victim.module.state_dict().items()}
-                partial = path.with_suffix(".partial")
+                partial = path.with_suffix(f".{uuid4().hex}")
                 save_file(state, partial)
                 partial.rename(path)
 
@@ -78,7 +79,7 @@ class Planner:
         self.datasets: dict[tuple[str, int], Dataset] = {}
         self.victims: dict[str, LoadedVictim] = {}
         self.untrained_yet: list[str] = []
-        self._loaded: dict[tuple[VictimSpec, str, int], tuple[str, LoadedVictim]] = {}
+        self._loaded: dict[tuple[VictimSpec, str, int], LoadedVictim] = {}
 
     def plan(self, suite: Suite, suite_hash: str) -> Plan:
         """Every trial of the suite, once; raises DataError, VictimError or UnknownNameError where it cannot be run."""
@@ -87,13 +88,9 @@ class Planner:
             dataset = self._dataset(block)
             _check_batches(block, dataset)
             for trial in self._trials(block, dataset):
-                known = trials.get(trial.id)
-                trials.setdefault(trial.id, trial if known is None else known)
+                trials.setdefault(trial.id, trial)
         cells = {cell: order for order, cell in enumerate(dict.fromkeys(trial.cell for trial in trials.values()))}
-        ordered = tuple(
-            Trial(trial.spec, trial.cell, cells[trial.cell], trial.skip_reason, trial.evaluations)
-            for trial in trials.values()
-        )
+        ordered = tuple(replace(trial, order=cells[trial.cell]) for trial in trials.values())
         return Plan(suite, suite_hash, ordered, self.datasets, self.victims, tuple(self.untrained_yet))
 
     def _dataset(self, block: Block) -> Dataset:
@@ -101,44 +98,45 @@ class Planner:
         return self.datasets.setdefault((dataset.name, dataset.image_size), dataset)
 
     def _trials(self, block: Block, dataset: Dataset) -> Iterator[Trial]:
-        data_hash = dataset.split("evaluation").content_hash
         for victim_spec, defense, batch_size in product(block.victims, block.defenses, block.batch_sizes):
-            digest, victim = self._victim(victim_spec, dataset)
+            victim = self._victim(victim_spec, dataset)
             for attack, control in _arms(block):
+                arm = TrialSpec(
+                    dataset=dataset.name,
+                    image_size=dataset.image_size,
+                    data_hash=dataset.split("evaluation").content_hash,
+                    victim=victim_spec,
+                    weights_hash=victim.weights_hash,
+                    attack=attack,
+                    hyperparameters=hyperparameters(parse_key(attack)) if attack else {},
+                    control=control,
+                    defense=defense,
+                    threat_model=block.threat_model,
+                    batch_size=batch_size,
+                    repetition=0,
+                    budget=None if block.budget == "paper" else block.budget,
+                    metrics=block.metrics,
+                    device=self.device,
+                    sources=sources_of(attack, defense, block.metrics, dataset.name, victim_spec.model),
+                    versions=result_versions(),
+                )
+                cell, reason = cell_of(arm, victim), _skip_reason(arm, dataset, victim)
+                evaluations = _evaluations(arm)
                 for repetition in range(block.batches_of(batch_size)):
-                    spec = TrialSpec(
-                        dataset=dataset.name,
-                        image_size=dataset.image_size,
-                        data_hash=data_hash,
-                        victim=victim_spec,
-                        weights_hash=digest,
-                        attack=attack,
-                        control=control,
-                        defense=defense,
-                        threat_model=block.threat_model,
-                        batch_size=batch_size,
-                        repetition=repetition,
-                        budget=None if block.budget == "paper" else block.budget,
-                        metrics=block.metrics,
-                        device=self.device,
-                        sources=sources_of(attack, defense, block.metrics),
-                        versions=result_versions(),
-                    )
-                    yield Trial(spec, cell_of(spec, victim), 0, _skip_reason(spec, dataset, victim), _evaluations(spec))
+                    spec = arm.model_copy(update={"repetition": repetition})
+                    yield Trial(spec, cell, victim.mean, victim.std, reason, evaluations)
 
-    def _victim(self, spec: VictimSpec, dataset: Dataset) -> tuple[str, LoadedVictim]:
-        """The victim and its weights hash; in a dry run an untrained one stands for one that is not trained yet."""
+    def _victim(self, spec: VictimSpec, dataset: Dataset) -> LoadedVictim:
+        """The victim; in a dry run an untrained one stands for one that is not trained yet."""
         name = (spec, dataset.name, dataset.image_size)
         if name not in self._loaded:
             absent = not self.may_train and _needs_training(spec, dataset)
             asked = VictimSpec(model=spec.model, state="untrained", stem=spec.stem) if absent else spec
             victim = load_victim(asked, dataset, download=self.download, progress=self.progress)
-            digest = TO_BE_TRAINED if absent else victim.weights_hash
             if absent:
-                self.untrained_yet.append(f"{spec.key} on {dataset.name}")
-                victim = LoadedVictim(victim.module, victim.mean, victim.std, digest, spec.state, None)
-            self._loaded[name] = digest, victim
-            self.victims[f"{spec.key} {digest}" if absent else digest] = victim
+                self.untrained_yet.append(f"{spec.key}, seed {spec.seed}, on {dataset.name} {dataset.image_size} px")
+                victim = replace(victim, state=spec.state, weights_hash=self.untrained_yet[-1])
+            self._loaded[name] = self.victims[victim.weights_hash] = victim
         return self._loaded[name]
 
 
@@ -163,15 +161,10 @@ def _arms(block: Block) -> Iterator[tuple[str, str]]:
 def _check_batches(block: Block, dataset: Dataset) -> None:
     """Draw the largest batch of every repetition now, so that what cannot be filled is said before anything runs."""
     sizes = {size: block.batches_of(size) for size in block.batch_sizes}
-    for size, batches in sizes.items():
-        for repetition in range(batches):
-            if size == max(other for other, count in sizes.items() if repetition < count):
-                draw_batch(
-                    dataset,
-                    repetition=repetition,
-                    batch_size=size,
-                    max_equal_labels=block.threat_model.max_equal_labels,
-                )
+    for repetition in range(max(sizes.values())):
+        largest = max(size for size, batches in sizes.items() if repetition < batches)
+        equal = block.threat_model.max_equal_labels
+        draw_batch(dataset, repetition=repetition, batch_size=largest, max_equal_labels=equal)
 
 
 def _skip_reason(spec: TrialSpec, dataset: Dataset, victim: LoadedVictim) -> str | None:
@@ -186,8 +179,13 @@ def _skip_reason(spec: TrialSpec, dataset: Dataset, victim: LoadedVictim) -> str
 
 
 def _evaluations(spec: TrialSpec) -> int:
-    """The most evaluations that the trial may spend."""
-    return create_attack(spec.attack).evaluations(spec.budget) if spec.attack else 0
+    """The most evaluations that the trial may spend; SuiteError where neither suite nor attack says."""
+    if not spec.attack:
+        return 0
+    try:
+        return create_attack(spec.attack).evaluations(spec.budget)
+    except ValueError as error:
+        raise SuiteError(f"attack {spec.attack}: {error}") from error
 
 
 def cell_of(spec: TrialSpec, victim: LoadedVictim) -> Cell:
@@ -247,15 +245,15 @@ def seconds_per_evaluation(victim: LoadedVictim, dataset: Dataset, batch_size: i
 
 def estimated_seconds(plan: Plan, trials: Sequence[Trial], device: str) -> dict[str, float]:
     """Trial id -> estimated seconds, from one measured evaluation per victim and batch size."""
-    unit: dict[tuple[str, str, int], float] = {}
+    unit: dict[tuple[str, int, int], float] = {}
     estimates = {}
     for trial in trials:
         spec = trial.spec
-        name = (spec.victim.key, spec.weights_hash, spec.batch_size)
+        name = (spec.weights_hash, spec.image_size, spec.batch_size)
         if name not in unit:
-            known = plan.victims.get(spec.weights_hash) or plan.victims[f"{spec.victim.key} {spec.weights_hash}"]
+            torch.set_num_threads(spec.threads)
             dataset = plan.datasets[spec.dataset, spec.image_size]
-            unit[name] = seconds_per_evaluation(known, dataset, spec.batch_size, device)
+            unit[name] = seconds_per_evaluation(plan.victims[spec.weights_hash], dataset, spec.batch_size, device)
         estimates[trial.id] = 0.0 if trial.skip_reason else trial.evaluations * unit[name]
     return estimates
 
@@ -263,6 +261,3 @@ def estimated_seconds(plan: Plan, trials: Sequence[Trial], device: str) -> dict[
 def hash_of(suite: Suite) -> str:
     """First 16 hexadecimal digits of the SHA-256 of the resolved suite."""
     return hashlib.sha256(suite.model_dump_json().encode()).hexdigest()[:16]
-
-
-__all__ = ["DataError", "Plan", "Planner", "Trial", "estimated_seconds", "hash_of"]

@@ -4,7 +4,8 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +48,15 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> int:
     store = Store(options.directory)
     store.clean()
     mine = [trial for index, trial in enumerate(plan.trials) if index % options.shard[1] == options.shard[0] - 1]
+    if not mine:
+        console.print("this shard has no trials: there are more shards than trials")
+        return 0
     missing = [trial for trial in mine if not store.finished(trial.id)]
     plan.save_victims(options.directory)
     estimates = estimated_seconds(plan, missing, _device(plan))
-    console.print(_announcement(plan, mine, missing, estimates, options))
-    records = _execute(jobs_of(plan, missing, options.directory), options)
-    _follow(records, missing, estimates)
+    console.print(_announcement(plan, mine, missing, estimates, options), soft_wrap=True)
+    with closing(_execute(jobs_of(plan, missing, options.directory), options)) as records:
+        _follow(records, missing, estimates)
     write_results(options.directory, console, figures=options.figures)
     return _report(store, mine, console)
 
@@ -91,7 +95,7 @@ def print_plan(plan: Plan, directory: Path, jobs: int, console: Console) -> None
             escape(name),
             str(len(trials)),
             str(len(trials) - sum(trial.id in estimates for trial in trials)),
-            f"skipped: {reason}" if reason else str(sum(trial.evaluations for trial in trials)),
+            escape(f"skipped: {reason}") if reason else str(sum(trial.evaluations for trial in trials)),
             "" if reason else _duration(left / jobs),
         )
     console.print(table)
@@ -123,14 +127,14 @@ def _announcement(
     )
 
 
-def _execute(jobs: Sequence[Job], options: RunOptions) -> Iterator[Record]:
+def _execute(jobs: Sequence[Job], options: RunOptions) -> Generator[Record]:
     """The records as they finish."""
-    if options.jobs == 1 or len(jobs) == 1:
+    if options.jobs == 1:
         return run_here(jobs)
     return run_in_workers(jobs, min(options.jobs, len(jobs)), options.plugins)
 
 
-def _follow(records: Iterator[Record], missing: Sequence[Trial], estimates: dict[str, float]) -> None:
+def _follow(records: Iterable[Record], missing: Sequence[Trial], estimates: dict[str, float]) -> None:
     """A progress bar with the time left on a terminal, elsewhere a line for each finished trial."""
     terminal = sys.stderr.isatty()
     total = sum(estimates.values())

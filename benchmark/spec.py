@@ -1,20 +1,23 @@
 """The specification of a trial: everything that changes its result, and the id that is its hash."""
 
 import hashlib
+import json
+import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import timm
 from pydantic import BaseModel, ConfigDict
 
 from attacks.leak import ThreatModel
 from attacks.registry import ATTACKS
+from benchmark.datasets import DATASETS
 from benchmark.defenses import DEFENSES
 from benchmark.seeds import seed_of
 from benchmark.victims import VictimSpec
 from metrics.keys import parse_key
-from metrics.registry import Registry
 from metrics.scoring import METRICS
 
 
@@ -29,6 +32,7 @@ class TrialSpec(BaseModel):
     victim: VictimSpec
     weights_hash: str
     attack: str
+    hyperparameters: dict[str, Any] = {}
     control: str = ""
     defense: str
     threat_model: ThreatModel
@@ -45,33 +49,36 @@ class TrialSpec(BaseModel):
     @property
     def id(self) -> str:
         """16 hexadecimal digits of the SHA-256 of the specification."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
 
     def seed(self, purpose: str) -> int:
         """The seed of `attack`, `defense`, ...: it depends on data set and repetition, so that trials are paired."""
         return seed_of(purpose, self.dataset, self.repetition)
 
 
-def sources_of(attack: str, defense: str, metrics: tuple[str, ...]) -> dict[str, str]:
-    """Hashes of the files of other packages and plug-ins that the trial runs; gradinv's own go by its version."""
-    used: list[tuple[Registry[Any], str]] = [(DEFENSES, parse_key(defense).name)]
-    used += [(ATTACKS, parse_key(attack).name)] if attack else []
-    used += [(METRICS, name) for name in metrics]
-    foreign = {f"{registry.kind} {name}": _foreign_source(registry, name) for registry, name in used}
-    return {name: digest for name, digest in sorted(foreign.items()) if digest}
+def sources_of(attack: str, defense: str, metrics: tuple[str, ...], dataset: str, model: str) -> dict[str, str]:
+    """Hashes of the files of other packages and plug-ins that the trial runs; gradinv's and timm's go by version."""
+    used: dict[str, Any] = {f"metric {name}": METRICS.get(name).target for name in metrics}
+    used[f"defense {defense}"] = DEFENSES.get(parse_key(defense).name).target
+    used[f"model {model}"] = timm.models.model_entrypoint(model.split(".")[0])
+    if attack:
+        used[f"attack {attack}"] = ATTACKS.get(parse_key(attack).name).target
+    if dataset in DATASETS.names():
+        used[f"data set {dataset}"] = DATASETS.get(dataset).target
+    hashes = {name: _foreign_source(target) for name, target in used.items()}
+    return {name: digest for name, digest in hashes.items() if digest}
 
 
-def _foreign_source(registry: Registry[Any], name: str) -> str:
-    path = Path(registry.origin(name).rsplit(":", 1)[0]).resolve()
+def _foreign_source(target: Any) -> str:
+    """Hash of the file of a class, a function or an instance's class; empty where the file is ours or timm's."""
+    path = Path(sys.modules[target.__module__].__file__ or "").resolve()
     home = Path(__file__).resolve().parent.parent
-    if any(path.is_relative_to(home / package) for package in ("attacks", "benchmark", "metrics")):
-        return ""
-    return _file_hash(path)
-
-
-@cache
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    known = [*(home / package for package in ("attacks", "benchmark", "metrics")), Path(timm.__file__).resolve().parent]
+    return (
+        ""
+        if any(path.is_relative_to(folder) for folder in known)
+        else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    )
 
 
 @cache

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from attacks.leak import ThreatModel
 from attacks.registry import create_attack, hyperparameters
@@ -41,8 +41,8 @@ class Block(_Strict):
     defenses: tuple[str, ...] = Field(default=("none",), min_length=1)
     threat_model: ThreatModel = ThreatModel()
     batch_sizes: tuple[int, ...] = Field(default=(1,), min_length=1)
-    batches: int | dict[int, int] = 8
-    budget: int | Literal["paper"] = 1000
+    batches: PositiveInt | dict[PositiveInt, PositiveInt] = 8
+    budget: PositiveInt | Literal["paper"] = 1000
     metrics: tuple[str, ...] = DEFAULT_METRICS
 
     @field_validator("controls", mode="before")
@@ -81,13 +81,6 @@ class Block(_Strict):
     def _batch_sizes(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not all(1 <= size <= LARGEST_BATCH for size in value):
             raise ValueError(f"batch sizes lie in 1..{LARGEST_BATCH}")
-        return value
-
-    @field_validator("budget")
-    @classmethod
-    def _budget(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("a budget is at least 1 evaluation, or 'paper'")
         return value
 
     def batches_of(self, batch_size: int) -> int:
@@ -159,7 +152,10 @@ def _override(block: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
         *parents, last = name.split(".")
         target = result
         for parent in parents:
-            target[parent] = dict(target.get(parent) or {})
+            inner = target.get(parent) or {}
+            if not isinstance(inner, dict):
+                raise SuiteError(f"--set {name}: {parent} has no parts that can be set one by one; set {parent} whole")
+            target[parent] = dict(inner)
             target = target[parent]
         target[last] = value
     return result
@@ -167,17 +163,18 @@ def _override(block: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
 
 def _one_line(error: ValidationError) -> str:
     """All that is wrong, each with its place; an unknown name comes with the nearest valid one."""
-    return "; ".join(dict.fromkeys(_sentence(fault) for fault in error.errors()))
+    faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
+    return "; ".join(dict.fromkeys(_sentence(fault) for fault in faults))
 
 
 def _sentence(fault: Any) -> str:
-    path = [part for part in fault["loc"] if part != "blocks"]
-    place = ".".join(str(part) for part in path if not isinstance(part, int) or len(path) == 1) or "suite"
     if fault["type"] == "extra_forbidden":
-        valid = [*Block.model_fields, *VictimSpec.model_fields, *ThreatModel.model_fields]
-        near = difflib.get_close_matches(str(path[-1]), valid, n=1)
-        return f"{place} is no known setting" + (f"; did you mean {near[0]}?" if near else "")
-    return f"{place}: {fault['msg'].removeprefix('Value error, ')}"
+        valid = [*Suite.model_fields, *Block.model_fields, *VictimSpec.model_fields, *ThreatModel.model_fields, "grids"]
+        near = difflib.get_close_matches(str(fault["loc"][-1]), valid, n=1)
+        return f"{fault['loc'][-1]!r} is no known setting" + (f"; did you mean {near[0]}?" if near else "")
+    settings = [part for part in fault["loc"] if str(part).isidentifier() and part != "blocks"]
+    reason = fault["msg"].removeprefix("Value error, ").replace("tuple", "list")
+    return ": ".join([".".join(settings), reason] if settings else [reason])
 
 
 def select(
@@ -200,8 +197,8 @@ def select(
         sizes = tuple(b for b in block.batch_sizes if not batch_sizes or b in batch_sizes)
         chosen: dict[str, Any] = {
             "attacks": _chosen_attacks(block, attacks),
-            "victims": tuple(v for v in block.victims if fnmatchcase(v.key, victims or "*")),
-            "defenses": tuple(d for d in block.defenses if fnmatchcase(d, defenses or "*")),
+            "victims": tuple(victim for victim in block.victims if _matches(victim.key, victims or "*")),
+            "defenses": tuple(defense for defense in block.defenses if _matches(defense, defenses or "*")),
             "batch_sizes": sizes,
             "batches": {b: min(limit or block.batches_of(b), block.batches_of(b)) for b in sizes},
         }
@@ -219,8 +216,13 @@ def _chosen_attacks(block: Block, wanted: Sequence[str]) -> tuple[str, ...]:
     for text in wanted:
         is_pattern = any(mark in text.split("[")[0] for mark in "*?")
         try:
-            found = [a for a in block.attacks if fnmatchcase(a, text)] if is_pattern else [str(canonical_attack(text))]
+            found = [a for a in block.attacks if _matches(a, text)] if is_pattern else [str(canonical_attack(text))]
         except ValueError as error:
             raise SuiteError(str(error)) from error
         chosen += [attack for attack in found if attack not in chosen]
     return tuple(chosen)
+
+
+def _matches(key: str, pattern: str) -> bool:
+    """Whether the wildcard fits; brackets stand for themselves, since keys have them."""
+    return fnmatchcase(key, pattern.replace("[", "[[]"))

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from benchmark.datasets.base import Dataset, Split
 from benchmark.folders import cache_root
 from benchmark.networks import VictimError, build_network
+from benchmark.normalisation import Normalisation, normalisation_of, normalise
 from benchmark.seeds import seed_of
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def train_victim(
     """
     recipe = recipe or default_recipe(spec, dataset)
     path = victim_path(spec, dataset, recipe)
+    normalisation = normalisation_of(spec.model, dataset)
     network = build_network(
         spec.model,
         num_classes=len(dataset.classes),
@@ -102,18 +104,20 @@ def train_victim(
     ).to(device)
     with torch.random.fork_rng():
         torch.manual_seed(seed_of("training", spec.seed))
-        loss = _fit(network, dataset, recipe, title=f"training {spec.model} on {dataset.name}", progress=progress)
+        title = f"training {spec.model} on {dataset.name}"
+        loss = _fit(network, dataset.split("train"), normalisation, recipe, title=title, progress=progress)
     network.eval()
-    correct = {role: correct_share(network, dataset, dataset.split(role)) for role in ("tuning", "evaluation")}
+    correct = {role: correct_share(network, normalisation, dataset.split(role)) for role in ("tuning", "evaluation")}
     report = _report(spec, dataset, recipe, loss, correct) | {"device": device, "threads": torch.get_num_threads()}
     _write(path, network, report)
     return path
 
 
-def _fit(network: nn.Module, dataset: Dataset, recipe: Recipe, *, title: str, progress: bool) -> float:
+def _fit(
+    network: nn.Module, split: Split, normalisation: Normalisation, recipe: Recipe, *, title: str, progress: bool
+) -> float:
     """Train in place; returns the mean loss of the last epoch."""
     network.train().to(memory_format=torch.channels_last)
-    split = dataset.split("train")
     steps = max(1, len(split) // recipe.batch_size)
     optimizer = torch.optim.SGD(
         network.parameters(),
@@ -130,7 +134,7 @@ def _fit(network: nn.Module, dataset: Dataset, recipe: Recipe, *, title: str, pr
     with tqdm(total=steps * recipe.epochs, desc=title, unit="step", disable=not shown) as bar:
         for epoch in range(1, recipe.epochs + 1):
             total = torch.zeros((), device=next(network.parameters()).device)
-            for images, labels in _batches(split, recipe, steps, dataset):
+            for images, labels in _batches(split, recipe, steps, normalisation):
                 total += _step(network, optimizer, images, labels)
                 schedule.step()
                 bar.update()
@@ -157,14 +161,14 @@ def _checked(loss: float, title: str) -> float:
     return loss
 
 
-def _batches(split: Split, recipe: Recipe, steps: int, dataset: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(split: Split, recipe: Recipe, steps: int, normalisation: Normalisation) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of shuffled, augmented, normalised batches; the incomplete last one is left out."""
     order = torch.randperm(len(split))
     labels = torch.from_numpy(split.labels)
     for step in range(steps):
         chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
         images = augment(split.images(chosen.tolist()), recipe)
-        yield normalise(images, dataset), labels[chosen]
+        yield normalise(images, *normalisation), labels[chosen]
 
 
 def augment(images: Tensor, recipe: Recipe) -> Tensor:
@@ -183,20 +187,14 @@ def augment(images: Tensor, recipe: Recipe) -> Tensor:
     return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def normalise(images: Tensor, dataset: Dataset) -> Tensor:
-    """Images (n, 3, H, W) in [0, 1] as the victim sees them: minus the data set's mean, divided by its deviation."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (dataset.mean, dataset.std))
-    return (images - mean) / std
-
-
-def correct_share(network: nn.Module, dataset: Dataset, split: Split) -> float:
+def correct_share(network: nn.Module, normalisation: Normalisation, split: Split) -> float:
     """Share of the split's images, in [0, 1], that the network classifies correctly."""
     device = next(network.parameters()).device
     correct = 0
     with torch.no_grad():
         for start in range(0, len(split), 256):
             chosen = range(start, min(start + 256, len(split)))
-            predicted = network(normalise(split.images(chosen), dataset).to(device)).argmax(1).cpu()
+            predicted = network(normalise(split.images(chosen), *normalisation).to(device)).argmax(1).cpu()
             correct += int((predicted == torch.from_numpy(split.labels[start : start + 256])).sum())
     return correct / len(split)
 

@@ -17,8 +17,6 @@ from benchmark.client import (
     ClientUpdate,
     ImpossibleCellError,
     client_update,
-    denormalise,
-    normalise,
     observe,
     self_check,
     zero_gradient_share,
@@ -26,6 +24,7 @@ from benchmark.client import (
 from benchmark.datasets.base import Dataset
 from benchmark.datasets.batches import Batch, draw_batch
 from benchmark.defenses import create_defense
+from benchmark.normalisation import Normalisation, denormalise, normalise
 from benchmark.spec import TrialSpec
 from benchmark.victims import LoadedVictim
 from metrics.labels import label_accuracy
@@ -125,9 +124,7 @@ def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim)
     return update
 
 
-def _score(
-    spec: TrialSpec, batch: Batch, reconstruction: Reconstruction, normalisation: tuple[tuple[float, ...], ...]
-) -> Outcome:
+def _score(spec: TrialSpec, batch: Batch, reconstruction: Reconstruction, normalisation: Normalisation) -> Outcome:
     """Match once, score every image with every metric, keep the pictures in the originals' order."""
     images = denormalise(reconstruction.images.cpu(), *normalisation)
     assignment = match(images, batch.images)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from benchmark.datasets.base import Dataset
 from benchmark.networks import Stem, VictimError, build_network, require_model
+from benchmark.normalisation import normalisation_of
 from benchmark.training import default_recipe, train_victim, victim_path
 from metrics.keys import bracketed
 
@@ -99,7 +100,9 @@ def load_victim(spec: VictimSpec, dataset: Dataset, *, download: bool = False, p
     """
     require_model(spec.model)
     accuracy = None
-    mean, std = _pretrained_normalisation(spec.model) if spec.state == "pretrained" else (dataset.mean, dataset.std)
+    mean, std = normalisation_of(spec.model, dataset)
+    if spec.state == "pretrained":
+        mean, std = _pretrained_normalisation(spec.model)
     if spec.weights is not None:
         module = _build(spec, dataset)
         _fill(module, _read_weights(Path(spec.weights).expanduser()), spec.weights)

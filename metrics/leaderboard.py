@@ -67,15 +67,20 @@ def image_table(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def write_leaderboard(records: Sequence[Record], out_dir: Path) -> tuple[Path, Path]:
-    """Write `leaderboard.csv` and `leaderboard.images.csv` into `out_dir`, each whole or not at all."""
-    out_dir.mkdir(parents=True, exist_ok=True)
+    """Write `leaderboard.csv` and `leaderboard.images.csv` into `out_dir`; returns their paths."""
     board, images = out_dir / "leaderboard.csv", out_dir / "leaderboard.images.csv"
-    _write(leaderboard(records), board)
-    _write(image_table(records), images)
+    write_boards(records, board, images)
     return board, images
 
 
+def write_boards(records: Sequence[Record], board_path: Path, images_path: Path) -> None:
+    """Write the leaderboard and the image table to these files, each whole or not at all."""
+    _write(leaderboard(records), board_path)
+    _write(image_table(records), images_path)
+
+
 def _write(frame: pd.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
     temporary.replace(path)
@@ -160,9 +165,9 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _state_notes(trials: Sequence[Record]) -> list[str]:
-    """What the trials say about themselves, states first, each text once."""
+    """What the trials say about themselves, states first; the traceback of a failed one stays in its record."""
     states = [f"{trial.state}: {trial.reason or 'no reason recorded'}" for trial in trials if trial.state != "done"]
-    return states + [note for trial in trials for note in trial.notes]
+    return states + [note for trial in trials if trial.is_scored for note in trial.notes]
 
 
 def _measured(metric: str, trials: Sequence[Record], notes: list[str]) -> Row:

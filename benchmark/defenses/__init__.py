@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from attacks.registry import Paper
+from attacks.registry import Paper, Parametrised
 from metrics.keys import Key, checked_arguments, parse_key
-from metrics.registry import Registry
+from metrics.registry import Registry, UnknownNameError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
-class Defense(ABC):
+class Defense(Parametrised, ABC):
     """What the client does to its gradients before it sends them; hyperparameters are keyword-only and typed."""
 
     @abstractmethod
@@ -35,7 +35,9 @@ def canonical_defense(text: str) -> Key:
     """The key with its parameters validated; raises UnknownNameError or InvalidEntryError."""
     key = parse_key(text)
     entry = DEFENSES.get(key.name)
-    return Key(key.name, key.preset, checked_arguments(f"defense {key.name!r}", entry.target, key.parameters))
+    if key.preset:
+        raise UnknownNameError(unknown("preset", f"{key.name}.{key.preset}", []))
+    return Key(key.name, "", checked_arguments(f"defense {key.name!r}", entry.target, key.parameters))
 
 
 def create_defense(text: str) -> Defense:

@@ -17,7 +17,7 @@ def dataset():
 def test_eight_classes_of_coloured_patches(dataset) -> None:
     assert len(dataset.classes) == 8
     assert dataset.image_size == 32
-    for role, count in (("train", 250), ("tuning", 32), ("evaluation", 32)):
+    for role, count in (("train", 250), ("tuning", 64), ("evaluation", 64)):
         split = dataset.split(role)
         assert np.bincount(split.labels).tolist() == [count] * 8
         images = split.images([0, len(split) - 1])
@@ -61,9 +61,10 @@ def test_overlap_is_a_share_of_the_area() -> None:
     assert [split.overlaps(0, other) for other in range(1, 5)] == [False, True, False, False]
 
 
-@pytest.mark.parametrize("size", [8, 16, 64])
+@pytest.mark.parametrize("size", [12, 16, 64])
 def test_other_sizes(size: int) -> None:
-    assert create_dataset("photos", size).split("evaluation").images([0]).shape == (1, 3, size, size)
+    dataset = create_dataset("photos", size)
+    assert all(dataset.split(role).images([0]).shape == (1, 3, size, size) for role in BANDS)
 
 
 def test_a_size_without_enough_patches_is_a_clear_error() -> None:

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from benchmark import training
 from benchmark.datasets import DataError
 from benchmark.networks import VictimError, build_network
-from benchmark.training import Recipe, augment, correct_share, default_recipe, normalise, train_victim, victim_path
+from benchmark.normalisation import normalise
+from benchmark.training import Recipe, augment, correct_share, default_recipe, train_victim, victim_path
 from benchmark.victims import VictimSpec
 
 SPEC = VictimSpec(model="test_resnet", state="trained")
@@ -128,5 +129,5 @@ def test_correct_share_counts_every_image(make_dataset) -> None:
     split = dataset.split("train")
     network = build_network("test_resnet", num_classes=4, image_size=16, untrained=True)
     with torch.no_grad():
-        predicted = network(normalise(split.images(range(len(split))), dataset)).argmax(1).numpy()
-    assert correct_share(network, dataset, split) == pytest.approx((predicted == split.labels).mean())
+        predicted = network(normalise(split.images(range(len(split))), dataset.mean, dataset.std)).argmax(1).numpy()
+    assert correct_share(network, (dataset.mean, dataset.std), split) == pytest.approx((predicted == split.labels).mean())

@@ -1,0 +1,100 @@
+"""Label rules: exact for distinct labels on real gradients; errors and grants as they say."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from attacks.labels import RULES, LabelInferenceError, infer_labels, min_rule, resolve_labels, sum_rule
+from attacks.leak import Leak
+from attacks.victim import NoClassifierError, Victim
+
+CLASSES = 20
+
+
+@pytest.fixture
+def real_leak(build: Callable, make_images: Callable, make_leak: Callable) -> Callable[..., tuple[Leak, Victim]]:
+    """`real_leak(model, batch, seed)`: a leak of distinct labels in random order from an untrained victim."""
+
+    def make(model: str, batch: int, seed: int = 0) -> tuple[Leak, Victim]:
+        net = build(model, classes=CLASSES)
+        labels = torch.randperm(CLASSES, generator=torch.Generator().manual_seed(seed))[:batch]
+        return make_leak(net, make_images(batch, size=16, seed=seed), labels), Victim(net)
+
+    return make
+
+
+@pytest.mark.parametrize("model", ["lenet_dlg", "test_resnet"])
+@pytest.mark.parametrize("batch", [1, 4, 8])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_min_rule_is_exact_for_distinct_labels(real_leak: Callable, model: str, batch: int, seed: int) -> None:
+    leak, victim = real_leak(model, batch, seed)
+    assert infer_labels(leak, victim, "min").tolist() == leak.labels.sort().values.tolist()
+
+
+@pytest.mark.parametrize("model", ["lenet_dlg", "test_resnet"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_sign_rule_is_exact_for_one_image(real_leak: Callable, model: str, seed: int) -> None:
+    leak, victim = real_leak(model, 1, seed)
+    assert infer_labels(leak, victim, "sum").tolist() == leak.labels.tolist()
+    sums = leak.gradients[victim.classifier_weight].sum(dim=1)
+    assert (sums < 0).nonzero().flatten().tolist() == leak.labels.tolist()
+
+
+@pytest.mark.parametrize("batch", [4, 8])
+def test_the_sum_rule_extends_to_batches(real_leak: Callable, batch: int) -> None:
+    leak, victim = real_leak("test_resnet", batch)
+    assert infer_labels(leak, victim, "sum").tolist() == leak.labels.sort().values.tolist()
+
+
+def test_the_rules_equal_plain_loops() -> None:
+    gradient = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    rows = gradient.tolist()
+    by_sum = sorted(range(7), key=lambda k: sum(rows[k]))[:3]
+    by_min = sorted(range(7), key=lambda k: min(rows[k]))[:3]
+    assert sum_rule(gradient, 3).tolist() == sorted(by_sum)
+    assert min_rule(gradient, 3).tolist() == sorted(by_min)
+
+
+def test_equal_scores_go_to_the_lower_class() -> None:
+    assert min_rule(torch.zeros(5, 2), 2).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_more_images_than_classes_is_an_error(rule: str) -> None:
+    with pytest.raises(LabelInferenceError, match="6 distinct labels cannot be found among 5 classes"):
+        RULES[rule](torch.randn(5, 3), 6)
+
+
+def test_a_convolutional_classifier_is_read_too(make_images: Callable, make_leak: Callable) -> None:
+    class Head(nn.Sequential):
+        def get_classifier(self) -> nn.Module:
+            return self[2]
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = Head(nn.Conv2d(3, 6, 6), nn.Sigmoid(), nn.Conv2d(6, CLASSES, 1), nn.Flatten())
+    leak = make_leak(net, make_images(3), torch.tensor([17, 2, 9]))
+    assert leak.gradients[Victim(net).classifier_weight].shape == (CLASSES, 6, 1, 1)
+    for rule in RULES:
+        assert infer_labels(leak, Victim(net), rule).tolist() == [2, 9, 17]
+
+
+def test_a_grant_goes_before_inference_unless_the_attack_always_infers(real_leak: Callable) -> None:
+    leak, victim = real_leak("test_resnet", 4)
+    wrong = replace(leak, labels=torch.tensor([1, 1, 1, 1]))
+    given, method = resolve_labels(wrong, victim, "min")
+    assert (given.tolist(), method) == ([1, 1, 1, 1], "given")
+    inferred, method = resolve_labels(wrong, victim, "min", always_infer=True)
+    assert (inferred.tolist(), method) == (leak.labels.sort().values.tolist(), "inferred:min")
+    inferred, method = resolve_labels(replace(leak, labels=None), victim, "sum")
+    assert (inferred.tolist(), method) == (leak.labels.sort().values.tolist(), "inferred:sum")
+
+
+def test_without_a_classifier_there_is_nothing_to_infer(make_images: Callable, make_leak: Callable) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 5, 6), nn.Flatten())
+    leak = make_leak(net, make_images(1), torch.tensor([0]), granted="none")
+    with pytest.raises(NoClassifierError, match="no label can be inferred"):
+        infer_labels(leak, Victim(net), "sum")

@@ -1,0 +1,167 @@
+"""The Leak is all that an attack sees: written, read back and attacked in a process without the data, the same bits."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from attacks.attack import Setting
+from attacks.leak import Leak, ThreatModel
+from attacks.registry import ATTACKS, create_attack
+from attacks.victim import Victim
+
+SEED, BUDGET, CLASSES, SIZE = 4, 12, 6, 16
+MODELS = ("lenet_dlg", "test_resnet")
+
+ATTACKER = """
+import json, sys
+from pathlib import Path
+import torch
+from safetensors.torch import load_file, save_file
+from attacks.leak import Leak
+from attacks.registry import create_attack
+from attacks.victim import Victim
+from benchmark.networks import build_network
+
+torch.set_num_threads(1)
+home, jobs = Path(sys.argv[1]), json.loads(sys.argv[2])
+for key, model, seed, budget, classes, size in jobs:
+    module = build_network(model, num_classes=classes, image_size=size, seed=12345, untrained=True)
+    module.load_state_dict(load_file(home / f"{model}.safetensors"))
+    leak = Leak.load(home / f"{model}.leak")
+    found = create_attack(key).reconstruct(leak, Victim(module), seed=seed, budget=budget)
+    save_file({"images": found.images, "final": found.final, "labels": found.labels}, home / f"{key}.result")
+assert not any(name.startswith(("benchmark.datasets", "benchmark.client", "skimage")) for name in sys.modules)
+"""
+
+
+def model_for(name: str) -> str:
+    """The LeNet, or the network with batch norm where the attack needs it."""
+    lenet = Setting(ThreatModel(bn_statistics="exact"), batch_size=2, num_classes=CLASSES, bn_layers=0, trained=False)
+    return MODELS[create_attack(name).reason_to_skip(lenet) is not None]
+
+
+@pytest.fixture(scope="module")
+def results(build: Callable, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict, dict[str, Tensor]]]:
+    """Of every registered attack: what it reconstructs here, and what it does in one fresh process."""
+    torch.set_num_threads(1)
+    home = tmp_path_factory.mktemp("wire")
+    here = {}
+    jobs = [[name, model_for(name), SEED, BUDGET, CLASSES, SIZE] for name in ATTACKS.names()]
+    for model in MODELS:
+        module = build(model, classes=CLASSES, size=SIZE)
+        leak = real_leak(module)
+        save_file(module.state_dict(), home / f"{model}.safetensors")
+        leak.save(home / f"{model}.leak")
+        for name in (job[0] for job in jobs if job[1] == model):
+            here[name] = create_attack(name).reconstruct(leak, Victim(module), seed=SEED, budget=BUDGET)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRADINV_")}
+    command = [sys.executable, "-c", ATTACKER, str(home), json.dumps(jobs)]
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name: (dataclasses.asdict(found), load_file(home / f"{name}.result")) for name, found in here.items()}
+
+
+def real_leak(module: torch.nn.Module) -> Leak:
+    """Known labels and exact statistics of two images, by plain autograd."""
+    images = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([4, 1])
+    named = dict(module.named_parameters())
+    loss = torch.nn.functional.cross_entropy(module(images), labels)
+    gradients = torch.autograd.grad(loss, list(named.values()))
+    statistics = Victim(module).bn_statistics(images)
+    return Leak(
+        gradients=dict(zip(named, gradients, strict=True)),
+        batch_size=2,
+        image_shape=(3, SIZE, SIZE),
+        num_classes=CLASSES,
+        mean=(0.485, 0.456, 1 / 3),
+        std=(0.229, 0.224, 0.1),
+        threat_model=ThreatModel(bn_statistics="exact"),
+        labels=labels,
+        bn_statistics=statistics or None,
+    )
+
+
+@pytest.mark.parametrize("name", ATTACKS.names())
+def test_a_fresh_process_without_the_data_gives_the_same_bits(results: dict, name: str) -> None:
+    here, there = results[name]
+    assert set(there) == {"images", "final", "labels"}
+    for field, value in there.items():
+        assert torch.equal(value, here[field]), field
+    assert not torch.equal(there["images"], there["final"]) or here["objective_end"] == here["curve"][-1][1]
+
+
+def test_both_kinds_of_victim_are_attacked() -> None:
+    assert {model_for(name) for name in ATTACKS.names()} == set(MODELS)
+    assert model_for("gradinversion") == "test_resnet"
+
+
+def assert_equal(left: object, right: object) -> None:
+    """Equal to the bit and to the type, through tuples and dictionaries."""
+    assert type(left) is type(right)
+    if isinstance(left, Tensor):
+        assert left.dtype == right.dtype
+        assert torch.equal(left, right)
+    elif isinstance(left, dict):
+        assert list(left) == list(right)
+        assert_equal(tuple(left.values()), tuple(right.values()))
+    elif isinstance(left, tuple):
+        assert len(left) == len(right)
+        for a, b in zip(left, right, strict=True):
+            assert_equal(a, b)
+    else:
+        assert left == right
+
+
+@pytest.mark.parametrize("granted", ["none", "counts", "known"])
+@pytest.mark.parametrize("statistics", ["none", "running", "exact"])
+def test_a_leak_survives_the_disk(case: Callable, tmp_path: Path, granted: str, statistics: str) -> None:
+    leak, _ = case(granted=granted, statistics=statistics)
+    leak.save(tmp_path / "leak")
+    loaded = Leak.load(tmp_path / "leak")
+    for field in dataclasses.fields(Leak):
+        assert_equal(getattr(loaded, field.name), getattr(leak, field.name))
+    assert loaded.shape == (2, 3, 6, 6)
+
+
+def test_tensors_of_any_memory_layout_survive_the_disk(case: Callable, tmp_path: Path) -> None:
+    leak, _ = case()
+    gradients = {name: value.to(memory_format=torch.channels_last) if value.ndim == 4 else value
+                 for name, value in leak.gradients.items()}  # fmt: skip
+    gradients["head.weight"] = gradients["head.weight"].T.contiguous().T
+    dataclasses.replace(leak, gradients=gradients).save(tmp_path / "leak")
+    assert_equal(Leak.load(tmp_path / "leak").gradients, leak.gradients)
+
+
+def test_no_statistics_of_a_network_without_batch_norm_stay_none(case: Callable, tmp_path: Path) -> None:
+    leak, _ = case(bn=False, statistics="none")
+    dataclasses.replace(leak, bn_statistics=None).save(tmp_path / "leak")
+    assert Leak.load(tmp_path / "leak").bn_statistics is None
+
+
+def test_to_moves_everything(case: Callable) -> None:
+    leak, _ = case()
+    moved = leak.to(torch.device("meta"))
+    tensors = [*moved.gradients.values(), moved.labels, *(value for pair in moved.bn_statistics for value in pair)]
+    assert all(value.device.type == "meta" for value in tensors)
+    none, _ = case(granted="none", statistics="none")
+    assert none.to(torch.device("cpu")).labels is None
+    assert none.to(torch.device("cpu")).bn_statistics is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"labels": "some"}, {"bn_mode": "off"}, {"max_equal_labels": 0}, {"adaptive": True}, {"colour": 1}]
+)
+def test_a_threat_model_refuses_what_it_does_not_know(wrong: dict) -> None:
+    with pytest.raises(ValidationError):
+        ThreatModel(**wrong)

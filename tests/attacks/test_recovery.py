@@ -1,0 +1,89 @@
+"""Attacks recover real pixels, and their controls do not: the gradient is where the pixels come from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from torch import Tensor
+
+from attacks.leak import Leak, Reconstruction, ThreatModel
+from attacks.registry import create_attack
+from attacks.victim import Victim
+from benchmark.client import client_update, observe
+from benchmark.controls import noise_gradient
+from benchmark.datasets import create_dataset
+from benchmark.datasets.batches import draw_batch
+from benchmark.defenses import create_defense
+from benchmark.normalisation import denormalise, normalisation_of, normalise
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One private photograph, its leak, and the victim."""
+
+    original: Tensor
+    label: int
+    leak: Leak
+    victim: Victim
+
+    def psnr(self, reconstruction: Reconstruction) -> float:
+        """In dB, of images denormalised and clamped to [0, 1]."""
+        images = denormalise(reconstruction.images, self.leak.mean, self.leak.std)
+        return float(-10 * (images - self.original).square().mean().log10())
+
+    def against_noise(self, key: str, budget: int) -> tuple[float, float]:
+        """PSNR of the attack, and of the same attack on noise in the gradient's place."""
+        leaks = (self.leak, noise_gradient(self.leak, 1))
+        found, blind = (create_attack(key).reconstruct(leak, self.victim, seed=0, budget=budget) for leak in leaks)
+        return self.psnr(found), self.psnr(blind)
+
+
+@pytest.fixture
+def experiment(build: Callable) -> Callable[..., Experiment]:
+    """`experiment(model, size, repetition, ...)`: batch 1 of `photos` on an untrained victim."""
+
+    def make(model: str, size: int, repetition: int, *, labels: str = "known", statistics: str = "none") -> Experiment:
+        dataset = create_dataset("photos", size)
+        module = build(model, classes=len(dataset.classes), size=size)
+        batch = draw_batch(dataset, repetition=repetition, batch_size=1)
+        mean, std = normalisation_of(model, dataset)
+        images = normalise(batch.images, mean, std)
+        update = client_update(module, images, batch.labels, bn_mode="eval", defense=create_defense("none"), seed=0)
+        grants = ThreatModel(labels=labels, bn_statistics=statistics)
+        victim = Victim(module)
+        leak = observe(update, victim, batch, grants, len(dataset.classes), mean, std)
+        return Experiment(batch.images, int(batch.labels[0]), leak, victim)
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["dlg", "idlg"])
+@pytest.mark.parametrize(("size", "repetition"), [(16, 0), (16, 1), (32, 0)])
+def test_dlg_and_idlg_recover_the_image_and_its_label(
+    experiment: Callable, name: str, size: int, repetition: int
+) -> None:
+    """As in the DLG paper: pixels in [0, 1] as they are, a LeNet drawn from U(-0.5, 0.5)."""
+    one = experiment("lenet_dlg", size, repetition, labels="none")
+    attack = create_attack(f"{name}[restarts=3,tolerance=0.0001]")
+    found = attack.reconstruct(one.leak, one.victim, seed=0, budget=3 * 2_200)
+    assert one.psnr(found) > 30
+    assert found.labels.tolist() == [one.label]
+    noise = attack.reconstruct(noise_gradient(one.leak, 1), one.victim, seed=0, budget=300)
+    assert one.psnr(noise) < 15
+
+
+@pytest.mark.parametrize(
+    ("key", "model", "statistics", "budget", "margin"),
+    [
+        ("inverting_gradients[alpha_tv=0.001]", "lenet_dlg", "none", 200, 10),
+        ("gradinversion.no_bn", "lenet_dlg", "none", 200, 10),
+        ("gradinversion[alpha_bn=0.0001]", "test_resnet", "exact", 150, 2),
+    ],
+)
+def test_the_gradient_gives_more_than_noise_in_its_place(
+    experiment: Callable, key: str, model: str, statistics: str, budget: int, margin: float
+) -> None:
+    pairs = [experiment(model, 16, repetition, statistics=statistics).against_noise(key, budget)
+             for repetition in (0, 1)]  # fmt: skip
+    assert sum(attack - noise for attack, noise in pairs) / 2 > margin
+    assert all(attack > noise for attack, noise in pairs)

@@ -1,0 +1,98 @@
+"""What a trial is made of, timed: `tox -e bench`. Read ratios within one run, never seconds between machines."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from attacks.distances import CosineDistance, LayerwiseL2, SquaredL2
+from attacks.leak import Leak
+from attacks.objective import Objective
+from attacks.priors import BatchNormStatistics, TotalVariation
+from attacks.victim import Victim
+from benchmark.networks import build_network
+from metrics.matching import match
+from metrics.scoring import score_images
+
+OBJECTIVES = {
+    "dlg": (SquaredL2(), []),
+    "inverting_gradients": (CosineDistance(), [TotalVariation(0.1)]),
+    "gradinversion": (LayerwiseL2(1e-3), [TotalVariation(1e-4), BatchNormStatistics(0.1)]),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def problem(model, batch_size):
+    """A victim, a leak of random images, and a random candidate."""
+    victim = Victim(build_network(model, num_classes=10, image_size=32, untrained=True))
+    generator = torch.Generator().manual_seed(0)
+    images, candidate = torch.randn(2, batch_size, 3, 32, 32, generator=generator)
+    labels = torch.arange(batch_size) % 10
+    gradients = {
+        name: g.detach() for name, g in zip(victim.parameter_names, victim.gradients(images, labels), strict=True)
+    }
+    leak = Leak(
+        gradients=gradients,
+        batch_size=batch_size,
+        image_shape=(3, 32, 32),
+        num_classes=10,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        bn_statistics=victim.running_statistics or None,
+    )
+    return victim, leak, candidate, labels
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize("model", ["lenet_dlg", "test_resnet", "resnet18"])
+@pytest.mark.benchmark(group="evaluation, beside the victim's plain forward pass")
+def test_forward(benchmark, model, batch_size):
+    victim, _, candidate, _ = problem(model, batch_size)
+    with torch.no_grad():
+        benchmark(victim.module, candidate)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize("model", ["lenet_dlg", "test_resnet", "resnet18"])
+@pytest.mark.parametrize("attack", OBJECTIVES)
+@pytest.mark.benchmark(group="evaluation, beside the victim's plain forward pass")
+def test_evaluation(benchmark, attack, model, batch_size):
+    victim, leak, candidate, labels = problem(model, batch_size)
+    distance, priors = OBJECTIVES[attack]
+    possible = [prior for prior in priors if leak.bn_statistics or not prior.needs_bn_statistics]
+    objective = Objective(leak, victim, distance, possible)
+
+    def evaluate():
+        images = candidate.clone().requires_grad_(True)
+        return torch.autograd.grad(objective(images, labels), images)
+
+    with objective.ready():
+        benchmark(evaluate)
+
+
+@pytest.mark.benchmark(group="scoring a batch of 48")
+@pytest.mark.parametrize("metric", ["psnr", "ssim", "gmsd", "fft2d"])
+def test_metric(benchmark, metric):
+    images = torch.rand(2, 48, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    benchmark(score_images, images[0], images[1], (metric,))
+
+
+@pytest.mark.benchmark(group="scoring a batch of 48")
+def test_matching(benchmark):
+    images = torch.rand(2, 48, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    benchmark(match, images[0], images[1])
+
+
+@pytest.mark.benchmark(group="start-up")
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "attacks"]])
+def test_start_up(benchmark, arguments):
+    command = [sys.executable, "-c", "from benchmark.cli import main; main()", *arguments]
+    benchmark.pedantic(subprocess.run, args=(command,), kwargs={"check": True, "capture_output": True}, rounds=5)
