@@ -130,4 +130,5 @@ def test_correct_share_counts_every_image(make_dataset) -> None:
     network = build_network("test_resnet", num_classes=4, image_size=16, untrained=True)
     with torch.no_grad():
         predicted = network(normalise(split.images(range(len(split))), dataset.mean, dataset.std)).argmax(1).numpy()
-    assert correct_share(network, (dataset.mean, dataset.std), split) == pytest.approx((predicted == split.labels).mean())
+    share = correct_share(network, (dataset.mean, dataset.std), split)
+    assert share == pytest.approx((predicted == split.labels).mean())
