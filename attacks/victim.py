@@ -97,23 +97,19 @@ class Victim:
 
     @property
     def classifier_weight(self) -> str:
-        """Name of the classifier's weight: from the network's own `get_classifier`, else its last linear layer.
+        """Name of the classifier's weight: the last linear layer or 1x1 convolution of what `get_classifier` returns.
 
-        Raises NoClassifierError where there is neither.
+        A network without that method is searched whole. Raises NoClassifierError where there is no such layer.
         """
-        get_classifier = getattr(self.module, "get_classifier", self._last_linear)
-        heads = get_classifier()
+        heads = getattr(self.module, "get_classifier", lambda: self.module)()
         head = heads[0] if isinstance(heads, tuple | list) else heads
+        layers = [layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
         for name, parameter in self.module.named_parameters():
-            if parameter is getattr(head, "weight", None):
+            if layers and parameter is layers[-1].weight:
                 return name
         raise NoClassifierError(
             f"{type(self.module).__name__} has no classifier with a weight, so no label can be inferred"
         )
-
-    def _last_linear(self) -> nn.Module | None:
-        linear = [module for module in self.module.modules() if isinstance(module, nn.Linear)]
-        return linear[-1] if linear else None
 
 
 def _use_batch_statistics(layers: list[_BatchNorm]) -> None:

@@ -1,13 +1,12 @@
 """What is here and what is not."""
 
 import importlib.metadata
-import os
 import platform
 
 import torch
 
 from benchmark.datasets import dataset_names
-from benchmark.folders import cache_root, data_root
+from benchmark.folders import cache_root, data_root, usable_cores
 from metrics.scoring import METRICS, MetricUnavailable
 
 PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", "kornia", "scipy", "scikit-image")
@@ -16,7 +15,7 @@ PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", 
 def report() -> list[str]:
     """Lines on the machine, the versions, the data sets, the trained victims and the metrics' weights."""
     return [
-        f"python       {platform.python_version()} on {platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        f"python       {platform.python_version()} on {platform.machine()}, {usable_cores()} cores",
         *(f"{name:12} {importlib.metadata.version(name)}" for name in PACKAGES),
         f"cuda         {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}",
         f"data         {data_root()} (GRADINV_DATA): {', '.join(dataset_names())}",

@@ -1,4 +1,4 @@
-"""Where data sets and cached victims lie on this machine."""
+"""What this machine offers: where data sets and cached victims lie, and how many cores there are."""
 
 import os
 from pathlib import Path
@@ -16,3 +16,10 @@ def data_root() -> Path:
     """`$GRADINV_DATA`, or `data` in `cache_root()`."""
     chosen = os.environ.get("GRADINV_DATA")
     return Path(chosen).expanduser() if chosen else cache_root() / "data"
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux only
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -19,7 +19,7 @@ from benchmark import controls
 from benchmark.client import ImpossibleCellError
 from benchmark.datasets import create_dataset
 from benchmark.datasets.base import Dataset
-from benchmark.datasets.batches import draw_batch
+from benchmark.datasets.batches import draw_batch, mean_image
 from benchmark.spec import TrialSpec, result_versions, sources_of
 from benchmark.suite import Block, Suite, SuiteError
 from benchmark.training import default_recipe, victim_path
@@ -98,13 +98,14 @@ class Planner:
         return self.datasets.setdefault((dataset.name, dataset.image_size), dataset)
 
     def _trials(self, block: Block, dataset: Dataset) -> Iterator[Trial]:
+        data_hashes = _data_hashes(dataset)
         for victim_spec, defense, batch_size in product(block.victims, block.defenses, block.batch_sizes):
             victim = self._victim(victim_spec, dataset)
             for attack, control in _arms(block):
                 arm = TrialSpec(
                     dataset=dataset.name,
                     image_size=dataset.image_size,
-                    data_hash=dataset.split("evaluation").content_hash,
+                    data_hash=data_hashes[control == "mean_image"],
                     victim=victim_spec,
                     weights_hash=victim.weights_hash,
                     attack=attack,
@@ -138,6 +139,13 @@ class Planner:
                 victim = replace(victim, state=spec.state, weights_hash=self.untrained_yet[-1])
             self._loaded[name] = self.victims[victim.weights_hash] = victim
         return self._loaded[name]
+
+
+def _data_hashes(dataset: Dataset) -> tuple[str, str]:
+    """Content hashes of what trials see: the evaluation images, and those with the mean image."""
+    evaluation = dataset.split("evaluation").content_hash
+    mean = mean_image(dataset).numpy().tobytes()
+    return evaluation, hashlib.sha256(evaluation.encode() + mean).hexdigest()
 
 
 def _needs_training(spec: VictimSpec, dataset: Dataset) -> bool:

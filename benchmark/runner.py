@@ -1,7 +1,6 @@
 """Running a suite: plan, resume, execute with progress, write what comes out."""
 
 import math
-import os
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
@@ -11,10 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from tqdm import tqdm
 
 from benchmark.executors import Job, jobs_of, run_here, run_in_workers
+from benchmark.folders import usable_cores
 from benchmark.plan import Plan, Trial, estimated_seconds
 from benchmark.store import Store
 from metrics.leaderboard import leaderboard, write_leaderboard
@@ -40,7 +39,7 @@ class RunOptions:
 
 def default_jobs(device: str) -> int:
     """Worker processes that suit the machine: one a core, at most eight, on the CPU; one on a GPU."""
-    return 1 if device == "cuda" else min(len(os.sched_getaffinity(0)), 8)
+    return 1 if device == "cuda" else min(usable_cores(), 8)
 
 
 def run_plan(plan: Plan, options: RunOptions, console: Console) -> int:
@@ -86,23 +85,31 @@ def print_plan(plan: Plan, directory: Path, jobs: int, console: Console) -> None
     store = Store(directory)
     missing = [trial for trial in plan.trials if not store.finished(trial.id)]
     estimates = estimated_seconds(plan, missing, _device(plan))
-    table = Table("cell", "trials", "done", "evaluations", "about", title=f"suite {plan.suite.name}")
+    setting = None
     for trials in _by_cell(plan.trials).values():
-        cell, reason = trials[0].cell, trials[0].skip_reason
-        left = sum(estimates.get(trial.id, 0.0) for trial in trials)
-        name = f"{cell.victim} ({cell.victim_state}) {cell.defense} B={cell.batch_size} {cell.key}"
-        table.add_row(
-            escape(name),
-            str(len(trials)),
-            str(len(trials) - sum(trial.id in estimates for trial in trials)),
-            escape(f"skipped: {reason}") if reason else str(sum(trial.evaluations for trial in trials)),
-            "" if reason else _duration(left / jobs),
-        )
-    console.print(table)
+        cell = trials[0].cell
+        named = f"{cell.victim} ({cell.victim_state}) on {cell.dataset}, defense {cell.defense}, B={cell.batch_size}"
+        if named != setting:
+            console.print(f"\n[bold]{escape(named)}[/]", soft_wrap=True)
+            setting = named
+        console.print(_planned(trials, estimates, jobs), soft_wrap=True)
     for victim in plan.untrained_yet:
         console.print(f"{escape(victim)} would be trained first; its time is not in the estimate")
     total = sum(estimates.values()) / jobs
     console.print(f"{len(plan.trials)} trials, {len(missing)} to run, about {_duration(total)} with {jobs} jobs")
+
+
+def _planned(trials: Sequence[Trial], estimates: dict[str, float], jobs: int) -> str:
+    """One cell of a plan in a line."""
+    cell, reason = trials[0].cell, trials[0].skip_reason
+    missing = [trial for trial in trials if trial.id in estimates]
+    done = f", {len(trials) - len(missing)} done" if len(missing) < len(trials) else ""
+    name = f"  {cell.key if not cell.is_control else '  ' + cell.key}: {len(trials)} trials{done}"
+    if reason:
+        return escape(f"{name}, skipped: {reason}")
+    spent = sum(trial.evaluations for trial in trials)
+    seconds = sum(estimates[trial.id] for trial in missing)
+    return escape(f"{name}, {spent} evaluations" + (f", about {_duration(seconds / jobs)}" if seconds else ""))
 
 
 def _by_cell(trials: Iterable[Trial]) -> dict[int, list[Trial]]:

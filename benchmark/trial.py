@@ -1,6 +1,7 @@
 """One cell, once: private batch -> defended client update -> leak -> attack -> scores -> record."""
 
 import resource
+import sys
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -179,4 +180,5 @@ def _peak_memory_mb(device: str) -> float:
     """On CUDA the largest allocation since the trial began; on the CPU the process's largest size so far."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

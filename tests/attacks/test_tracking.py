@@ -20,11 +20,25 @@ NAMES = ATTACKS.names()
 OPTIMIZERS = [Adam(0.1, step_decay(0.5)), LBFGS(lr=0.5)]
 
 
+class Rising(Prior):
+    """Nothing in the first 20 calls, then far too much: the best evaluation is not the last."""
+
+    calls = 0
+
+    def __call__(self, candidate: Candidate) -> Tensor:
+        self.calls += 1
+        return candidate.images.sum() * 0 + (1e6 if self.calls > 20 else 0)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_returned_images_are_those_of_the_best_evaluation(case: Callable, evaluated: list, name: str) -> None:
-    reconstruction = create_attack(name).reconstruct(*case(), seed=3, budget=45)
+    attack = create_attack(name)
+    attack.priors = [*attack.priors, Rising(1.0)]
+    reconstruction = attack.reconstruct(*case(), seed=3, budget=45)
     best = min(evaluated, key=lambda call: call.value)
+    assert best.value < 1e6
     assert torch.equal(reconstruction.images, best.images)
+    assert not torch.equal(reconstruction.images, reconstruction.final)
     assert torch.equal(reconstruction.final, evaluated[-1].images)
     assert reconstruction.objective_end == best.value
     assert reconstruction.objective_start == evaluated[0].value
