@@ -94,7 +94,7 @@ def test_a_grant_goes_before_inference_unless_the_attack_always_infers(real_leak
 
 
 def test_without_a_classifier_there_is_nothing_to_infer(make_images: Callable, make_leak: Callable) -> None:
-    net = nn.Sequential(nn.Conv2d(3, 5, 6), nn.Flatten())
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     leak = make_leak(net, make_images(1), torch.tensor([0]), granted="none")
     with pytest.raises(NoClassifierError, match="no label can be inferred"):
         infer_labels(leak, Victim(net), "sum")

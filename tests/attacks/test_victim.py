@@ -177,6 +177,12 @@ def test_timm_networks_name_their_own_classifier(build: Callable) -> None:
     assert Victim(build("lenet_dlg")).classifier_weight == "fc.weight"
 
 
-def test_without_a_linear_layer_there_is_no_classifier() -> None:
+def test_of_a_head_of_several_layers_the_last_one_is_the_classifier() -> None:
+    module = ConvHead()
+    module.head = nn.Sequential(nn.Conv2d(3, 4, 1), nn.LayerNorm(2), nn.Conv2d(4, 5, 1), nn.Flatten())
+    assert Victim(module).classifier_weight == "head.2.weight"
+
+
+def test_without_a_linear_map_there_is_no_classifier() -> None:
     with pytest.raises(NoClassifierError):
-        _ = Victim(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten())).classifier_weight
+        _ = Victim(nn.Sequential(nn.BatchNorm2d(3), nn.Flatten())).classifier_weight
