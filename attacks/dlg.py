@@ -26,6 +26,8 @@ class DLG(GradientMatching):
     optimised ones. A restart stops when the distance is below `tolerance`.
     """
 
+    label_policy = LabelPolicy(joint=True)
+
     def __init__(
         self,
         *,
@@ -39,7 +41,7 @@ class DLG(GradientMatching):
             optimizer=LBFGS(lr),
             iterations=20 * iterations,
             restarts=restarts,
-            labels=LabelPolicy(joint=True),
+            labels=self.label_policy,
             box=False,
             tolerance=tolerance,
         )
