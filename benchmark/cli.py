@@ -70,7 +70,7 @@ def run(
     selected = select(resolved, attacks=attack, victims=victim, defenses=defense, batch_sizes=batch_size, limit=limit)
     directory = out or Path("runs") / resolved.name
     planner = Planner(device=chosen, download=download, may_train=not dry_run, progress=True)
-    plan = planner.plan(selected, hash_of(resolved))
+    plan = planner.plan(selected, hash_of(resolved), resolved)
     workers = jobs or default_jobs(chosen)
     if dry_run:
         print_plan(plan, directory, workers, console)

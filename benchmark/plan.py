@@ -28,6 +28,8 @@ from benchmark.victims import LoadedVictim, VictimSpec, load_victim
 from metrics.keys import Key, bracketed, parse_key
 from metrics.record import Cell
 
+Place = tuple[str, VictimSpec, str, int, str, str]
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -39,7 +41,7 @@ class Trial:
     std: tuple[float, ...]
     skip_reason: str | None
     evaluations: int
-    order: int = 0
+    order: int
 
     @cached_property
     def id(self) -> str:
@@ -79,19 +81,22 @@ class Planner:
         self.datasets: dict[tuple[str, int], Dataset] = {}
         self.victims: dict[str, LoadedVictim] = {}
         self.untrained_yet: list[str] = []
+        self.places: dict[Place, int] = {}
         self._loaded: dict[tuple[VictimSpec, str, int], LoadedVictim] = {}
 
-    def plan(self, suite: Suite, suite_hash: str) -> Plan:
-        """Every trial of the suite, once; raises DataError, VictimError or UnknownNameError where it cannot be run."""
+    def plan(self, suite: Suite, suite_hash: str, whole: Suite | None = None) -> Plan:
+        """Every trial of the suite, once; raises DataError, VictimError or UnknownNameError where it cannot be run.
+
+        `whole` is the suite that `suite` is a part of: it gives every row its place, whatever part is run first.
+        """
         trials: dict[str, Trial] = {}
+        self.places = _places(whole or suite)
         for block in suite.blocks:
             dataset = self._dataset(block)
             _check_batches(block, dataset)
             for trial in self._trials(block, dataset):
                 trials.setdefault(trial.id, trial)
-        cells = {cell: order for order, cell in enumerate(dict.fromkeys(trial.cell for trial in trials.values()))}
-        ordered = tuple(replace(trial, order=cells[trial.cell]) for trial in trials.values())
-        return Plan(suite, suite_hash, ordered, self.datasets, self.victims, tuple(self.untrained_yet))
+        return Plan(suite, suite_hash, tuple(trials.values()), self.datasets, self.victims, tuple(self.untrained_yet))
 
     def _dataset(self, block: Block) -> Dataset:
         dataset = create_dataset(block.dataset, block.image_size, download=self.download)
@@ -123,9 +128,11 @@ class Planner:
                 )
                 cell, reason = cell_of(arm, victim), _skip_reason(arm, dataset, victim)
                 evaluations = _evaluations(arm)
+                place = (_grid(block), victim_spec, defense, batch_size, attack, control)
+                order = self.places.setdefault(place, len(self.places))
                 for repetition in range(block.batches_of(batch_size)):
                     spec = arm.model_copy(update={"repetition": repetition})
-                    yield Trial(spec, cell, victim.mean, victim.std, reason, evaluations)
+                    yield Trial(spec, cell, victim.mean, victim.std, reason, evaluations, order)
 
     def _victim(self, spec: VictimSpec, dataset: Dataset) -> LoadedVictim:
         """The victim; in a dry run an untrained one stands for one that is not trained yet."""
@@ -139,6 +146,21 @@ class Planner:
                 victim = replace(victim, state=spec.state, weights_hash=self.untrained_yet[-1])
             self._loaded[name] = self.victims[victim.weights_hash] = victim
         return self._loaded[name]
+
+
+def _grid(block: Block) -> str:
+    """What two blocks must share for their rows to be the same."""
+    return block.model_dump_json(include={"dataset", "image_size", "threat_model", "budget"})
+
+
+def _places(suite: Suite) -> dict[Place, int]:
+    """The place of every row of a suite, from the top of the file to its end."""
+    places: dict[Place, int] = {}
+    for block in suite.blocks:
+        for victim, defense, batch_size in product(block.victims, block.defenses, block.batch_sizes):
+            for attack, control in _arms(block):
+                places.setdefault((_grid(block), victim, defense, batch_size, attack, control), len(places))
+    return places
 
 
 def _data_hashes(dataset: Dataset) -> tuple[str, str]:
