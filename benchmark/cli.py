@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from metrics.registry import RequestError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     name="gradinv",
@@ -58,13 +61,11 @@ def run(
     ] = False,
 ) -> None:
     """Run what is missing of a suite; the same command goes on where it was stopped."""
-    from rich.console import Console
-
     from benchmark.plan import Planner, hash_of
     from benchmark.runner import RunOptions, default_jobs, print_plan, run_plan
     from benchmark.suite import load_suite, select, suite_path
 
-    console, part, chosen = Console(), _shard(shard), _device(device)
+    console, part, chosen = _console(), _shard(shard), _device(device)
     _load_plugins(plugin, download)
     resolved = load_suite(suite_path(suite), _settings(settings))
     selected = select(resolved, attacks=attack, victims=victim, defenses=defense, batch_sizes=batch_size, limit=limit)
@@ -126,8 +127,6 @@ def leaderboard(
     runs: list[Path], csv: Annotated[Path | None, typer.Option(help="Where to write the board.")] = None
 ) -> None:
     """Print the leaderboard of run directories; with --csv, write it there with its .images.csv beside it."""
-    from rich.console import Console
-
     from metrics.leaderboard import leaderboard as board
     from metrics.leaderboard import write_boards
     from metrics.records import read_records
@@ -138,7 +137,7 @@ def leaderboard(
         print(fault, file=sys.stderr)
     if csv is not None:
         write_boards(records, csv, csv.with_suffix(".images.csv"))
-    print_leaderboard(board(records), Console())
+    print_leaderboard(board(records), _console())
 
 
 @app.command()
@@ -213,6 +212,13 @@ def main() -> None:
     except RequestError as error:
         print(f"gradinv: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _console() -> "Console":
+    """As wide as the terminal; wide enough for the whole table where the output goes to a file."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 def _load_plugins(paths: list[Path], download: bool = False) -> None:

@@ -1,5 +1,6 @@
 """The leaderboard as a table on the terminal."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,9 @@ LEGEND = (
 
 
 _KEY_WIDTH = 24
+_HEADINGS = ("attack", "n", "PSNR dB", "SSIM", "labels", "gain dB", "best control", "verdict")
+_NARROW_HEADINGS = ("attack", "n", "PSNR dB", "gain dB", "verdict")
+_NARROW = 100  # columns of a terminal that is too small for all headings
 _ASIDES = {"n_diverged": "diverged", "n_failed": "failed, not counted"}
 
 
@@ -32,7 +36,7 @@ def print_leaderboard(frame: pd.DataFrame, console: Console) -> None:
         console.print(f"[dim]{escape(granted(setting))}[/dim]")
         scored = group[group["n_batches"] > 0]
         if len(scored):
-            console.print(_table(scored))
+            console.print(_table(scored, _NARROW_HEADINGS if console.width < _NARROW else _HEADINGS))
         for row in _rows(group[group["n_batches"] == 0]):
             console.print(f"[dim]{escape(_unscored(row))}[/dim]", soft_wrap=True)
     if len(frame):
@@ -43,39 +47,47 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _table(rows: pd.DataFrame) -> Table:
+def _table(rows: pd.DataFrame, headings: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("attack", no_wrap=True, min_width=_KEY_WIDTH)
-    for heading in ("n", "PSNR dB", "SSIM", "labels", "gain dB"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("best control", no_wrap=True)
-    table.add_column("verdict", overflow="fold")
-    attacks = _rows(rows[rows["is_control"] == "false"])
-    controls = _rows(rows[rows["is_control"] == "true"])
-    for attack in attacks:
-        table.add_row(*_cells(attack))
-        for control in (control for control in controls if control["preset"] == _key(attack)):
-            table.add_row(*_cells(control, control["attack"]), style="dim")
-    keys = {_key(attack) for attack in attacks}
-    for control in (control for control in controls if control["preset"] not in keys):
-        of = f" of {control['preset']}" if control["preset"] else ""
-        table.add_row(*_cells(control, f"{control['attack']}{of}"), style="dim")
+    for heading in headings:
+        words = heading in ("attack", "best control", "verdict")
+        table.add_column(
+            heading,
+            justify="left" if words else "right",
+            no_wrap=heading != "verdict",
+            min_width=_KEY_WIDTH if heading == "attack" else None,
+        )
+    for row, name in _ordered(rows):
+        cells = _cells(row, name)
+        table.add_row(*(cells[heading] for heading in headings), style="dim" if name else None)
     return table
 
 
-def _cells(row: dict[str, Any], control: str = "") -> list[str]:
+def _ordered(rows: pd.DataFrame) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each attack, with an empty name, and beneath it its controls with theirs; last the controls of every attack."""
+    attacks = _rows(rows[rows["is_control"] == "false"])
+    controls = _rows(rows[rows["is_control"] == "true"])
+    for attack in attacks:
+        yield attack, ""
+        yield from ((control, control["attack"]) for control in controls if control["preset"] == _key(attack))
+    keys = {_key(attack) for attack in attacks}
+    for control in (control for control in controls if control["preset"] not in keys):
+        yield control, control["attack"] + (f" of {control['preset']}" if control["preset"] else "")
+
+
+def _cells(row: dict[str, Any], control: str = "") -> dict[str, str]:
     name = f"  {control}" if control else wrap_key(_key(row), _KEY_WIDTH)
     asides = [f"\n  {row[column]} {word}" for column, word in _ASIDES.items() if row[column]]
-    return [
-        escape(name + "".join(asides)),
-        str(row["n_batches"]),
-        _interval(row, "psnr", 1),
-        _number(row["ssim_mean"], 2),
-        _percent(row["label_accuracy_mean"]),
-        "" if control else _interval(row, "psnr_gain", 1),
-        row["best_control"],
-        "" if control else _verdict(row),
-    ]
+    return {
+        "attack": escape(name + "".join(asides)),
+        "n": str(row["n_batches"]),
+        "PSNR dB": _interval(row, "psnr", 1),
+        "SSIM": _number(row["ssim_mean"], 2),
+        "labels": _percent(row["label_accuracy_mean"]),
+        "gain dB": "" if control else _interval(row, "psnr_gain", 1),
+        "best control": row["best_control"],
+        "verdict": "" if control else _verdict(row),
+    }
 
 
 def _key(row: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ def test_settings_stand_apart_and_their_titles_differ(records, make_record):
     assert "no control to compare" in text
 
 
-@pytest.mark.parametrize("width", [100, 120])
+@pytest.mark.parametrize("width", [80, 100, 120])
 def test_no_line_is_longer_than_the_terminal(make_record, records, width):
     long = [make_record("gradinversion", r, (9.0,), parameters="[alpha_bn=0.01,alpha_tv=0.0001,lr=0.1]", order=60 + r)
             for r in range(3)]  # fmt: skip
