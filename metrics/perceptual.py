@@ -77,7 +77,7 @@ def _weight_file(backbone: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     if os.environ.get("GRADINV_DOWNLOAD") != "1":
-        raise MetricUnavailable(f"{name} is missing; put it into $GRADINV_WEIGHTS or {hub}, or pass --download")
+        raise MetricUnavailable(f"{name} is missing; put it into $GRADINV_WEIGHTS, or pass --download")
     hub.mkdir(parents=True, exist_ok=True)
     digest = name.rpartition("-")[2].removesuffix(".pth")
     try:
