@@ -97,7 +97,7 @@ class Victim:
 
     @property
     def classifier_weight(self) -> str:
-        """Name of the classifier's weight: the last linear layer or 1x1 convolution of what `get_classifier` returns.
+        """Name of the classifier's weight: the last linear layer or convolution of what `get_classifier` returns.
 
         A network without that method is searched whole. Raises NoClassifierError where there is no such layer.
         """
