@@ -1,0 +1,40 @@
+"""Verbs from records to tables and figures: `leaderboard`, `plot`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.commands.options import console
+
+
+def leaderboard(
+    runs: list[Path], csv: Annotated[Path | None, typer.Option(help="Where to write the board.")] = None
+) -> None:
+    """Print the leaderboard of run directories; with --csv, write it there with its .images.csv beside it."""
+    from metrics.leaderboard import leaderboard as board
+    from metrics.leaderboard import write_boards
+    from metrics.records import read_records
+    from metrics.tables import print_leaderboard
+
+    records, faults = read_records(runs)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if csv is not None:
+        write_boards(records, csv, csv.with_suffix(".images.csv"))
+    print_leaderboard(board(records), console())
+
+
+def plot(
+    runs: list[Path], out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures")
+) -> None:
+    """Draw figures and contact sheets from run directories."""
+    from metrics.plots import draw_figures
+    from metrics.records import read_records
+    from metrics.sheets import draw_sheets
+
+    written = draw_figures(read_records(runs)[0], out)
+    for directory in runs:
+        written += draw_sheets(read_records([directory])[0], directory, out)
+    print("\n".join(str(path) for path in written))

@@ -1,0 +1,105 @@
+"""Verbs that look and change nothing: `list`, `show`, `status`, `check`, `doctor`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from benchmark.commands.options import Plugins, load_plugins
+
+Kind = Literal["attacks", "controls", "datasets", "defenses", "metrics", "models", "suites"]
+Shown = Literal["attack", "control", "defense", "metric", "suite"]
+
+
+def list_(kind: Kind, pattern: Annotated[str, typer.Argument(help="Wildcard.")] = "*", plugin: Plugins = []) -> None:  # noqa: B006
+    """List attacks, defenses, models, data sets, metrics, controls or suites."""
+    from fnmatch import fnmatchcase
+
+    load_plugins(plugin)
+    for name in _names(kind):
+        if fnmatchcase(name, pattern):
+            print(name)
+
+
+def show(kind: Shown, name: str, plugin: Plugins = []) -> None:  # noqa: B006
+    """Show one entry: what it is, its parameters, its paper."""
+    from benchmark.show import describe
+
+    load_plugins(plugin)
+    print(describe(kind, name))
+
+
+def status(runs: list[Path]) -> None:
+    """Count the trials of run directories by state, with the reasons of those that failed."""
+    from collections import Counter
+
+    from metrics.records import read_records
+
+    records, faults = read_records(runs)
+    for state, count in sorted(Counter(record.state for record in records).items()):
+        print(f"{count:6d} {state}")
+    for record in records:
+        if record.state in ("failed", "oom"):
+            print(f"{record.state} {record.id} {record.cell.key} B={record.cell.batch_size}: {record.reason}")
+    for fault in faults:
+        print(fault)
+    raise typer.Exit(1 if faults else 0)
+
+
+def check(
+    suite: Annotated[str, typer.Argument(help="A shipped suite or a YAML file.")],
+    plugin: Plugins = [],  # noqa: B006
+) -> None:
+    """Validate a suite with its attacks, defenses, metrics and data; runs and trains nothing."""
+    from benchmark.plan import Planner
+    from benchmark.suite import load_suite, suite_path
+
+    load_plugins(plugin)
+    resolved = load_suite(suite_path(suite))
+    plan = Planner(device="cpu", download=False, may_train=False, progress=False).plan(resolved, "")
+    skipped = sum(trial.skip_reason is not None for trial in plan.trials)
+    print(f"{resolved.name}: {len(plan.trials)} trials, {skipped} of them impossible and skipped with a reason; valid")
+
+
+def doctor() -> None:
+    """Say what is here and what is not: devices, data sets, weights, versions."""
+    from benchmark.doctor import report
+
+    print("\n".join(report()))
+
+
+def _names(kind: Kind) -> list[str]:
+    if kind == "attacks":
+        from attacks.registry import attack_keys
+
+        return attack_keys()
+    if kind == "defenses":
+        from benchmark.defenses import DEFENSES
+
+        return DEFENSES.names()
+    if kind == "metrics":
+        from metrics.scoring import METRICS
+
+        return METRICS.names()
+    if kind == "datasets":
+        from benchmark.datasets import dataset_names
+
+        return dataset_names()
+    return _slow_names(kind)
+
+
+def _slow_names(kind: Kind) -> list[str]:
+    """Names that only torch or timm know."""
+    if kind == "suites":
+        from benchmark.suite import suite_names
+
+        return suite_names()
+    if kind == "controls":
+        from benchmark.controls import CONTROLS
+
+        return list(CONTROLS)
+    import timm
+
+    import benchmark.networks  # noqa: F401 - registers our own networks with timm
+
+    return timm.list_models()

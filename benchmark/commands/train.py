@@ -1,0 +1,32 @@
+"""`gradinv train`: a victim, with its recipe beside it."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from benchmark.commands.options import Device, Download, resolve_device
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="A timm model, or lenet_dlg.")],
+    dataset: Annotated[str, typer.Option(help="Data set to train on.")] = "photos",
+    image_size: Annotated[int | None, typer.Option(help="Pixels; else the data set's own.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Else by the size of the data set.")] = None,
+    stem: Annotated[
+        Literal["default", "cifar"], typer.Option(help="cifar: a 3x3 first convolution and no pooling.")
+    ] = "default",
+    seed: int = 0,
+    device: Device = "auto",
+    download: Download = False,
+) -> None:
+    """Train a victim and keep it in the cache, where suites find it; prints its accuracy and its files."""
+    import json
+
+    from benchmark.datasets import create_dataset
+    from benchmark.training import train_victim
+    from benchmark.victims import VictimSpec
+
+    spec = VictimSpec.model_validate({"model": model, "state": "trained", "seed": seed, "stem": stem, "epochs": epochs})
+    path = train_victim(spec, create_dataset(dataset, image_size, download=download), device=resolve_device(device))
+    accuracy = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["accuracy"]
+    print(f"{spec.key} on {dataset}: accuracy {accuracy:.1%} on the held-out images\n{path}")
