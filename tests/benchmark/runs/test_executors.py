@@ -1,0 +1,144 @@
+"""Where trials run: the same records from this process and from workers, whatever happens to some of them."""
+
+import pytest
+
+from benchmark import cli, executors
+from benchmark.executors import execute, jobs_of, run_here
+from metrics.registry import load_plugin
+
+MEASURED = {"seconds", "peak_memory_mb", "date"}
+ACCIDENTS = ["troubled[accident=raise]", "troubled[accident=oom]", "troubled[accident=die]"]
+SETTINGS = {"attacks": [ACCIDENTS[2], "dlg", ACCIDENTS[0], ACCIDENTS[1]], "batches": 2, "metrics": ["psnr", "ssim"]}
+
+
+@pytest.fixture(scope="module")
+def worker_run(tmp_path_factory, tools):
+    """A run in two worker processes, one trial of which kills its worker: directory, exit status, what was said."""
+    folder = tmp_path_factory.mktemp("workers")
+    plugin = tools.make_plugin(folder / "troubled.py", "troubled")
+    suite = tools.make_suite(folder / "suite.yaml", **SETTINGS)
+    arguments = ["run", suite, "--plugin", plugin, "--out", folder / "run", "--jobs", 2, "--no-figures", "--limit", 1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADINV_CACHE", str(folder / "cache"))
+        patch.setattr("sys.argv", ["gradinv", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    return folder / "run", ended.value.code
+
+
+@pytest.fixture
+def job(make_plan, tmp_path, tools):
+    """Makes the job of a suite's first trial."""
+
+    def make(**settings):
+        load_plugin(tools.make_plugin(tmp_path / "troubled.py", "troubled"))
+        plan = make_plan(**settings)
+        plan.save_victims(tmp_path)
+        return jobs_of(plan, plan.trials[:1], tmp_path)[0]
+
+    return make
+
+
+def test_a_trial_that_kills_its_worker_fails_alone(worker_run, tools):
+    directory, status = worker_run
+    records = tools.records_by_label(directory)
+    dead = records[ACCIDENTS[2], 0]
+    assert (dead.state, dead.reason) == ("failed", "the worker process died")
+    assert records["dlg", 0].state == "done"
+    assert len(records) == 4
+    assert status == 1
+
+
+def test_what_a_trial_raises_in_a_worker_is_its_state_and_reason(worker_run, tools):
+    records = tools.records_by_label(worker_run[0])
+    raised, out_of_memory = (records[key, 0] for key in ACCIDENTS[:2])
+    assert (raised.state, raised.reason) == ("failed", "RuntimeError: no luck today")
+    assert (out_of_memory.state, out_of_memory.reason) == ("oom", "OutOfMemoryError: out of memory")
+    assert "Traceback" in raised.notes[0]
+
+
+def test_workers_and_this_process_write_the_same_records(worker_run, tools, write_suite, run_suite, tmp_path):
+    """But for time, memory and date; and pictures equal to the byte."""
+    run_suite(write_suite(**{**SETTINGS, "attacks": ["dlg"], "batches": 1}))
+    here, there = tools.records_by_label(tmp_path / "run"), tools.records_by_label(worker_run[0])
+    own, other = (
+        record.model_dump(exclude=MEASURED | {"order", "suite", "spec"}) for record in (here["dlg", 0], there["dlg", 0])
+    )
+    assert own == other
+    assert own["id"] == other["id"]
+    tensors = f"trials/{own['id']}/tensors.safetensors"
+    assert (tmp_path / "run" / tensors).read_bytes() == (worker_run[0] / tensors).read_bytes()
+
+
+def test_what_failed_is_run_again_and_what_is_finished_is_not(run_suite, write_suite, tools, tmp_path):
+    plugin = tools.make_plugin(tmp_path / "moody.py", "moody")
+    suite = write_suite(attacks=["dlg", "moody[accident=raise]", "idlg"], batches=2)
+    first = run_suite(suite, "--plugin", plugin)
+    before = tools.files_of(tmp_path / "run")
+    second = run_suite(suite, "--plugin", plugin)
+    after = tools.files_of(tmp_path / "run")
+    assert first.status == second.status == 1
+    assert "4 done before, 2 to run" in second.out
+    again = {path.split("/")[1] for path in after if after[path] != before[path]}
+    failed = {record.id for record in tools.records_by_label(tmp_path / "run").values() if record.state == "failed"}
+    assert again == failed
+    assert second.out.count("no luck today") >= 2
+
+
+@pytest.mark.parametrize(
+    ("accident", "state", "reason"),
+    [
+        ("raise", "failed", "RuntimeError: no luck today"),
+        ("oom", "oom", "OutOfMemoryError: out of memory"),
+        ("leave", "failed", "SystemExit: 3"),
+    ],
+)
+def test_no_trial_stops_the_others_here(job, accident, state, reason):
+    record = execute(job(attacks=[f"troubled[accident={accident}]"]))
+    assert (record.state, record.reason) == (state, reason)
+    assert not record.is_scored
+
+
+def test_an_impossible_trial_is_skipped(job):
+    record = execute(job(attacks=["inverting_gradients"], batch_sizes=[1]))
+    assert record.state == "done"
+    skipped = execute(job(attacks=["gradinversion"], threat_model={"bn_statistics": "none"}))
+    assert skipped.state == "skipped"
+    assert skipped.reason
+
+
+def test_an_outcome_that_makes_no_record_is_a_failure(job, monkeypatch):
+    outcome = executors.Outcome({"state": "done", "evaluations": "many"}, {})
+    monkeypatch.setattr(executors, "run_trial", lambda *_: outcome)
+    record = execute(job())
+    assert record.state == "failed"
+    assert "evaluations" in record.reason
+
+
+def test_a_full_disk_stops_the_run(job, monkeypatch):
+    def full(self, record, tensors):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(executors.Store, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        execute(job())
+
+
+def test_records_come_one_by_one(make_plan, tmp_path):
+    plan = make_plan(batches=3)
+    plan.save_victims(tmp_path)
+    records = run_here(jobs_of(plan, plan.trials, tmp_path))
+    assert next(records).repetition == 0
+    assert len(list((tmp_path / "trials").iterdir())) == 1
+    records.close()
+
+
+def test_a_record_says_where_it_comes_from(job):
+    made = job()
+    record = execute(made)
+    assert record.id == made.trial.id
+    assert record.spec["suite_hash"] == "hash"
+    assert record.spec["attack"] == "dlg"
+    assert record.device.startswith("cpu")
+    assert {"python", "gradinv", "torch", "timm"} <= set(record.versions)
+    assert (record.threads, record.engine) == (1, "eager")

@@ -1,0 +1,116 @@
+"""A run: what is said on the way, what is written at the end, and how shards share the work."""
+
+import csv
+
+import pytest
+from rich.console import Console
+
+from benchmark.runner import default_jobs, write_results
+from metrics.records import RecordsError
+
+
+def rows_of(path):
+    """The rows of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_line_for_each_trial_where_output_is_no_terminal(run_suite, write_suite):
+    result = run_suite(write_suite(attacks=["dlg", "idlg"], controls=["prior_only", "mean_image"]))
+    lines = result.err.splitlines()
+    assert result.status == 0
+    assert [line.split()[0] for line in lines] == [f"[{number}/5]" for number in range(1, 6)]
+    assert "done lenet_dlg none B=1 dlg batch 0: PSNR" in lines[0]
+    assert "5 evaluations" in lines[0]
+    assert "skipped lenet_dlg none B=1 prior_only of dlg batch 0: the attack has no prior" in lines[1]
+
+
+def test_what_a_run_says_and_writes(run_suite, write_suite, tmp_path):
+    result = run_suite(write_suite(controls=["other_gradient", "same_class"], batches=2))
+    assert "suite tiny: 6 trials, 0 done before, 6 to run" in result.out
+    assert "6 records; wrote" in result.out
+    assert result.out.rstrip().endswith("6 done")
+    directory = tmp_path / "run"
+    assert {path.name for path in directory.iterdir()} == {
+        "leaderboard.csv", "leaderboard.images.csv", "trials", "victims"
+    }  # fmt: skip
+    rows = rows_of(directory / "leaderboard.csv")
+    assert [row["attack"] for row in rows] == ["dlg", "other_gradient", "same_class"]
+    assert {row["n_batches"] for row in rows} == {"2"}
+
+
+def test_running_again_runs_nothing_and_changes_no_board(run_suite, write_suite, tmp_path, tools):
+    suite = write_suite(attacks=["dlg", "idlg"], batches=2)
+    run_suite(suite)
+    boards = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.csv")}
+    files = tools.files_of(tmp_path / "run")
+    again = run_suite(suite)
+    assert "4 done before, 0 to run" in again.out
+    assert again.err == ""
+    assert tools.files_of(tmp_path / "run") == files
+    assert {path: path.read_bytes() for path in boards} == boards
+
+
+def test_failures_are_named_and_the_status_is_1(run_suite, write_suite, tools, tmp_path):
+    plugin = tools.make_plugin(tmp_path / "unlucky.py", "unlucky")
+    attacks = ["unlucky[accident=raise]", "unlucky[accident=oom]", "dlg"]
+    result = run_suite(write_suite(attacks=attacks), "--plugin", plugin)
+    assert result.status == 1
+    assert "failed lenet_dlg none B=1 unlucky[accident=raise] batch 0: RuntimeError: no luck today" in result.out
+    assert "oom lenet_dlg none B=1 unlucky[accident=oom] batch 0" in result.out
+    assert result.out.rstrip().endswith("1 done, 1 failed, 1 oom")
+
+
+def test_the_board_names_the_reason_of_a_failure_without_its_traceback(run_suite, write_suite, tools, tmp_path):
+    plugin = tools.make_plugin(tmp_path / "hapless.py", "hapless")
+    run_suite(write_suite(attacks=["hapless[accident=raise]"]), "--plugin", plugin)
+    row = rows_of(tmp_path / "run" / "leaderboard.csv")[0]
+    assert (row["state"], row["n_failed"]) == ("failed", "1")
+    assert "no luck today" in row["notes"]
+    assert "Traceback" not in row["notes"]
+
+
+def test_shards_together_make_the_whole(run_suite, write_suite, tmp_path, tools):
+    suite = write_suite(attacks=["dlg", "idlg"], controls=["noise_gradient", "mean_image"], batches=3)
+    run_suite(suite, out=tmp_path / "whole")
+    first = run_suite(suite, "--shard", "1/2", out=tmp_path / "parts")
+    assert "8 trials, 0 done before" in first.out
+    second = run_suite(suite, "--shard", "2/2", out=tmp_path / "parts")
+    assert "7 trials, 0 done before" in second.out
+    images = "leaderboard.images.csv"
+    assert (tmp_path / "parts" / images).read_bytes() == (tmp_path / "whole" / images).read_bytes()
+    assert set(tools.files_of(tmp_path / "parts")) == set(tools.files_of(tmp_path / "whole"))
+
+
+def test_a_shard_without_trials(run_suite, write_suite):
+    result = run_suite(write_suite(), "--shard", "2/2")
+    assert (result.status, result.err) == (0, "")
+    assert "this shard has no trials" in result.out
+
+
+def test_a_broken_record_is_made_again(run_suite, write_suite, tmp_path, tools):
+    suite = write_suite(attacks=["dlg", "idlg"])
+    run_suite(suite)
+    broken = next((tmp_path / "run" / "trials").glob("*/record.json"))
+    broken.write_text("{")
+    result = run_suite(suite)
+    assert "1 done before, 1 to run" in result.out
+    assert {record.state for record in tools.records_by_label(tmp_path / "run").values()} == {"done"}
+
+
+def test_figures_and_sheets_at_the_end(gradinv, write_suite, tmp_path):
+    result = gradinv("run", write_suite(controls=["mean_image"]), "--out", tmp_path / "run", "--jobs", 1)
+    drawn = list((tmp_path / "run" / "figures").rglob("*.*"))
+    assert result.status == 0
+    assert drawn
+    assert f"{len(drawn)} figures in" in result.out
+
+
+def test_results_of_a_directory_without_trials(tmp_path):
+    with pytest.raises(RecordsError, match="holds no trials"):
+        write_results(tmp_path, Console(quiet=True))
+
+
+def test_how_many_workers_suit_the_machine():
+    assert 1 <= default_jobs("cpu") <= 8
+    assert default_jobs("cuda") == 1

@@ -1,0 +1,121 @@
+"""Records on disk: whole or not at all, whoever else is writing."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from benchmark import store as store_module
+from benchmark.store import ABANDONED_AFTER, Store
+from metrics.record import Cell, Record
+from metrics.records import read_records
+
+CELL = Cell(
+    attack="dlg",
+    dataset="photos",
+    image_size=32,
+    victim="lenet_dlg",
+    victim_state="untrained",
+    victim_seed=0,
+    bn_mode="eval",
+    bn_statistics="none",
+    granted_numbers_per_pixel=0.0,
+    labels="known",
+    update="gradient",
+    defense="none",
+    adaptive=False,
+    batch_size=1,
+    max_equal_labels=1,
+)
+PICTURES = {"original": torch.zeros(1, 3, 4, 4, dtype=torch.uint8)}
+
+
+def record(state="done", **fields):
+    return Record(id="abc", suite="tiny", order=0, repetition=0, cell=CELL, spec={}, state=state, **fields)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("state", "finished"), [("done", True), ("diverged", True), ("skipped", True), ("failed", False), ("oom", False)]
+)
+def test_which_states_are_finished(store, state, finished):
+    store.write(record(state), {})
+    assert store.finished("abc") == finished
+
+
+def test_what_is_written_is_read(store):
+    written = record(objective_start=float("inf"), objective_end=float("nan"), curve=[(0, float("inf"))])
+    store.write(written, PICTURES)
+    assert store.read("abc").model_dump_json() == written.model_dump_json()
+    assert sorted(path.name for path in (store.trials / "abc").iterdir()) == ["record.json", "tensors.safetensors"]
+    assert [path.name for path in store.trials.iterdir()] == ["abc"]
+
+
+def test_a_later_record_replaces_the_whole_folder(store):
+    store.write(record("done"), PICTURES)
+    store.write(record("failed", reason="later"), {})
+    assert store.read("abc").reason == "later"
+    assert [path.name for path in (store.trials / "abc").iterdir()] == ["record.json"]
+    assert [path.name for path in store.trials.iterdir()] == ["abc"]
+
+
+def test_an_interrupted_write_leaves_the_old_record(store, monkeypatch):
+    store.write(record("failed", reason="old"), {})
+
+    def interrupted(tensors, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store_module, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.write(record("done"), PICTURES)
+    assert store.read("abc").reason == "old"
+    records, faults = read_records([store.directory])
+    assert ([found.reason for found in records], faults) == (["old"], [])
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id": "abc"}', b"\xff\xfe"])
+def test_a_broken_record_counts_as_missing(store, content):
+    store.write(record(), {})
+    (store.trials / "abc" / "record.json").write_bytes(content)
+    assert store.read("abc") is None
+    assert not store.finished("abc")
+
+
+def test_missing_records(store):
+    assert store.read("abc") is None
+    (store.trials / "abc").mkdir(parents=True)
+    assert store.read("abc") is None
+
+
+def test_cleaning_spares_what_another_process_may_be_writing(store):
+    old, young = store.trials / ".abc-1", store.trials / ".abc-2"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text("{")
+    past = time.time() - ABANDONED_AFTER - 1
+    os.utime(old, (past, past))
+    store.write(record(), {})
+    store.clean()
+    assert {path.name for path in store.trials.iterdir()} == {"abc", ".abc-2"}
+
+
+def test_cleaning_before_anything_was_written(tmp_path):
+    Store(tmp_path / "nowhere").clean()
+
+
+def test_writers_of_one_trial_do_not_disturb_each_other(store):
+    def write_often(name):
+        for _ in range(30):
+            store.write(record(reason=name), PICTURES)
+
+    with ThreadPoolExecutor() as writers:
+        list(writers.map(write_often, "abcd"))
+    assert store.read("abc").reason in "abcd"
+    assert [path.name for path in store.trials.iterdir()] == ["abc"]
