@@ -16,6 +16,7 @@ class Setting:
     num_classes: int
     bn_layers: int
     trained: bool
+    budget: int | None = None
 
 
 class Attack(Parametrised):

@@ -71,7 +71,7 @@ class LayerwiseL2:
 
 
 class CosineDistance:
-    """1 - cosine of the angle between all gradients taken as one vector (Geiping et al. 2020, Eq. 4).
+    """1 - cosine of the angle between all gradients taken as one vector, times `scale` (Geiping et al. 2020, Eq. 4).
 
     A zero gradient has no direction: its distance is 1, and its own gradient still points towards the target.
 
@@ -79,13 +79,17 @@ class CosineDistance:
     0.0
     """
 
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
+
     def bind(self, target: Sequence[Tensor]) -> Bound:
         """The distance to `target`."""
         length = _safe(torch.stack([norm(t) for t in target]).norm())
         direction = [t / length for t in target]
 
         def distance(gradients: Sequence[Tensor]) -> Tensor:
-            return 1 - dot(gradients, direction) / _safe(norm(torch.stack([norm(g) for g in gradients])))
+            cosine = dot(gradients, direction) / _safe(norm(torch.stack([norm(g) for g in gradients])))
+            return self.scale * (1 - cosine)
 
         return distance
 

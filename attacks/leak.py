@@ -112,6 +112,8 @@ class Reconstruction:
     `labels` (B,) are the attack's own, `label_method` is given | inferred:<rule> | optimised, `uses` names what of the
     grant was used. `curve` holds (evaluations spent, objective), `snapshots` the iterates kept at `snapshot_at`
     evaluations. `evaluations` counts parameter gradients of one candidate batch: closures, agents and restarts alike.
+    Several agents add their `consensus` and its `spread`, both (B, C, H, W): the standard deviation over the agents
+    after registration; `registrations` counts the accepted ones and, by reason, the rejected ones.
     """
 
     images: Tensor
@@ -126,4 +128,7 @@ class Reconstruction:
     curve: tuple[tuple[int, float], ...] = ()
     snapshots: tuple[Tensor, ...] = ()
     snapshot_at: tuple[int, ...] = ()
+    consensus: Tensor | None = None
+    spread: Tensor | None = None
+    registrations: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

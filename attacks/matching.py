@@ -2,23 +2,24 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from attacks.agents import Agents
 from attacks.attack import Attack, Setting
+from attacks.descent import Box, Descent
 from attacks.distances import Distance
+from attacks.group import Group
 from attacks.labels import RULES, resolve_labels
 from attacks.leak import Leak, Reconstruction
 from attacks.objective import Objective
 from attacks.optimizers import Optimizer
 from attacks.priors import Prior
-from attacks.tracking import Tracker
 from attacks.victim import Victim
 
-CHECK_EVERY = 50
-"""Evaluations between two looks at the objective from the host: each look waits for the device."""
+ALONE = Group(agents=1, weight=0.0, consensus="lazy", start=0.0, every=1.0)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class GradientMatching(Attack):
 
     `box` keeps the images inside the valid pixel range. A restart ends early when the objective falls below
     `tolerance`, and so does the attack. Restarts share what is left of the budget; the one with the best objective is
-    returned.
+    returned. With a `group` of several agents each restart is such a group, and its best agent counts.
     """
 
     def __init__(
@@ -48,21 +49,22 @@ class GradientMatching(Attack):
         priors: Sequence[Prior] = (),
         restarts: int = 1,
         labels: LabelPolicy | None = None,
+        group: Group = ALONE,
         box: bool = True,
         tolerance: float = 0.0,
     ) -> None:
         self.distance, self.optimizer = distance, optimizer
         self.priors = [prior for prior in priors if prior.weight != 0]
-        self.iterations, self.restarts = iterations, restarts
+        self.iterations, self.restarts, self.group = iterations, restarts, group
         self.labels, self.box, self.tolerance = labels or LabelPolicy(), box, tolerance
 
     def reason_to_skip(self, setting: Setting) -> str | None:
-        """Why the priors or the labels are impossible in this setting; None where they are possible."""
-        return self._no_statistics(setting) or self._no_labels(setting)
+        """Why priors, labels or budget make the attack impossible in this setting; None where it is possible."""
+        return self._no_statistics(setting) or self._no_labels(setting) or self._too_little(setting.budget)
 
     def evaluations(self, budget: int | None) -> int:
-        """The budget, or else the paper's: iterations times restarts."""
-        return self.iterations * self.restarts if budget is None else budget
+        """The budget, or else the paper's: iterations times restarts times agents."""
+        return self.iterations * self.restarts * self.group.agents if budget is None else budget
 
     def prior_only(self) -> "GradientMatching | None":
         """The same attack with the distance off; None where no prior is left."""
@@ -76,46 +78,65 @@ class GradientMatching(Attack):
         """Match the leak's gradients; returns the iterate whose own objective was best."""
         labels, method = self._labels(leak, victim)
         budget = self.evaluations(budget)
-        if budget < self.restarts:
-            raise ValueError(f"a budget of {budget} evaluations is too small for {self.restarts} restarts")
-        trackers: list[Tracker] = []
+        too_little = self._too_little(budget)
+        if too_little:
+            raise ValueError(too_little)
+        done: list[Agents] = []
         for restart in range(self.restarts):
-            left = budget - sum(tracker.spent for tracker in trackers)
-            trackers.append(self._run(leak, victim, labels, seed + restart, left // (self.restarts - restart)))
-            if trackers[-1].best_value() < self.tolerance:
+            left = budget - sum(agents.spent for agents in done)
+            share = left // (self.restarts - restart) // self.group.agents
+            done.append(self._run(leak, victim, labels, seed + restart * self.group.agents, share))
+            if done[-1].best().tracker.best_value() < self.tolerance:
                 break
-        best = min(trackers, key=Tracker.best_value)
-        found = best.best[1].argmax(dim=-1) if self.labels.joint else labels
-        return best.reconstruction(
+        best = min(done, key=lambda agents: agents.best().tracker.best_value())
+        found = best.best().tracker.best[1].argmax(dim=-1) if self.labels.joint else labels
+        reconstruction = best.best().tracker.reconstruction(
             labels=found,
             label_method=method,
             uses=self._uses(method),
-            evaluations=sum(tracker.spent for tracker in trackers),
+            evaluations=sum(agents.spent for agents in done),
+            agents=self.group.agents,
+        )
+        return self._with_agreement(reconstruction, best)
+
+    def _run(self, leak: Leak, victim: Victim, labels: Tensor, seed: int, evaluations: int) -> Agents:
+        """One restart: its agents, each from its own start, with `evaluations` each."""
+        objective = Objective(leak, victim, self.distance, self.priors)
+        descents = [
+            Descent(
+                objective,
+                self._start(leak, victim, seed + agent),
+                None if self.labels.joint else labels,
+                self.optimizer,
+                evaluations=evaluations,
+                seed=seed + agent,
+                box=_box(leak, victim.device) if self.box else None,
+                select_from=self.group.first(evaluations),
+            )
+            for agent in range(self.group.agents)
+        ]
+        agents = Agents(self.group, descents, together=self.group.agents > 1 and victim.device.type == "cuda")
+        with objective.ready():
+            agents.descend(self.tolerance)
+        return agents
+
+    def _with_agreement(self, reconstruction: Reconstruction, best: Agents) -> Reconstruction:
+        """With several agents, what they agree on beside what is scored."""
+        if self.group.agents == 1:
+            return reconstruction
+        agreement = best.agreement()
+        return replace(
+            reconstruction,
+            consensus=agreement.images,
+            spread=agreement.spread,
+            registrations=dict(best.registrations),
         )
 
-    def _run(self, leak: Leak, victim: Victim, labels: Tensor, seed: int, evaluations: int) -> Tracker:
-        """One restart from its own start."""
-        variables = self._start(leak, victim, seed)
-        images = variables[0]
-        objective = Objective(leak, victim, self.distance, self.priors)
-        tracker = Tracker(variables, evaluations)
-        stepper = self.optimizer.start(variables, evaluations, seed)
-        lower, upper = _box(leak, victim.device)
-
-        def closure() -> Tensor:
-            value = objective(images, variables[1].softmax(dim=-1) if self.labels.joint else labels)
-            gradients = torch.autograd.grad(value, variables, allow_unused=True)
-            for variable, gradient in zip(variables, gradients, strict=True):
-                variable.grad = gradient
-            tracker.observe(value.detach())
-            return value
-
-        with objective.ready():
-            while tracker.spent < evaluations and not tracker.is_over(CHECK_EVERY, self.tolerance):
-                stepper.step(closure, evaluations - tracker.spent)
-                if self.box:
-                    torch.clamp(images.data, lower, upper, out=images.data)
-        return tracker
+    def _too_little(self, budget: int | None) -> str | None:
+        if self.evaluations(budget) >= self.restarts * self.group.agents:
+            return None
+        agents = f" of {self.group.agents} agents" if self.group.agents > 1 else ""
+        return f"a budget of {budget} evaluations is too small for {self.restarts} restarts{agents}"
 
     def _start(self, leak: Leak, victim: Victim, seed: int) -> list[Tensor]:
         """Standard normal images, and logits where labels are optimised; drawn on the CPU, equal on every device."""
@@ -162,7 +183,7 @@ class GradientMatching(Attack):
         return None
 
 
-def _box(leak: Leak, device: torch.device) -> tuple[Tensor, Tensor]:
+def _box(leak: Leak, device: torch.device) -> Box:
     """The images of pixel values 0 and 1 after normalisation, each (1, C, 1, 1)."""
     dtype = next(iter(leak.gradients.values())).dtype
     mean = torch.tensor(leak.mean, device=device, dtype=dtype).view(1, -1, 1, 1)

@@ -11,6 +11,8 @@ from attacks.leak import Leak
 from attacks.priors import Candidate, Prior
 from attacks.victim import Victim
 
+Recorded = dict[int, tuple[Tensor, Tensor]]
+
 
 class Objective:
     """The objective of one leak, as a function of images and labels.
@@ -23,7 +25,7 @@ class Objective:
         self.distance = distance.bind([leak.gradients[name] for name in victim.parameter_names]) if distance else None
         self.priors = [(prior.weight, prior.bind(leak)) for prior in priors]
         self.needs_bn_statistics = any(prior.needs_bn_statistics for prior in priors)
-        self._recorded: dict[int, tuple[Tensor, Tensor]] = {}
+        self._recorded: Recorded = {}
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -33,11 +35,20 @@ class Objective:
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """The scalar objective of normalised images (B, C, H, W) and class indices (B,) or probabilities."""
-        terms = []
-        if self.distance is not None:
-            terms.append(self.distance(self.victim.gradients(images, labels)))
-        elif self.needs_bn_statistics:
+        gradients = None if self.distance is None else self.victim.gradients(images, labels)
+        if gradients is None and self.needs_bn_statistics:
             self.victim.module(images)
-        candidate = Candidate(images, [self._recorded[index] for index in range(len(self._recorded))])
+        return self._sum(images, gradients, self._recorded)
+
+    def functional(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The same scalar without a tape of its own, for use inside the transforms of `torch.func`."""
+        if self.distance is None:
+            return self(images, labels)
+        gradients, recorded = self.victim.functional_gradients(images, labels, self._recorded)
+        return self._sum(images, gradients, recorded)
+
+    def _sum(self, images: Tensor, gradients: Sequence[Tensor] | None, recorded: Recorded) -> Tensor:
+        terms = [] if gradients is None or self.distance is None else [self.distance(gradients)]
+        candidate = Candidate(images, [recorded[index] for index in range(len(recorded))])
         terms += [weight * prior(candidate) for weight, prior in self.priors]
         return torch.stack(terms).sum()

@@ -1,4 +1,4 @@
-"""What one restart remembers of its path, on the device: best iterate, objective curve, a few snapshots."""
+"""What one descent remembers of its path, on the device: best iterate, objective curve, a few snapshots."""
 
 import math
 
@@ -12,10 +12,13 @@ CURVE_POINTS = 100
 
 
 class Tracker:
-    """Watches the variables of one restart; `observe` is called once an evaluation and never waits for the device."""
+    """Watches the variables of one descent; `observe` is called once an evaluation and never waits for the device.
 
-    def __init__(self, variables: list[Tensor], evaluations: int) -> None:
-        self.variables = variables
+    From evaluation `select_from` (counted from 0) on, the best iterate is sought among these alone.
+    """
+
+    def __init__(self, variables: list[Tensor], evaluations: int, select_from: int = 0) -> None:
+        self.variables, self.select_from = variables, select_from
         self.spent = 0
         self._looks = 0
         self.best = [variable.detach().clone() for variable in variables]
@@ -31,7 +34,8 @@ class Tracker:
 
         A value that is not finite never becomes the best, so a diverged restart keeps its best finite iterate.
         """
-        improved = (value < self._best_value) & torch.isfinite(value)
+        known = math.inf if self.spent == self.select_from else self._best_value
+        improved = (value < known) & torch.isfinite(value)
         self._best_value = torch.where(improved, value, self._best_value)
         for index, variable in enumerate(self.variables):
             current = variable.detach()
@@ -62,10 +66,18 @@ class Tracker:
         """The best objective so far; inf where none was finite."""
         return float(self._best_value)
 
+    def latest_value(self) -> float:
+        """The last objective; inf where it is not finite."""
+        value = float(self._curve[self.spent - 1])
+        return value if math.isfinite(value) else math.inf
+
     def reconstruction(
-        self, *, labels: Tensor, label_method: str, uses: tuple[str, ...], evaluations: int
+        self, *, labels: Tensor, label_method: str, uses: tuple[str, ...], evaluations: int, agents: int = 1
     ) -> Reconstruction:
-        """The restart as an attack's result; `evaluations` counts all restarts."""
+        """The descent as an attack's result; `evaluations` counts all restarts.
+
+        Of several `agents` that descend side by side each costs one evaluation a step.
+        """
         curve = self._curve[: self.spent].tolist()
         chosen = sorted({round(i * (self.spent - 1) / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)})
         return Reconstruction(
@@ -78,9 +90,9 @@ class Tracker:
             objective_end=self.best_value(),
             evaluations=evaluations,
             diverged=self.diverged(),
-            curve=tuple((index + 1, curve[index]) for index in chosen),
+            curve=tuple((agents * (index + 1), curve[index]) for index in chosen),
             snapshots=tuple(self.snapshots),
-            snapshot_at=tuple(self.snapshot_at),
+            snapshot_at=tuple(agents * step for step in self.snapshot_at),
         )
 
 

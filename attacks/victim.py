@@ -54,16 +54,27 @@ class Victim:
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of normalised images (B, C, H, W) and class indices (B,) or probabilities (B, classes)."""
-        log_probabilities = self.module(images).log_softmax(dim=-1)
-        if labels.dtype.is_floating_point:
-            return -(labels * log_probabilities).sum(dim=-1).mean()
-        return nn.functional.nll_loss(log_probabilities, labels)
+        return _cross_entropy(self.module(images), labels)
 
     def gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """Gradient of `loss` for every parameter, in the order of `parameter_names`, itself differentiable."""
         return torch.autograd.grad(
             self.loss(images, labels), self.parameters, create_graph=True, materialize_grads=True
         )
+
+    def functional_gradients(
+        self, images: Tensor, labels: Tensor, recorded: dict[int, tuple[Tensor, Tensor]]
+    ) -> tuple[tuple[Tensor, ...], dict[int, tuple[Tensor, Tensor]]]:
+        """The same gradients by `torch.func`, for use inside its transforms, with the statistics that were recorded.
+
+        `recorded` is the dictionary of `recording_bn_statistics`; what the hooks leave in it ends with the transform.
+        """
+
+        def loss(parameters: tuple[Tensor, ...]) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
+            state = dict(zip(self.parameter_names, parameters, strict=True))
+            return _cross_entropy(torch.func.functional_call(self.module, state, (images,)), labels), dict(recorded)
+
+        return torch.func.grad(loss, has_aux=True)(tuple(self.parameters))
 
     @contextmanager
     def recording_bn_statistics(self, active: bool = True) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
@@ -110,6 +121,13 @@ class Victim:
         raise NoClassifierError(
             f"{type(self.module).__name__} has no classifier with a weight, so no label can be inferred"
         )
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    log_probabilities = logits.log_softmax(dim=-1)
+    if labels.dtype.is_floating_point:
+        return -(labels * log_probabilities).sum(dim=-1).mean()
+    return nn.functional.nll_loss(log_probabilities, labels)
 
 
 def _use_batch_statistics(layers: list[_BatchNorm]) -> None:

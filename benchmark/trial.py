@@ -88,6 +88,7 @@ def possible_attack(spec: TrialSpec, *, classes: int, bn_layers: int, state: str
         num_classes=classes,
         bn_layers=bn_layers,
         trained=not state.startswith("untrained"),
+        budget=spec.budget,
     )
     reason = attack.reason_to_skip(setting)
     if reason is not None:
@@ -131,6 +132,7 @@ def _score(spec: TrialSpec, batch: Batch, reconstruction: Reconstruction, normal
     assignment = match(images, batch.images)
     scores = score_images(images[assignment], batch.images, spec.metrics)
     final = denormalise(reconstruction.final.cpu(), *normalisation)[assignment]
+    agreed = _agreement(reconstruction, batch, assignment, normalisation)
     values = {name: value.tolist() for name, value in scores.values.items()}
     scored = [
         ImageScore(
@@ -139,6 +141,7 @@ def _score(spec: TrialSpec, batch: Batch, reconstruction: Reconstruction, normal
             image=batch.hashes[slot],
             label=int(batch.labels[slot]),
             metrics={name: value[slot] for name, value in values.items()},
+            details={name: float(value[slot]) for name, value in agreed.details.items()},
         )
         for slot in range(len(batch))
     ]
@@ -148,7 +151,9 @@ def _score(spec: TrialSpec, batch: Batch, reconstruction: Reconstruction, normal
         "images": scored,
         "label_accuracy": label_accuracy(reconstruction.labels.cpu(), batch.labels) if has_labels else None,
         "slot_accuracy": slot_accuracy(assignment),
-        "final_psnr": _mean_psnr(final, batch.images),
+        "final_psnr": _mean(_psnr(final, batch.images)),
+        "consensus_psnr": _mean(agreed.details["consensus_psnr"]) if agreed.details else None,
+        "registrations": reconstruction.registrations,
         "notes": [*scores.notes, *reconstruction.notes],
         "label_method": reconstruction.label_method,
         "uses": list(reconstruction.uses),
@@ -158,7 +163,7 @@ def _score(spec: TrialSpec, batch: Batch, reconstruction: Reconstruction, normal
         "curve": list(reconstruction.curve),
         "snapshots": list(reconstruction.snapshot_at),
     }
-    kept = {"original": batch.images, "reconstruction": images[assignment], "final": final}
+    kept = {"original": batch.images, "reconstruction": images[assignment], "final": final, **agreed.pictures}
     if reconstruction.snapshots:
         kept["snapshots"] = torch.stack(
             [denormalise(snapshot.cpu(), *normalisation)[assignment] for snapshot in reconstruction.snapshots]
@@ -166,9 +171,34 @@ def _score(spec: TrialSpec, batch: Batch, reconstruction: Reconstruction, normal
     return Outcome(fields, {name: (255 * value).round().to(torch.uint8) for name, value in kept.items()})
 
 
-def _mean_psnr(images: Tensor, originals: Tensor) -> float:
-    """Mean PSNR in dB, an exact image counted as 100."""
-    return float(score_images(images, originals, ("psnr",)).values["psnr"].clamp(max=100).mean())
+@dataclass(frozen=True)
+class _Agreement:
+    """What several agents agree on, in the originals' order: numbers (B,) and pictures (B, C, H, W) in [0, 1]."""
+
+    details: dict[str, Tensor]
+    pictures: dict[str, Tensor]
+
+
+def _agreement(
+    reconstruction: Reconstruction, batch: Batch, assignment: Tensor, normalisation: Normalisation
+) -> _Agreement:
+    """The spread of the agents, in units of pixel value, and their consensus; nothing for an attack without agents."""
+    if reconstruction.consensus is None or reconstruction.spread is None:
+        return _Agreement({}, {})
+    consensus = denormalise(reconstruction.consensus.cpu(), *normalisation)[assignment]
+    std = torch.tensor(normalisation[1]).view(1, -1, 1, 1)
+    spread = (reconstruction.spread.cpu() * std).clamp(0, 1)[assignment]
+    details = {"agent_spread": spread.mean((1, 2, 3)), "consensus_psnr": _psnr(consensus, batch.images)}
+    return _Agreement(details, {"consensus": consensus, "spread": spread})
+
+
+def _psnr(images: Tensor, originals: Tensor) -> Tensor:
+    """PSNR of each image in dB (B,), an exact image counted as 100."""
+    return score_images(images, originals, ("psnr",)).values["psnr"].clamp(max=100)
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.mean())
 
 
 def _synchronise(device: str) -> None:

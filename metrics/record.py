@@ -55,13 +55,17 @@ class Cell(_Frozen):
 
 
 class ImageScore(_Frozen):
-    """One original of the private batch, with the values of the reconstruction that was matched to it."""
+    """One original of the private batch, with the values of the reconstruction that was matched to it.
+
+    `details` holds what else the attack says of the image, such as `agent_spread`; these are no scores.
+    """
 
     slot: int
     reconstruction: int
     image: str
     label: int
     metrics: dict[str, float]
+    details: dict[str, float] = Field(default_factory=dict)
 
 
 class Record(_Frozen):
@@ -88,6 +92,8 @@ class Record(_Frozen):
     snapshots: list[int] = Field(default_factory=list)
     zero_gradient_share: float | None = None
     final_psnr: float | None = None
+    consensus_psnr: float | None = None
+    registrations: dict[str, int] = Field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_mb: float | None = None
     engine: str = "eager"

@@ -167,7 +167,7 @@ def test_a_diverged_attack_is_scored_and_flagged(run: Callable, monkeypatch: pyt
 
 @pytest.mark.parametrize("control", ["other_gradient", "noise_gradient"])
 def test_a_control_of_an_attack_changes_the_gradients_only(run: Callable, leaks: list[Leak], control: str) -> None:
-    options = {"model": "test_resnet", "attack": "gradinversion", "bn_statistics": "exact", "budget": 2}
+    options = {"model": "test_resnet", "attack": "gradinversion.fidelity", "bn_statistics": "exact", "budget": 2}
     plain, changed = run(**options), run(control=control, **options)
     true, control_leak = leaks
     assert torch.equal(true.labels, control_leak.labels)

@@ -1,0 +1,199 @@
+"""Groups of agents: each on its own until the start, the same batched as in turn, selected without the group term."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from attacks.agents import Agents, evaluate_together
+from attacks.descent import Descent
+from attacks.gradinversion import GradInversion
+from attacks.leak import Leak
+from attacks.matching import GradientMatching
+from attacks.objective import Objective
+from attacks.registry import create_attack
+from attacks.victim import Victim
+
+LAZY = "gradinversion.lazy_group"
+
+
+def agents_of(attack: GradientMatching, leak: Leak, victim: Victim, budget: int) -> Agents:
+    """The agents of the attack's first restart, after their descent."""
+    return attack._run(leak, victim, attack._labels(leak, victim)[0], seed=5, evaluations=budget // attack.group.agents)
+
+
+@pytest.mark.parametrize(("budget", "spent"), [(3, 3), (11, 9), (24, 24)])
+def test_agents_share_the_budget(case: Callable, monkeypatch: pytest.MonkeyPatch, budget: int, spent: int) -> None:
+    computed: list[int] = []
+    original = Victim.gradients
+    monkeypatch.setattr(Victim, "gradients", lambda self, x, y: (computed.append(1), original(self, x, y))[1])
+    found = create_attack(f"{LAZY}[agents=3]").reconstruct(*case(), seed=0, budget=budget)
+    assert found.evaluations == len(computed) == spent
+
+
+def test_a_budget_below_one_evaluation_an_agent_is_refused(case: Callable) -> None:
+    with pytest.raises(ValueError, match="a budget of 5 evaluations is too small for 2 restarts of 3 agents"):
+        create_attack(f"{LAZY}[agents=3,restarts=2]").reconstruct(*case(), seed=0, budget=5)
+
+
+def test_the_papers_budget_counts_every_agent() -> None:
+    assert create_attack("gradinversion").evaluations(None) == 8 * 20_000
+    assert create_attack("gradinversion.fidelity").evaluations(None) == 20_000
+
+
+def test_without_weight_the_agents_are_restarts(case: Callable) -> None:
+    group = create_attack(f"{LAZY}[agents=3,alpha_group=0.0,group_start=0.0]")
+    restarts = create_attack("gradinversion.fidelity[restarts=3]")
+    found, expected = (attack.reconstruct(*case(), seed=5, budget=36) for attack in (group, restarts))
+    assert torch.equal(found.images, expected.images)
+    assert found.objective_end == expected.objective_end
+    assert found.evaluations == expected.evaluations
+
+
+def test_until_the_start_every_agent_goes_its_own_way_and_then_it_does_not(case: Callable) -> None:
+    attack = create_attack(f"{LAZY}[agents=2,group_start=0.5,alpha_group=10.0]")
+    alone = create_attack("gradinversion.fidelity")
+    leak, victim = case()
+    together = agents_of(attack, leak, victim, 40)
+    for index, descent in enumerate(together.descents):
+        single = alone._run(leak, victim, leak.labels, seed=5 + index, evaluations=20).descents[0]
+        ours, theirs = (each.tracker._curve.tolist() for each in (descent, single))
+        assert ours[:11] == theirs[:11]
+        assert ours[11:] != theirs[11:]
+
+
+def test_the_group_draws_the_agents_together(case: Callable) -> None:
+    leak, victim = case()
+    spread = {}
+    for weight in (0.0, 1.0):
+        attack = create_attack(f"{LAZY}[agents=4,alpha_group={weight},group_start=0.1,group_every=0.05]")
+        spread[weight] = float(attack.reconstruct(leak, victim, seed=3, budget=240).spread.mean())
+    assert spread[1.0] < 0.5 * spread[0.0]
+
+
+def test_what_selects_is_the_objective_without_the_group_among_iterates_from_its_start(case: Callable) -> None:
+    leak, victim = case()
+    attack = GradInversion(agents=2, consensus="lazy", alpha_group=1e6, alpha_noise=20.0, group_start=0.5)
+    agents = agents_of(attack, leak, victim, 40)
+    curves = torch.stack([descent.tracker._curve for descent in agents.descents])
+    found = attack.reconstruct(leak, victim, seed=5, budget=40)
+    assert found.objective_end == float(curves[:, 10:].min())
+    objective = Objective(leak, victim, attack.distance, attack.priors)
+    with objective.ready():
+        assert objective(found.images, leak.labels).item() == pytest.approx(found.objective_end, rel=1e-5)
+    assert float(curves[:, :10].min()) < found.objective_end  # so the choice of iterates mattered
+
+
+def test_a_group_reports_consensus_spread_and_registrations(case: Callable) -> None:
+    leak, victim = case()
+    lazy = create_attack(f"{LAZY}[agents=3]").reconstruct(leak, victim, seed=1, budget=30)
+    assert lazy.consensus.shape == lazy.spread.shape == leak.shape
+    assert lazy.registrations == {}
+    alone = create_attack("gradinversion.fidelity").reconstruct(leak, victim, seed=1, budget=30)
+    assert alone.consensus is alone.spread is None
+    assert lazy.curve[-1][0] == lazy.snapshot_at[-1] == lazy.evaluations == 30
+
+
+def test_a_registered_group_counts_every_registration(
+    build: Callable, make_images: Callable, make_leak: Callable
+) -> None:
+    net = build("test_resnet", size=32)
+    leak = make_leak(net, make_images(2, size=32), torch.tensor([3, 1]), statistics="exact")
+    attack = create_attack("gradinversion[agents=3,group_start=0.5,group_every=0.25]")
+    found = attack.reconstruct(leak, Victim(net), seed=1, budget=24)  # steps 4 and 6 of 8
+    assert sum(found.registrations.values()) == 2 * 3 * 2
+
+
+def test_equal_seeds_give_equal_bits_and_the_global_random_state_is_left_alone(case: Callable) -> None:
+    leak, victim = case()
+    before = torch.get_rng_state()
+    attack = create_attack(f"{LAZY}[agents=2,restarts=2]")
+    one, same, other = (attack.reconstruct(leak, victim, seed=seed, budget=40) for seed in (1, 1, 2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(one.images, same.images)
+    assert torch.equal(one.consensus, same.consensus)
+    assert not torch.equal(one.images, other.images)
+
+
+def test_restarts_of_groups_have_agents_of_their_own(case: Callable) -> None:
+    """Seeds 1-2 for the first restart, 3-4 for the second: none is used twice."""
+    single = [create_attack(f"{LAZY}[agents=2]").reconstruct(*case(), seed=seed, budget=20) for seed in (1, 3)]
+    together = create_attack(f"{LAZY}[agents=2,restarts=2]").reconstruct(*case(), seed=1, budget=40)
+    assert torch.equal(together.images, min(single, key=lambda run: run.objective_end).images)
+
+
+def test_a_diverged_agent_is_left_behind(case: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    leak, victim = case()
+    original = Objective.__call__
+    calls = 0
+
+    def breaking(self: Objective, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        value = original(self, images, labels)
+        return value * torch.nan if calls > 60 and calls % 2 else value  # the first of two agents, from step 30 on
+
+    monkeypatch.setattr(Objective, "__call__", breaking)
+    attack = create_attack(f"{LAZY}[agents=2,group_start=0.0]")
+    found = attack.reconstruct(leak, victim, seed=1, budget=80)
+    assert torch.isfinite(found.images).all()
+    assert torch.isfinite(found.consensus).all()
+
+
+@pytest.mark.parametrize("pulled", [False, True])
+@pytest.mark.parametrize("bn_mode", ["eval", "train"])
+def test_batched_and_serial_agents_have_the_same_gradients(
+    case_in_float64: Callable, bn_mode: str, pulled: bool
+) -> None:
+    leak, victim = case_in_float64(bn_mode)
+    attack = create_attack(f"{LAZY}[agents=3]")
+    agents = attack._run(leak, victim, leak.labels, seed=2, evaluations=2)
+    if pulled:
+        agents._pull_together()
+    else:
+        for descent in agents.descents:
+            descent.pull = None
+    with agents.descents[0].objective.ready():
+        values, gradients = evaluate_together(agents.descents)
+        for index, descent in enumerate(agents.descents):
+            value = descent.objective(descent.images, leak.labels)
+            total = value if descent.pull is None else value + descent.pull(descent.images)
+            (expected,) = torch.autograd.grad(total, [descent.images])
+            torch.testing.assert_close(values[index], value.detach(), rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(gradients[index], expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_whole_run_is_the_same_batched_as_in_turn(case_in_float64: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    leak, victim = case_in_float64("eval")
+    attack = create_attack(f"{LAZY}[agents=3,group_start=0.2,group_every=0.2]")
+    in_turn = attack.reconstruct(leak, victim, seed=2, budget=30)
+    monkeypatch.setattr(
+        Agents, "descend", lambda self, tolerance: (setattr(self, "together", True), _descend(self, tolerance))[1]
+    )
+    batched = attack.reconstruct(leak, victim, seed=2, budget=30)
+    torch.testing.assert_close(batched.images, in_turn.images, rtol=1e-7, atol=1e-7)
+    assert batched.evaluations == in_turn.evaluations
+
+
+_descend = Agents.descend
+
+
+def test_agents_that_optimise_labels_cannot_be_batched(case: Callable) -> None:
+    leak, victim = case()
+    descents = create_attack("dlg")._run(leak, victim, torch.empty(0), seed=1, evaluations=1).descents
+    assert isinstance(descents[0], Descent)
+    with pytest.raises(ValueError, match="evaluated in turn"):
+        evaluate_together(descents)
+
+
+@pytest.fixture
+def case_in_float64(make_net: Callable, make_images: Callable, make_leak: Callable) -> Callable:
+    """`case_in_float64(bn_mode)`: a leak of two images in double precision and its victim."""
+
+    def make(bn_mode: str) -> tuple[Leak, Victim]:
+        net = make_net(dtype=torch.float64)
+        labels = torch.tensor([3, 1])
+        leak = make_leak(net, make_images(2, seed=9, dtype=torch.float64), labels, statistics="exact")
+        return leak, Victim(net, bn_mode=bn_mode)
+
+    return make
