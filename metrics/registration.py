@@ -46,21 +46,25 @@ def register(moving: Tensor, fixed: Tensor, *, model: Model = "similarity", meth
     "photometric gain" (the images would correlate less than unregistered) or "unrelated" (they correlate no better
     than at random shifts). Deterministic. ValueError for other shapes, types, sizes and names.
 
-    >>> image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    >>> register(image.roll(2, 3), image, model="translation").transforms[0, :2, 2].round()
-    tensor([2., 0.])
+    >>> coarse = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> image = F.interpolate(coarse, scale_factor=4, mode="bilinear")
+    >>> register(image.roll(2, 3), image, model="translation").transforms[0, :2, 2].round().int()
+    tensor([2, 0], dtype=torch.int32)
     """
     _check(moving, fixed, model, method)
-    finite = moving.isfinite().flatten(1).all(1) & fixed.isfinite().flatten(1).all(1)
-    ours, theirs = (torch.where(finite[:, None, None, None], each, torch.zeros_like(each)) for each in (moving, fixed))
-    checks = {"not finite": ~finite, "no texture": _flat(ours) | _flat(theirs)}
+    finite = (moving.isfinite() & fixed.isfinite()).flatten(1).all(1)
+    # Standardised, so that no channel counts more for its unit.
+    (ours, ours_flat), (theirs, theirs_flat) = (
+        _standardised(torch.where(finite[:, None, None, None], each, 0.0)) for each in (moving, fixed)
+    )
+    checks = {"not finite": ~finite, "no texture": ours_flat | theirs_flat}
     if method == "features":
         transforms, enough = register_features(ours, theirs, model)
         checks["inliers"] = ~enough
     else:
         transforms = register_direct(ours, theirs, model)
-    images, coverage = warp(ours, transforms)
-    checks |= _distrust(ours, theirs, images, transforms, coverage)
+    images, coverage = warp(moving, transforms)
+    checks |= _distrust(ours, theirs, transforms)
     accepted = ~torch.stack(list(checks.values())).any(0)
     mask = accepted[:, None, None]
     identity = torch.eye(3, dtype=fixed.dtype, device=fixed.device)
@@ -122,17 +126,18 @@ def _check(moving: Tensor, fixed: Tensor, model: str, method: str) -> None:
         raise ValueError(f"method {method!r} needs images from {least} px on, not {(*moving.shape[-2:],)}")
 
 
-def _flat(images: Tensor) -> Tensor:
-    """(N,) whether every channel is constant up to rounding."""
-    deviation = images.flatten(2).std(2).amax(1)
-    return deviation <= FLAT * images.flatten(1).abs().amax(1)
+def _standardised(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Images (N, C, H, W) whose channels have mean 0 and deviation 1, or are 0 where constant; (N,) if all are."""
+    centred = images - images.mean((2, 3), keepdim=True)
+    deviation = centred.square().mean((2, 3), keepdim=True).sqrt()
+    flat = deviation <= FLAT * images.abs().amax((1, 2, 3), keepdim=True)
+    return torch.where(flat, 0.0, centred / deviation), flat.flatten(1).all(1)
 
 
-def _distrust(
-    moving: Tensor, fixed: Tensor, images: Tensor, transforms: Tensor, coverage: Tensor
-) -> Mapping[str, Tensor]:
+def _distrust(moving: Tensor, fixed: Tensor, transforms: Tensor) -> Mapping[str, Tensor]:
     """For each reason to reject a transform that was found, (N,) whether it holds."""
     size = (fixed.shape[2], fixed.shape[3])
+    images, coverage = warp(moving, transforms)
     weights = coverage.to(fixed.dtype)
     identity = torch.eye(3, dtype=fixed.dtype, device=fixed.device)[None]
     furthest = _corner_distances(transforms, identity, size).amax(1)
@@ -149,7 +154,7 @@ def _distrust(
 def _correlation(ours: Tensor, theirs: Tensor, weights: Tensor) -> Tensor:
     """(N,) correlations over the pixels of `weights` (N, 1, H, W), each channel about its own mean."""
     ours, theirs = _centred(ours, weights), _centred(theirs, weights)
-    product, *powers = ((each).sum((1, 2, 3)) for each in (ours * theirs, ours.square(), theirs.square()))
+    product, *powers = (each.sum((1, 2, 3)) for each in (ours * theirs, ours.square(), theirs.square()))
     return product / (powers[0] * powers[1]).sqrt().clamp_min(torch.finfo(ours.dtype).tiny)
 
 

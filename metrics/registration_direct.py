@@ -13,6 +13,7 @@ ITERATIONS = 20  # a level, at most
 SETTLED = 2e-3  # pixels of the finest level: a step that moves no corner further is the last one
 SETTLED_COARSE = 2e-2  # the same on a coarser level, which only has to come within reach of the next
 LONGEST_STEP = 0.1  # of the image: over a longer way no image is linear
+LOST = 0.6  # of half the image: an entry of a transform beyond it is no registration, and not worth more steps
 BLUR = 0.4  # pixels of a level: more costs accuracy at every noise up to 0.25, less costs convergence without noise
 CAUCHY = 3.0  # residual, in root mean squares, at which a pixel has a half of its weight
 DAMPING = 1e-3  # of the diagonal of the normal equations
@@ -171,7 +172,8 @@ def align(level: Level, transforms: Tensor, settled: float) -> Tensor:
         steps = steps * (2 * LONGEST_STEP / reach.clamp_min(2 * LONGEST_STEP))[:, None]
         moved = torch.linalg.matrix_exp(-torch.einsum("np,pij->nij", steps, directions))
         transforms[active] = transforms[active] @ moved
-        active = active[reach > settled * level.frame[0, 0]]
+        away = (transforms[active] - torch.eye(3, dtype=moved.dtype, device=moved.device)).abs().amax((1, 2))
+        active = active[(reach > settled * level.frame[0, 0]) & (away < LOST)]
         if not len(active):
             break
     return transforms

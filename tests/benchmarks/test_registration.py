@@ -1,0 +1,37 @@
+"""Registration of 64 pairs, timed: `tox -e bench`. Read ratios within one run, never seconds between machines."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from metrics.registration import register
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def noisy_pairs(count, size):
+    """Smooth random images, and the same images moved by 3 % with noise."""
+    generator = torch.Generator().manual_seed(0)
+    large = F.interpolate(torch.rand(count, 3, 20, 20, generator=generator), scale_factor=size / 16, mode="bicubic")
+    shift = round(0.03 * size)
+    fixed, moving = large[..., :size, :size], large[..., shift : size + shift, shift : size + shift]
+    return moving + 0.1 * torch.randn(moving.shape, generator=generator), fixed
+
+
+@pytest.mark.parametrize("size", [32, 64, 224])
+@pytest.mark.benchmark(group="registering 64 pairs")
+def test_direct(benchmark, size):
+    registration = benchmark.pedantic(register, args=noisy_pairs(64, size), rounds=3)
+    assert registration.accepted.all()
+
+
+@pytest.mark.benchmark(group="registering a pair of 224 px")
+@pytest.mark.parametrize("method", ["direct", "features"])
+def test_pair(benchmark, method):
+    benchmark.pedantic(register, args=noisy_pairs(1, 224), kwargs={"method": method}, rounds=3)
