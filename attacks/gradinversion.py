@@ -74,4 +74,5 @@ register_preset("gradinversion.no_tv", agents=1, alpha_tv=0.0)
 register_preset("gradinversion.no_l2", agents=1, alpha_l2=0.0)
 register_preset("gradinversion.no_bn", agents=1, alpha_bn=0.0)
 register_preset("gradinversion.no_noise", agents=1, alpha_noise=0.0)
-register_preset("gradinversion.cosine", agents=1, distance="cosine")
+# The paper does not give the weight of its cosine: this one makes the term start about where the l2 term starts.
+register_preset("gradinversion.cosine", agents=1, distance="cosine", alpha_grad=0.3)

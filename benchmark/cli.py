@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from benchmark.commands import boards, look, run, train
+from benchmark.commands import boards, compare, labels, look, run, train
 from metrics.registry import RequestError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app.command()(look.show)
 app.command()(look.status)
 app.command()(boards.leaderboard)
 app.command()(boards.plot)
+app.command()(compare.compare)
+app.command()(labels.labels)
 app.command()(train.train)
 app.command()(look.check)
 app.command()(look.doctor)

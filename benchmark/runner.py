@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,10 +17,14 @@ from benchmark.executors import Job, jobs_of, run_here, run_in_workers
 from benchmark.folders import usable_cores
 from benchmark.plan import Plan, Trial, estimated_seconds
 from benchmark.store import Store
+from benchmark.suite import Suite
+from metrics.ablation_plots import draw_ablation
+from metrics.contrasts import Contrast
 from metrics.leaderboard import leaderboard, write_leaderboard
 from metrics.plots import draw_figures
 from metrics.record import Record
 from metrics.records import read_records
+from metrics.registry import RequestError
 from metrics.sheets import draw_sheets
 from metrics.tables import print_leaderboard
 
@@ -52,6 +57,7 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> int:
         return 0
     missing = [trial for trial in mine if not store.finished(trial.id)]
     plan.save_victims(options.directory)
+    keep_suite(plan.suite, options.directory)
     estimates = estimated_seconds(plan, missing, _device(plan))
     console.print(_announcement(plan, mine, missing, estimates, options), soft_wrap=True)
     with closing(_execute(jobs_of(plan, missing, options.directory), options)) as records:
@@ -68,9 +74,30 @@ def write_results(directory: Path, console: Console, *, figures: bool = True) ->
     written = list(write_leaderboard(records, directory))
     if figures:
         written += draw_figures(records, directory / "figures")
+        written += draw_ablation(records, contrasts_of(directory), directory / "figures")
         written += draw_sheets(records, directory, directory / "figures")
     print_leaderboard(leaderboard(records), console)
     console.print(f"{len(records)} records; wrote {', '.join(_shown(written, directory))}", soft_wrap=True)
+
+
+def keep_suite(suite: Suite, directory: Path) -> None:
+    """Write the suite as it was last run to `directory/suite.json`."""
+    path = directory / "suite.json"
+    partial = path.with_suffix(f".{uuid4().hex}")
+    partial.write_text(suite.model_dump_json(indent=1), encoding="utf-8")
+    partial.replace(path)
+
+
+def contrasts_of(directory: Path) -> list[Contrast]:
+    """The contrasts of the suite that was last run into `directory`; none where no suite was kept there."""
+    path = directory / "suite.json"
+    if not path.is_file():
+        return []
+    try:
+        suite = Suite.model_validate_json(path.read_bytes())
+    except ValueError as error:
+        raise RequestError(f"{path} is no suite of gradinv; delete it and run the suite again") from error
+    return [Contrast(one.name, one.attack, one.against) for one in suite.contrasts]
 
 
 def _shown(paths: Sequence[Path], directory: Path) -> list[str]:

@@ -4,10 +4,10 @@ import difflib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from attacks.leak import ThreatModel
 from attacks.registry import create_attack, hyperparameters
@@ -92,12 +92,35 @@ class Block(_Strict):
         return self.batches[batch_size]
 
 
+class SuiteContrast(_Strict):
+    """Two keys whose paired difference is of interest, in every setting that has both."""
+
+    name: str
+    attack: str
+    against: str
+
+    @field_validator("attack", "against")
+    @classmethod
+    def _keys(cls, value: str) -> str:
+        return str(canonical_attack(value))
+
+
 class Suite(_Strict):
-    """A named list of blocks."""
+    """A named list of blocks, and the contrasts that its figure shows."""
 
     name: str
     description: str = ""
+    contrasts: tuple[SuiteContrast, ...] = ()
     blocks: tuple[Block, ...]
+
+    @model_validator(mode="after")
+    def _contrasted(self) -> Self:
+        known = {attack for block in self.blocks for attack in block.attacks}
+        for contrast in self.contrasts:
+            for key in (contrast.attack, contrast.against):
+                if key not in known:
+                    raise ValueError(f"contrast {contrast.name!r}: {unknown('attack of this suite', key, list(known))}")
+        return self
 
 
 def canonical_attack(text: str) -> Key:
@@ -134,7 +157,7 @@ def load_suite(path: Path, overrides: Mapping[str, Any] | None = None) -> Suite:
         raise SuiteError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise SuiteError(f"{path} must hold a mapping such as `name: my-suite`")
-    head = {name: raw.pop(name) for name in ("name", "description") if name in raw}
+    head = {name: raw.pop(name) for name in ("name", "description", "contrasts") if name in raw}
     grids = raw.pop("grids", None) or [{}]
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
         raise SuiteError(f"{path}: grids must be a list of mappings")
@@ -169,7 +192,14 @@ def _one_line(error: ValidationError) -> str:
 
 def _sentence(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
-        valid = [*Suite.model_fields, *Block.model_fields, *VictimSpec.model_fields, *ThreatModel.model_fields, "grids"]
+        valid = [
+            *Suite.model_fields,
+            *SuiteContrast.model_fields,
+            *Block.model_fields,
+            *VictimSpec.model_fields,
+            *ThreatModel.model_fields,
+            "grids",
+        ]
         near = difflib.get_close_matches(str(fault["loc"][-1]), valid, n=1)
         return f"{fault['loc'][-1]!r} is no known setting" + (f"; did you mean {near[0]}?" if near else "")
     settings = [part for part in fault["loc"] if str(part).isidentifier() and part != "blocks"]

@@ -83,6 +83,11 @@ METRICS_SHOWN = {
     "label_accuracy": Column("share of the batch's labels recovered, as a multiset", "share", "0 to 1", "higher"),
 }
 IMAGE_METRICS = tuple(name for name in METRICS_SHOWN if name != "label_accuracy")
+DETAILS = {
+    "agent_spread": Column("standard deviation over the agents, mean over the pixels", "pixel value", "0 to 1"),
+    "consensus_psnr": Column("PSNR of the agents' consensus, which is not what is scored", "dB", "≥ 0", "higher"),
+}
+"""What some attacks say of an image beside its reconstruction: columns of an image table that has such attacks."""
 
 _CONTROLS = {
     "slot_accuracy_mean": Column("share of images already in their own slot before matching", "share", "0 to 1"),
@@ -127,11 +132,12 @@ def leaderboard_columns(extra_metrics: Iterable[str] = ()) -> dict[str, Column]:
     return {**_IDENTITY, **_VICTIM, **_INFERRED, **_CLIENT, **_COUNTS, **measured, **_CONTROLS, **_COSTS}
 
 
-def image_columns(extra_metrics: Iterable[str] = ()) -> dict[str, Column]:
-    """Name -> column of the image table, in order."""
+def image_columns(extra_metrics: Iterable[str] = (), details: Iterable[str] = ()) -> dict[str, Column]:
+    """Name -> column of the image table, in order; `details` are those of `DETAILS` that occur."""
     own = {name: METRICS_SHOWN[name] for name in IMAGE_METRICS}
     own["psnr"] = own["psnr"]._replace(meaning="peak signal-to-noise ratio; inf for an exact image")
-    return {**_IMAGE_HEAD, **SETTING, **_IMAGE, **own, **_plugged(extra_metrics), "state": _COUNTS["state"]}
+    shown = {name: column for name, column in DETAILS.items() if name in set(details)}
+    return {**_IMAGE_HEAD, **SETTING, **_IMAGE, **own, **_plugged(extra_metrics), **shown, "state": _COUNTS["state"]}
 
 
 def _plugged(metrics: Iterable[str]) -> dict[str, Column]:

@@ -18,8 +18,9 @@ from metrics.columns import (
     image_columns,
     leaderboard_columns,
 )
-from metrics.record import Cell, Record, State
-from metrics.records import batch_means, cap, controls_of, mean, metric_names, trials_by_cell
+from metrics.record import Cell, ImageScore, Record, State
+from metrics.records import batch_means, controls_of, mean, metric_names, trials_by_cell
+from metrics.scales import counting
 from metrics.statistics import gain_over_controls, interval
 
 SEVERITY: tuple[State, ...] = ("done", "diverged", "skipped", "oom", "failed")
@@ -34,6 +35,9 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     """
     cells = trials_by_cell(records)
     repeated = Counter(record.cell for record in records)
+    neighbours: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        neighbours.setdefault(cell.setting, []).append(cell)
     extra = _extra_metrics(records)
     rows = []
     for cell, trials in cells.items():
@@ -45,7 +49,7 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
         for metric in (*METRICS_SHOWN, *extra):
             row |= _measured(metric, trials, notes)
         if not cell.is_control:
-            controls = {control: cells[control] for control in controls_of(cell, cells)}
+            controls = {control: cells[control] for control in controls_of(cell, neighbours[cell.setting])}
             row |= _gain(trials, controls, notes)
         rows.append(row | {"notes": "; ".join(dict.fromkeys(notes))})
     return _frame(rows, leaderboard_columns(extra))
@@ -60,10 +64,15 @@ def image_table(records: Sequence[Record]) -> pd.DataFrame:
         for trial in trials:
             own = {"batch": trial.repetition, "state": trial.state}
             rows += [
-                {**shared, **own, "slot": image.slot, "image": image.image, "label": image.label, **image.metrics}
+                {**shared, **own, **_image_head(image), **image.metrics, **image.details}
                 for image in sorted(trial.images, key=lambda image: image.slot)
             ]
-    return _frame(rows, image_columns(extra))
+    details = {name for record in records for image in record.images for name in image.details}
+    return _frame(rows, image_columns(extra, details))
+
+
+def _image_head(image: ImageScore) -> Row:
+    return {"slot": image.slot, "image": image.image, "label": image.label}
 
 
 def write_leaderboard(records: Sequence[Record], out_dir: Path) -> tuple[Path, Path]:
@@ -73,10 +82,12 @@ def write_leaderboard(records: Sequence[Record], out_dir: Path) -> tuple[Path, P
     return board, images
 
 
-def write_boards(records: Sequence[Record], board_path: Path, images_path: Path) -> None:
-    """Write the leaderboard and the image table to these files, each whole or not at all."""
-    _write(leaderboard(records), board_path)
+def write_boards(records: Sequence[Record], board_path: Path, images_path: Path) -> pd.DataFrame:
+    """Write the leaderboard and the image table to these files, each whole or not at all; returns the leaderboard."""
+    board = leaderboard(records)
+    _write(board, board_path)
     _write(image_table(records), images_path)
+    return board
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:
@@ -148,10 +159,10 @@ def _counts(trials: Sequence[Record]) -> Row:
 def _costs(trials: Sequence[Record]) -> Row:
     scored = [trial for trial in trials if trial.is_scored]
     memory = [trial.peak_memory_mb for trial in scored if trial.peak_memory_mb is not None]
-    final = [trial.final_psnr for trial in scored]
+    final = [trial.final_psnr for trial in scored if trial.final_psnr is not None]
     return {
         "slot_accuracy_mean": _mean(trial.slot_accuracy for trial in scored),
-        "final_psnr_mean": _mean(None if value is None else min(value, cap("psnr")) for value in final),
+        "final_psnr_mean": mean(counting("psnr", final)),
         "objective_start": _mean(trial.objective_start for trial in scored),
         "objective_end": _mean(trial.objective_end for trial in scored),
         "evaluations": _mean(trial.evaluations for trial in scored),

@@ -51,7 +51,7 @@ class Cell(_Frozen):
     def setting(self) -> tuple[Any, ...]:
         """Everything but the attack: only rows of equal setting may be compared."""
         own = {"attack", "preset", "parameters", "tuning", "is_control"}
-        return tuple(value for name, value in self.model_dump().items() if name not in own)
+        return tuple(getattr(self, name) for name in type(self).model_fields if name not in own)
 
 
 class ImageScore(_Frozen):

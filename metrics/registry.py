@@ -65,15 +65,36 @@ def unknown(kind: str, name: str, valid: list[str]) -> str:
 
 def declared_names(path: Path, decorator: str) -> list[str]:
     """Names that the Python file at `path` registers with `decorator("name", ...)`, read without importing it."""
-    calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
-    return [
-        call.args[0].value
+    return list(declared(path, decorator))
+
+
+def declared(path: Path, decorator: str) -> dict[str, dict[str, Any]]:
+    """Name -> what stands as a constant in `decorator("name", keyword=constant, ...)`, read without importing `path`.
+
+    `float("inf")` counts as a constant; a keyword whose value must be computed is left out.
+    """
+    text = path.read_text(encoding="utf-8")
+    if decorator not in text:
+        return {}  # most files: parsing them all would take longer than everything else here
+    calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    return {
+        call.args[0].value: {word.arg: value for word in call.keywords if word.arg for value in _constant(word.value)}
         for call in calls
         if getattr(call.func, "id", getattr(call.func, "attr", None)) == decorator
         and call.args
         and isinstance(call.args[0], ast.Constant)
         and isinstance(call.args[0].value, str)
-    ]
+    }
+
+
+def _constant(node: ast.expr) -> list[Any]:
+    """The value of an expression that is a constant; empty where it is none."""
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "float" and len(node.args) == 1:
+        return [float(value) for value in _constant(node.args[0])]
+    try:
+        return [ast.literal_eval(node)]
+    except ValueError:
+        return []
 
 
 class Registry(Generic[T]):
@@ -128,6 +149,19 @@ class Registry(Generic[T]):
         if name not in self._entries:
             raise UnknownNameError(unknown(self.kind, name, self.names()))
         return self._entries[name]
+
+    def constants(self, name: str) -> dict[str, Any]:
+        """The entry's metadata; of a built-in entry not yet imported those that stand as constants in its file.
+
+        So a built-in entry need not be imported to be known. UnknownNameError where there is no such entry.
+        """
+        module = self._built_in.get(name)
+        if name in self._entries or module is None:
+            return self.get(name).metadata
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            raise InvalidEntryError(f"module {module!r}, which holds the {self.kind} {name!r}, is not installed")
+        return declared(Path(spec.origin), self.decorator)[name]
 
     def origin(self, name: str) -> str:
         """Where the entry is defined, as `file:line`."""

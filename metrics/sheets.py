@@ -20,6 +20,7 @@ from metrics.settings import by_setting, granted, slug, title, varying, wrap_key
 from metrics.style import DARK_GREY, drawing, save
 
 IMAGES, ATTACKS_PER_SHEET = 8, 10
+SPREAD_GAIN = 4
 # Inches. 160 dots at 150 dpi: pictures of 16, 32, 80 or 160 pixels are enlarged evenly.
 _PICTURE = 160 / 150
 _WORDS, _LINE, _MARGIN = 1.9, 0.17, 0.12
@@ -31,10 +32,11 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of pictures: its words, and the cell they come from (None: the originals)."""
+    """One line of pictures: its words, the cell they come from (None: the originals), and which tensor of it."""
 
     label: str
     cell: Cell | None
+    tensor: str = "reconstruction"
 
 
 def draw_sheets(records: Sequence[Record], directory: Path, out_dir: Path) -> list[Path]:
@@ -77,7 +79,7 @@ def _sheet(heading: str, attacks: Sequence[Cell], trials: Trials, directory: Pat
         weight = "normal" if is_control else "bold"
         page.text(_MARGIN, top - _PICTURE / 2, row.label, va="center", fontsize=8, weight=weight)
         for column, place in enumerate(places):
-            _picture(page, (_MARGIN + _WORDS + _COLUMN * column, top), row.cell, trials, place, pictures)
+            _picture(page, (_MARGIN + _WORDS + _COLUMN * column, top), row, trials, place, pictures)
     page.text(_MARGIN, _MARGIN, "\n".join(footer), va="bottom", fontsize=7.5, color=DARK_GREY)
     page.set(xlim=(0, width), ylim=(0, height))  # the page is measured in inches
     return figure
@@ -93,6 +95,9 @@ def _rows(attacks: Sequence[Cell], trials: Trials) -> list[Row]:
     rows = [Row("original", None)]
     for attack in attacks:
         rows.append(Row(wrap_key(attack.key, 24), attack))
+        if any("agent_spread" in image.details for trial in trials[attack] for image in trial.images):
+            rows.append(Row("  consensus\n  of its agents", attack, "consensus"))
+            rows.append(Row(f"  spread of its\n  agents, times {SPREAD_GAIN}", attack, "spread"))
         best = _best_control(attack, trials)
         rows += [] if best is None else [Row(f"  best control:\n  {best.attack}", best)]
     return rows
@@ -139,23 +144,25 @@ def _tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _picture(
-    page: Axes, corner: tuple[float, float], cell: Cell | None, trials: Trials, place: Place, pictures: _Pictures
+    page: Axes, corner: tuple[float, float], row: Row, trials: Trials, place: Place, pictures: _Pictures
 ) -> None:
     """One picture below its upper left corner, values beneath, or an empty frame with the reason in words."""
     left, top = corner
     middle, bottom = left + _PICTURE / 2, top - _PICTURE
     repetition, slot = place
-    runs = [run for found in ([trials[cell]] if cell else trials.values()) for run in found]
+    runs = [run for found in ([trials[row.cell]] if row.cell else trials.values()) for run in found]
     here = [run for run in runs if run.repetition == repetition and run.images]
-    shown = "original" if cell is None else "reconstruction"
+    shown = "original" if row.cell is None else row.tensor
     found = next((picture for run in here if (picture := pictures.get(run, shown, slot)) is not None), None)
     if found is None:
         page.add_patch(Rectangle((left, bottom), _PICTURE, _PICTURE, color="#f0f0f0"))
         words = _why_empty(runs, repetition)
         page.text(middle, top - _PICTURE / 2, words, ha="center", va="center", fontsize=7, color=DARK_GREY)
     else:
+        if row.tensor == "spread":
+            found = np.minimum(found.astype(np.uint16) * SPREAD_GAIN, 255).astype(np.uint8)
         page.imshow(found, interpolation="nearest", extent=(left, left + _PICTURE, bottom, top), aspect="auto")
-    words = f"batch {repetition}, slot {slot}" if cell is None else _values(here[0], slot) if here else ""
+    words = f"batch {repetition}, slot {slot}" if row.cell is None else _words(here[0], slot, row) if here else ""
     page.text(middle, bottom - 0.05, words, ha="center", va="top", fontsize=7)
 
 
@@ -164,9 +171,19 @@ def _why_empty(runs: Sequence[Record], repetition: int) -> str:
     return "no picture\non disk" if state in ("done", "diverged") else state
 
 
-def _values(trial: Record, slot: int) -> str:
-    """The values of one picture, e.g. `PSNR 12.3 · SSIM 0.45`."""
+def _words(trial: Record, slot: int, row: Row) -> str:
+    """What is said beneath one picture."""
     score = next((image for image in trial.images if image.slot == slot), None)
+    if row.tensor == "reconstruction":
+        return _values(trial, score)
+    details = {} if score is None else score.details
+    shown = {"consensus": ("consensus_psnr", "PSNR", 1), "spread": ("agent_spread", "mean", 3)}
+    name, heading, digits = shown[row.tensor]
+    return f"{heading} {details[name]:.{digits}f}" if name in details else ""
+
+
+def _values(trial: Record, score: ImageScore | None) -> str:
+    """The values of one picture, e.g. `PSNR 12.3 · SSIM 0.45`."""
     words = [] if score is None else [_value(score, "psnr", "PSNR", 1), _value(score, "ssim", "SSIM", 2)]
     text = " · ".join(word for word in words if word)
     return f"{text}\ndiverged" if trial.state == "diverged" else text

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
+
+from metrics.bootstrap import bca_interval
 
 Batch = TypeVar("Batch", bound=Hashable)
 
 BOOTSTRAP_FROM = 30
-RESAMPLES = 9_999
 _CONSTANT = 1e-12  # relative spread that is rounding: the bootstrap has nothing to resample there
 
 
@@ -55,26 +56,13 @@ def interval(values: Sequence[float] | np.ndarray, *, confidence: float = 0.95) 
     mean = float(sample.mean())
     if np.ptp(sample) <= _CONSTANT * np.abs(sample).max():
         return Interval(mean, mean, mean, n)
-    low, high = _bootstrap(sample, confidence) if n >= BOOTSTRAP_FROM else _student(sample, confidence)
+    low, high = bca_interval(sample, confidence) if n >= BOOTSTRAP_FROM else _student(sample, confidence)
     return Interval(mean, low, high, n)
 
 
 def _student(sample: np.ndarray, confidence: float) -> tuple[float, float]:
-    half = stats.t.ppf((1 + confidence) / 2, sample.size - 1) * stats.sem(sample)
+    half = stdtrit(sample.size - 1, (1 + confidence) / 2) * sample.std(ddof=1) / np.sqrt(sample.size)
     return float(sample.mean() - half), float(sample.mean() + half)
-
-
-def _bootstrap(sample: np.ndarray, confidence: float) -> tuple[float, float]:
-    result = stats.bootstrap(
-        (sample,),
-        np.mean,
-        confidence_level=confidence,
-        n_resamples=RESAMPLES,
-        method="BCa",
-        batch=max(1, 2**22 // sample.size),  # bounds the memory
-        random_state=np.random.default_rng(0),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def gain_over_controls(

@@ -21,20 +21,23 @@ def leaderboard(
     records, faults = read_records(runs)
     for fault in faults:
         print(fault, file=sys.stderr)
-    if csv is not None:
-        write_boards(records, csv, csv.with_suffix(".images.csv"))
-    print_leaderboard(board(records), console())
+    written = board(records) if csv is None else write_boards(records, csv, csv.with_suffix(".images.csv"))
+    print_leaderboard(written, console())
 
 
 def plot(
     runs: list[Path], out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures")
 ) -> None:
     """Draw figures and contact sheets from run directories."""
+    from benchmark.runner import contrasts_of
+    from metrics.ablation_plots import draw_ablation
     from metrics.plots import draw_figures
     from metrics.records import read_records
     from metrics.sheets import draw_sheets
 
-    written = draw_figures(read_records(runs)[0], out)
+    records = read_records(runs)[0]
+    contrasts = [contrast for directory in runs for contrast in contrasts_of(directory)]
+    written = draw_figures(records, out) + draw_ablation(records, list(dict.fromkeys(contrasts)), out)
     for directory in runs:
         written += draw_sheets(read_records([directory])[0], directory, out)
     print("\n".join(str(path) for path in written))

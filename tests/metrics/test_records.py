@@ -1,11 +1,15 @@
 """Records come back from disk, and what is no record says so in one line and costs nothing else."""
 
+import gc
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from metrics.records import RecordsError, batch_mean, batch_values, controls_of, read_records, trials_by_cell
+
+FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def test_reads_all_records_sorted_by_order(tmp_path, records, write_run):
@@ -101,6 +105,29 @@ def test_infinity_of_a_metric_without_cap_is_not_measured(make_record):
     content = json.loads(make_record("dlg", 0, (1.0,)).model_dump_json())
     content["images"][0]["metrics"] = {"of_a_plugin": math.inf}
     assert batch_values(type(make_record("dlg", 0)).model_validate(content), "of_a_plugin") == []
+
+
+def test_a_record_of_schema_1_loads(tmp_path):
+    folder = tmp_path / "trials" / "4d9e6f97134d519f"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_bytes((FIXTURES / "record-v1.json").read_bytes())
+    found, faults = read_records([tmp_path])
+    assert faults == []
+    assert (found[0].schema_version, found[0].cell.key, found[0].state) == (1, "dlg", "done")
+    assert batch_values(found[0], "psnr") == [6.552731037139893, 7.597253322601318]
+    assert batch_values(found[0], "label_accuracy") == [0.5]
+
+
+def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path, records, write_run):
+    directory = write_run(tmp_path, records)
+    read_records([directory])
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        read_records([directory])
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_the_latest_trial_of_a_batch_counts(make_record):

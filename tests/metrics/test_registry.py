@@ -12,6 +12,7 @@ from metrics.registry import (
     InvalidEntryError,
     Registry,
     UnknownNameError,
+    declared,
     declared_names,
     load_plugin,
     natural_key,
@@ -159,3 +160,20 @@ def test_a_plugin_that_cannot_be_imported_says_why(plugin: Path, code: str, reas
     with pytest.raises(InvalidEntryError, match=f"my_animals.py cannot be imported: .*{reason}"):
         load_plugin(plugin)
     assert "gradinv_plugin_my_animals" not in sys.modules
+
+
+def test_constants_of_a_declaration_are_read_without_importing_it(tmp_path: Path) -> None:
+    file = tmp_path / "f.py"
+    file.write_text(
+        "@register('a', low=-1.0, high=float('inf'), cap=None, size=2 * N, weights=name('x'))\nclass A: ...\n"
+    )
+    assert declared(file, "register") == {"a": {"low": -1.0, "high": float("inf"), "cap": None}}
+
+
+def test_constants_import_no_built_in_entry(zoo: Registry) -> None:
+    assert zoo.constants("lion") == {"legs": 4}
+    assert zoo._entries == {}
+    zoo.register("tiger", legs=3)(Path)
+    assert zoo.constants("tiger") == {"legs": 3}
+    with pytest.raises(UnknownNameError, match="did you mean lion"):
+        zoo.constants("lino")

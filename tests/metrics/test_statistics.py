@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from metrics.statistics import BOOTSTRAP_FROM, RESAMPLES, Interval, gain_over_controls, interval
+from metrics.bootstrap import RESAMPLES
+from metrics.statistics import BOOTSTRAP_FROM, Interval, gain_over_controls, interval
 
 
 def bca(sample: np.ndarray, confidence: float, seed: int) -> tuple[float, float]:

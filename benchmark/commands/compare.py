@@ -1,0 +1,57 @@
+"""`gradinv compare`: one attack against another, with a verdict in words."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.commands.options import Plugins, console, load_plugins
+from metrics.registry import RequestError
+
+_SHOWN = 20  # faults of a board; a file that is wrong throughout has one in every line
+
+
+def compare(
+    attack: Annotated[str, typer.Option(help="Key of the attack.")],
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run directories.")] = None,
+    against: Annotated[list[str], typer.Option(help="Key of the baseline; repeat for more.")] = ["gradinversion"],  # noqa: B006
+    board: Annotated[
+        list[Path], typer.Option(help="A published NAME.images.csv: supplies what the runs lack; repeat for more.")
+    ] = [],  # noqa: B006
+    allow_unequal_budget: Annotated[
+        bool, typer.Option("--allow-unequal-budget", help="Give a verdict although one side may spend more.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="Where to write the table.")] = None,
+    plugin: Plugins = [],  # noqa: B006
+) -> None:
+    """Compare an attack with another: paired by image, with intervals, tests and a verdict in words.
+
+    Only rows that were granted the same things are compared; the fields that keep others apart are named.
+    """
+    from metrics.boards import read_board
+    from metrics.comparison_table import print_reports, write_comparison
+    from metrics.contest import find_key
+    from metrics.records import read_records
+    from metrics.report import reports
+    from metrics.samples import pooled, samples_of
+
+    if not runs and not board:
+        raise RequestError("nothing to compare: give run directories, or a board with --board")
+    load_plugins(plugin)
+    records, faults = read_records(runs or [])
+    sources = [samples_of(records, ", ".join(map(str, runs or [])))]
+    for path in board:
+        found, wrong = read_board(path)
+        sources.append(found)
+        faults += wrong[:_SHOWN] + [f"{path}: {len(wrong) - _SHOWN} more faults"] * (len(wrong) > _SHOWN)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    samples = pooled(sources)
+    keys = [find_key(name, samples) for name in (attack, *against)]
+    made, notes = reports(samples, keys[0], keys[1:], any_budget=allow_unequal_budget)
+    for note in notes:
+        print(note, file=sys.stderr)
+    if csv is not None:
+        write_comparison(made, csv)
+    print_reports(made, console())
