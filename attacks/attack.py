@@ -16,6 +16,7 @@ class Setting:
     num_classes: int
     bn_layers: int
     trained: bool
+    image_size: int
     budget: int | None = None
 
 

@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from metrics.registration import register
+from metrics.registration import LEAST_FEATURES_SIZE, LEAST_SIZE, register
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,13 @@ class Group:
     start: float
     every: float
     registration: Literal["direct", "features"] = "direct"
+
+    def reason_to_skip(self, image_size: int) -> str | None:
+        """Why images of that many pixels cannot be registered; None where they can, or need not be."""
+        least = LEAST_SIZE if self.registration == "direct" else LEAST_FEATURES_SIZE
+        if self.agents == 1 or self.consensus == "lazy" or image_size >= least:
+            return None
+        return f"registration by the {self.registration} method needs images from {least} px on"
 
     def first(self, steps: int) -> int:
         """The step before which the first consensus is computed."""

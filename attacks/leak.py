@@ -108,7 +108,8 @@ class Leak:
 class Reconstruction:
     """What an attack returns.
 
-    `images` (B, C, H, W) is the iterate that is scored, normalised as the victim sees images; `final` the last iterate.
+    `images` (B, C, H, W) is what is scored, normalised as the victim sees images; `scored` says what it is (selected:
+    the iterate with the best objective of the attack's own). `final` is the last iterate.
     `labels` (B,) are the attack's own, `label_method` is given | inferred:<rule> | optimised, `uses` names what of the
     grant was used. `curve` holds (evaluations spent, objective), `snapshots` the iterates kept at `snapshot_at`
     evaluations. `evaluations` counts parameter gradients of one candidate batch: closures, agents and restarts alike.
@@ -121,6 +122,7 @@ class Reconstruction:
     labels: Tensor
     label_method: str
     uses: tuple[str, ...] = ()
+    scored: str = "selected"
     objective_start: float | None = None
     objective_end: float | None = None
     evaluations: int = 0

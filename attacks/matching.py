@@ -18,6 +18,7 @@ from attacks.objective import Objective
 from attacks.optimizers import Optimizer
 from attacks.priors import Prior
 from attacks.victim import Victim
+from metrics.record import BUDGET_LEFT
 
 ALONE = Group(agents=1, weight=0.0, consensus="lazy", start=0.0, every=1.0)
 
@@ -59,8 +60,13 @@ class GradientMatching(Attack):
         self.labels, self.box, self.tolerance = labels or LabelPolicy(), box, tolerance
 
     def reason_to_skip(self, setting: Setting) -> str | None:
-        """Why priors, labels or budget make the attack impossible in this setting; None where it is possible."""
-        return self._no_statistics(setting) or self._no_labels(setting) or self._too_little(setting.budget)
+        """Why priors, labels, budget or image size make the attack impossible here; None where it is possible."""
+        return (
+            self._no_statistics(setting)
+            or self._no_labels(setting)
+            or self._too_little(setting.budget)
+            or self.group.reason_to_skip(setting.image_size)
+        )
 
     def evaluations(self, budget: int | None) -> int:
         """The budget, or else the paper's: iterations times restarts times agents."""
@@ -97,7 +103,17 @@ class GradientMatching(Attack):
             evaluations=sum(agents.spent for agents in done),
             agents=self.group.agents,
         )
-        return self._with_agreement(reconstruction, best)
+        return self._with_agreement(replace(reconstruction, notes=self._left(reconstruction, budget)), best)
+
+    def _left(self, reconstruction: Reconstruction, budget: int) -> tuple[str, ...]:
+        """A note where the budget was not spent: the descent came to an end, or the rest is too little to share."""
+        sharing = self.restarts * self.group.agents
+        left = budget - reconstruction.evaluations
+        if left == 0 or reconstruction.diverged:
+            return ()
+        if left < sharing:
+            return (f"{BUDGET_LEFT}: {left} evaluations are too few for {sharing} restarts and agents to share",)
+        return (f"{BUDGET_LEFT}: stopped early, the objective was below the tolerance or did not move any more",)
 
     def _run(self, leak: Leak, victim: Victim, labels: Tensor, seed: int, evaluations: int) -> Agents:
         """One restart: its agents, each from its own start, with `evaluations` each."""

@@ -88,6 +88,7 @@ def possible_attack(spec: TrialSpec, *, classes: int, bn_layers: int, state: str
         num_classes=classes,
         bn_layers=bn_layers,
         trained=not state.startswith("untrained"),
+        image_size=spec.image_size,
         budget=spec.budget,
     )
     reason = attack.reason_to_skip(setting)
@@ -154,6 +155,7 @@ def _score(spec: TrialSpec, batch: Batch, reconstruction: Reconstruction, normal
         "final_psnr": _mean(_psnr(final, batch.images)),
         "consensus_psnr": _mean(agreed.details["consensus_psnr"]) if agreed.details else None,
         "registrations": reconstruction.registrations,
+        "scored": reconstruction.scored,
         "notes": [*scores.notes, *reconstruction.notes],
         "label_method": reconstruction.label_method,
         "uses": list(reconstruction.uses),

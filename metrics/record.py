@@ -9,6 +9,8 @@ SCHEMA = 1
 State = Literal["done", "diverged", "skipped", "failed", "oom"]
 FINISHED: tuple[State, ...] = ("done", "diverged", "skipped")
 SCORED: tuple[State, ...] = ("done", "diverged")
+BUDGET_LEFT = "budget left"
+"""How an attack's note begins that says why it did not spend its whole budget."""
 
 
 class _Frozen(BaseModel):
@@ -91,6 +93,7 @@ class Record(_Frozen):
     curve: list[tuple[int, float]] = Field(default_factory=list)
     snapshots: list[int] = Field(default_factory=list)
     zero_gradient_share: float | None = None
+    scored: str = ""
     final_psnr: float | None = None
     consensus_psnr: float | None = None
     registrations: dict[str, int] = Field(default_factory=dict)

@@ -9,10 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metrics.registration_direct import PARAMETERS, blur, positions, register_direct, sample
-from metrics.registration_features import LEAST_SIZE as LEAST_FEATURES_SIZE
-from metrics.registration_features import register_features
 
 LEAST_SIZE = 16  # pixels of the short side
+LEAST_FEATURES_SIZE = 160  # of the short side: smaller images have too few keypoints that repeat
 LEAST_OVERLAP = 0.6  # share of the fixed image that the warped one covers
 FURTHEST_CORNER = 0.2  # of the longer side
 LEAST_SIGNIFICANCE = 4.0  # standard deviations; unrelated photographs stay below 3, related ones at noise 0.25 above 5
@@ -59,6 +58,8 @@ def register(moving: Tensor, fixed: Tensor, *, model: Model = "similarity", meth
     )
     checks = {"not finite": ~finite, "no texture": ours_flat | theirs_flat}
     if method == "features":
+        from metrics.registration_features import register_features  # kornia takes half a second to import
+
         transforms, enough = register_features(ours, theirs, model)
         checks["inliers"] = ~enough
     else:

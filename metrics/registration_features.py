@@ -11,7 +11,6 @@ from torch import Tensor
 
 from metrics.registration_direct import blur, pixel_frame, register_direct
 
-LEAST_SIZE = 160  # pixels of the short side: smaller images have too few keypoints that repeat
 KEYPOINTS = 512  # an image, at most
 LEAST_RATIO = 0.9  # of the distances to the nearest and the second nearest descriptor
 HYPOTHESES = 1024

@@ -14,6 +14,13 @@ from benchmark.networks import build_network
 from benchmark.normalisation import normalise
 
 pytestmark = pytest.mark.cuda
+KEYS = [
+    "dlg",
+    "idlg",
+    "inverting_gradients",
+    "gradinversion.no_bn[alpha_noise=0.0]",
+    "gradinversion[agents=2,alpha_bn=0.0,alpha_noise=0.0,group_start=0.0]",
+]
 
 
 def reconstruct(key, device, budget):
@@ -29,9 +36,9 @@ def reconstruct(key, device, budget):
     return create_attack(key).reconstruct(leak, victim, seed=0, budget=budget)
 
 
-@pytest.mark.parametrize("key", ["dlg", "idlg", "inverting_gradients", "gradinversion.no_bn[alpha_noise=0.0]"])
+@pytest.mark.parametrize("key", KEYS)
 def test_the_first_steps_agree_with_the_cpu(key):
-    on_cpu, on_cuda = reconstruct(key, "cpu", 3), reconstruct(key, "cuda", 3)
+    on_cpu, on_cuda = reconstruct(key, "cpu", 6), reconstruct(key, "cuda", 6)
     assert on_cuda.images.device.type == "cuda"
     assert on_cuda.objective_start == pytest.approx(on_cpu.objective_start, rel=1e-3)
 

@@ -46,7 +46,9 @@ assert not any(name.startswith(("benchmark.datasets", "benchmark.client", "skima
 
 def model_for(name: str) -> str:
     """The LeNet, or the network with batch norm where the attack needs it."""
-    lenet = Setting(ThreatModel(bn_statistics="exact"), batch_size=2, num_classes=CLASSES, bn_layers=0, trained=False)
+    lenet = Setting(
+        ThreatModel(bn_statistics="exact"), batch_size=2, num_classes=CLASSES, bn_layers=0, trained=False, image_size=32
+    )
     return MODELS[create_attack(name).reason_to_skip(lenet) is not None]
 
 

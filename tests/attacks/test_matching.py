@@ -206,7 +206,8 @@ def test_an_objective_that_stands_still_ends_the_restart(case: Callable) -> None
 def setting(**changes: object) -> Setting:
     grants = {"bn_statistics": "running", "labels": "known"}
     threat_model = ThreatModel(**{name: changes.pop(name, value) for name, value in grants.items()})
-    return Setting(**({"batch_size": 2, "num_classes": 10, "bn_layers": 3, "trained": True} | changes),
+    own = {"batch_size": 2, "num_classes": 10, "bn_layers": 3, "trained": True, "image_size": 32}
+    return Setting(**(own | changes),
                    threat_model=threat_model)  # fmt: skip
 
 
@@ -214,6 +215,10 @@ def setting(**changes: object) -> Setting:
     ("key", "changes", "reason"),
     [
         ("gradinversion", {}, None),
+        ("gradinversion", {"budget": 7}, "a budget of 7 evaluations is too small for 1 restarts of 8 agents"),
+        ("gradinversion", {"image_size": 12}, "needs images from 16 px on"),
+        ("gradinversion[registration=features]", {"image_size": 64}, "needs images from 160 px on"),
+        ("gradinversion.lazy_group", {"image_size": 12}, None),
         ("gradinversion", {"bn_layers": 0}, "network without batch norm"),
         ("gradinversion", {"bn_statistics": "none"}, "needs bn_statistics: running or exact"),
         ("gradinversion", {"trained": False}, "untrained network"),
