@@ -114,6 +114,19 @@ def self_check(update: ClientUpdate, victim: Victim) -> None:
         )
 
 
+def update_cosine(update: ClientUpdate) -> float:
+    """Cosine of the angle between the update as sent and before the defense, over all parameters: 1 without a defense.
+
+    It says how much of the direction that the server learns from is left; 0 where either is zero.
+    """
+    sent, plain = (torch.cat([value.flatten().double() for value in side.values()]) for side in _sides(update))
+    return float(nn.functional.cosine_similarity(sent, plain, dim=0))
+
+
+def _sides(update: ClientUpdate) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    return {name: update.sent[name] for name in update.undefended}, update.undefended
+
+
 def zero_gradient_share(update: ClientUpdate) -> float:
     """Share of the parameters, in [0, 1], that lie in tensors whose gradient is exactly zero."""
     sizes = [(value.numel(), bool(value.any())) for value in update.undefended.values()]

@@ -60,4 +60,4 @@ def without_attack(control: str, dataset: Dataset, batch: Batch, repetition: int
         images = other_batch(dataset, batch, repetition, "same_class").images
     else:
         images = mean_image(dataset).expand_as(batch.images)
-    return Reconstruction(images=images, final=images, labels=batch.labels[:0], label_method="")
+    return Reconstruction(images=images, final=images, labels=batch.labels[:0], label_method="", scored="")

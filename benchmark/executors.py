@@ -24,9 +24,10 @@ from benchmark.client import ImpossibleCellError
 from benchmark.datasets import create_dataset
 from benchmark.datasets.base import Dataset
 from benchmark.networks import Stem, build_network
+from benchmark.outcome import Outcome
 from benchmark.plan import Plan, Trial
 from benchmark.store import Store
-from benchmark.trial import Outcome, run_trial
+from benchmark.trial import run_trial
 from benchmark.victims import LoadedVictim
 from metrics.record import Record
 from metrics.registry import load_plugin

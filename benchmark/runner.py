@@ -18,10 +18,9 @@ from benchmark.folders import usable_cores
 from benchmark.plan import Plan, Trial, estimated_seconds
 from benchmark.store import Store
 from benchmark.suite import Suite
-from metrics.ablation_plots import draw_ablation
 from metrics.contrasts import Contrast
+from metrics.figures import draw_all
 from metrics.leaderboard import leaderboard, write_leaderboard
-from metrics.plots import draw_figures
 from metrics.record import Record
 from metrics.records import read_records
 from metrics.registry import RequestError
@@ -73,8 +72,7 @@ def write_results(directory: Path, console: Console, *, figures: bool = True) ->
         console.print(f"[yellow]{escape(fault)}[/]", soft_wrap=True)
     written = list(write_leaderboard(records, directory))
     if figures:
-        written += draw_figures(records, directory / "figures")
-        written += draw_ablation(records, contrasts_of(directory), directory / "figures")
+        written += draw_all(records, contrasts_of(directory), directory / "figures")
         written += draw_sheets(records, directory, directory / "figures")
     print_leaderboard(leaderboard(records), console)
     console.print(f"{len(records)} records; wrote {', '.join(_shown(written, directory))}", soft_wrap=True)

@@ -3,14 +3,12 @@
 import resource
 import sys
 import time
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from attacks.attack import Attack, Setting
-from attacks.leak import Leak, Reconstruction
+from attacks.leak import Leak
 from attacks.registry import create_attack
 from attacks.victim import Victim
 from benchmark import controls
@@ -20,26 +18,16 @@ from benchmark.client import (
     client_update,
     observe,
     self_check,
+    update_cosine,
     zero_gradient_share,
 )
 from benchmark.datasets.base import Dataset
 from benchmark.datasets.batches import Batch, draw_batch
 from benchmark.defenses import create_defense
-from benchmark.normalisation import Normalisation, denormalise, normalise
+from benchmark.normalisation import normalise
+from benchmark.outcome import Outcome, score
 from benchmark.spec import TrialSpec
 from benchmark.victims import LoadedVictim
-from metrics.labels import label_accuracy
-from metrics.matching import match, slot_accuracy
-from metrics.record import ImageScore
-from metrics.scoring import score_images
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The measured part of a record, as its fields, and the pictures (uint8) that go beside it."""
-
-    fields: dict[str, Any]
-    tensors: dict[str, Tensor]
 
 
 def run_trial(spec: TrialSpec, dataset: Dataset, loaded: LoadedVictim) -> Outcome:
@@ -57,7 +45,7 @@ def run_trial(spec: TrialSpec, dataset: Dataset, loaded: LoadedVictim) -> Outcom
     )
     if spec.control in controls.WITHOUT_ATTACK:
         reconstruction = controls.without_attack(spec.control, dataset, batch, spec.repetition)
-        return _score(spec, batch, reconstruction, ((0.0,), (1.0,)))
+        return score(batch, reconstruction, spec.metrics, ((0.0,), (1.0,)))
     victim = _victim(spec, loaded)
     attack = possible_attack(spec, classes=len(dataset.classes), bn_layers=len(victim.bn_layers), state=loaded.state)
     leak, shares = _leak(spec, dataset, batch, loaded, victim)
@@ -65,7 +53,7 @@ def run_trial(spec: TrialSpec, dataset: Dataset, loaded: LoadedVictim) -> Outcom
     reconstruction = attack.reconstruct(leak, victim, seed=spec.seed("attack"), budget=spec.budget)
     _synchronise(spec.device)
     measured = {"seconds": time.perf_counter() - start, "peak_memory_mb": _peak_memory_mb(spec.device), **shares}
-    outcome = _score(spec, batch, reconstruction, (loaded.mean, loaded.std))
+    outcome = score(batch, reconstruction, spec.metrics, (loaded.mean, loaded.std))
     return replace(outcome, fields={**outcome.fields, **measured})
 
 
@@ -110,7 +98,7 @@ def _leak(
         leak = replace(leak, gradients=_update(spec, other, loaded, victim).sent)
     elif spec.control == "noise_gradient":
         leak = controls.noise_gradient(leak, spec.seed("noise_gradient"))
-    return leak, {"zero_gradient_share": zero_gradient_share(update)}
+    return leak, {"zero_gradient_share": zero_gradient_share(update), "update_cosine": update_cosine(update)}
 
 
 def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim) -> ClientUpdate:
@@ -125,82 +113,6 @@ def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim)
     )
     self_check(update, victim)
     return update
-
-
-def _score(spec: TrialSpec, batch: Batch, reconstruction: Reconstruction, normalisation: Normalisation) -> Outcome:
-    """Match once, score every image with every metric, keep the pictures in the originals' order."""
-    images = denormalise(reconstruction.images.cpu(), *normalisation)
-    assignment = match(images, batch.images)
-    scores = score_images(images[assignment], batch.images, spec.metrics)
-    final = denormalise(reconstruction.final.cpu(), *normalisation)[assignment]
-    agreed = _agreement(reconstruction, batch, assignment, normalisation)
-    values = {name: value.tolist() for name, value in scores.values.items()}
-    scored = [
-        ImageScore(
-            slot=slot,
-            reconstruction=int(assignment[slot]),
-            image=batch.hashes[slot],
-            label=int(batch.labels[slot]),
-            metrics={name: value[slot] for name, value in values.items()},
-            details={name: float(value[slot]) for name, value in agreed.details.items()},
-        )
-        for slot in range(len(batch))
-    ]
-    has_labels = len(reconstruction.labels) == len(batch)
-    fields = {
-        "state": "diverged" if reconstruction.diverged else "done",
-        "images": scored,
-        "label_accuracy": label_accuracy(reconstruction.labels.cpu(), batch.labels) if has_labels else None,
-        "slot_accuracy": slot_accuracy(assignment),
-        "final_psnr": _mean(_psnr(final, batch.images)),
-        "consensus_psnr": _mean(agreed.details["consensus_psnr"]) if agreed.details else None,
-        "registrations": reconstruction.registrations,
-        "scored": reconstruction.scored,
-        "notes": [*scores.notes, *reconstruction.notes],
-        "label_method": reconstruction.label_method,
-        "uses": list(reconstruction.uses),
-        "objective_start": reconstruction.objective_start,
-        "objective_end": reconstruction.objective_end,
-        "evaluations": reconstruction.evaluations,
-        "curve": list(reconstruction.curve),
-        "snapshots": list(reconstruction.snapshot_at),
-    }
-    kept = {"original": batch.images, "reconstruction": images[assignment], "final": final, **agreed.pictures}
-    if reconstruction.snapshots:
-        kept["snapshots"] = torch.stack(
-            [denormalise(snapshot.cpu(), *normalisation)[assignment] for snapshot in reconstruction.snapshots]
-        )
-    return Outcome(fields, {name: (255 * value).round().to(torch.uint8) for name, value in kept.items()})
-
-
-@dataclass(frozen=True)
-class _Agreement:
-    """What several agents agree on, in the originals' order: numbers (B,) and pictures (B, C, H, W) in [0, 1]."""
-
-    details: dict[str, Tensor]
-    pictures: dict[str, Tensor]
-
-
-def _agreement(
-    reconstruction: Reconstruction, batch: Batch, assignment: Tensor, normalisation: Normalisation
-) -> _Agreement:
-    """The spread of the agents, in units of pixel value, and their consensus; nothing for an attack without agents."""
-    if reconstruction.consensus is None or reconstruction.spread is None:
-        return _Agreement({}, {})
-    consensus = denormalise(reconstruction.consensus.cpu(), *normalisation)[assignment]
-    std = torch.tensor(normalisation[1]).view(1, -1, 1, 1)
-    spread = (reconstruction.spread.cpu() * std).clamp(0, 1)[assignment]
-    details = {"agent_spread": spread.mean((1, 2, 3)), "consensus_psnr": _psnr(consensus, batch.images)}
-    return _Agreement(details, {"consensus": consensus, "spread": spread})
-
-
-def _psnr(images: Tensor, originals: Tensor) -> Tensor:
-    """PSNR of each image in dB (B,), an exact image counted as 100."""
-    return score_images(images, originals, ("psnr",)).values["psnr"].clamp(max=100)
-
-
-def _mean(values: Tensor) -> float:
-    return float(values.mean())
 
 
 def _synchronise(device: str) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,7 +14,7 @@ from metrics.record import Record
 from metrics.samples import Sample, controls_for, samples_of
 from metrics.settings import granted, title, wrap_key
 from metrics.statistics import interval
-from metrics.style import BAND, DARK_GREY, GREY, drawing, look, save
+from metrics.style import BAND, DARK_GREY, GREY, drawing, look, save, write_table
 
 _ROW, _HEAD = 0.42, 1.7  # inches
 
@@ -33,17 +32,12 @@ def draw_ablation(records: Sequence[Record], contrasts: Sequence[Contrast], out_
         for number, place in enumerate(places, start=1):
             here = [each for each in found if each.attack.place[1:] == place]
             paths += save(_ablation(here, samples), out_dir / f"ablation-{number}")
-            paths.append(_write(contrast_table(here), out_dir / f"ablation-{number}.csv"))
+            paths.append(write_table(contrast_table(here), out_dir / f"ablation-{number}"))
         agreed = [one for one in agreements(records) if not one.cell.is_control]
         if agreed:
             paths += save(_agreement(agreed), out_dir / "agreement")
-            paths.append(_write(agreement_table(agreed), out_dir / "agreement.csv"))
+            paths.append(write_table(agreement_table(agreed), out_dir / "agreement"))
     return paths
-
-
-def _write(frame: pd.DataFrame, path: Path) -> Path:
-    frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
-    return path
 
 
 def _ablation(here: Sequence[Contrasted], samples: Sequence[Sample]) -> Figure:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,9 +14,15 @@ from metrics.record import Cell, Record
 from metrics.records import batch_means, trials_by_cell
 from metrics.settings import BATCH_SIZE_FIELDS, Setting, by_setting, granted, slug, title, varying, wrap_key
 from metrics.statistics import Interval, interval
-from metrics.style import BAND, DARK_GREY, GREY, drawing, look, save
+from metrics.style import BAND, DARK_GREY, GREY, drawing, look, save, write_table
 
-PANELS = {"psnr": "PSNR (dB), higher is better", "ssim": "SSIM, higher is better"}
+PANELS = {
+    "psnr": "PSNR (dB), higher is better",
+    "ssim": "SSIM, higher is better",
+    "lpips_alex": "LPIPS (AlexNet), lower is better",
+    "label_accuracy": "labels recovered, share",
+}
+ALWAYS = ("psnr", "ssim")
 CURVE_CONTROLS: dict[str, Literal["--", ":"]] = {"other_gradient": "--", "noise_gradient": ":"}
 ATTACKS_PER_FIGURE = 6
 
@@ -40,6 +47,7 @@ def draw_figures(records: Sequence[Record], out_dir: Path) -> list[Path]:
             here = {cell: trials[cell] for cell in cells}
             name, heading = slug(setting, also), title(setting, also)
             paths += save(_quality(setting, heading, attacks, here), out_dir / f"quality-{name}")
+            paths.append(write_table(_quality_table(here), out_dir / f"quality-{name}"))
             for page, start in enumerate(range(0, len(attacks), ATTACKS_PER_FIGURE), start=1):
                 figure = _objectives(heading, attacks, start, here)
                 paths += save(figure, out_dir / (f"objective-{name}" + (f"-{page}" if page > 1 else "")))
@@ -53,9 +61,10 @@ def _attacks(cells: Sequence[Cell]) -> list[str]:
 def _quality(setting: Setting, heading: str, attacks: Sequence[str], trials: Trials) -> Figure:
     sizes = sorted({cell.batch_size for cell in trials})
     height = 4.4 if len(sizes) > 1 else 2.4 + 0.32 * len(attacks)
-    figure = Figure(figsize=(9.5, height + 0.16 * len(attacks) / 3), layout="constrained")
-    axes = figure.subplots(1, len(PANELS))
-    for axis, metric in zip(axes, PANELS, strict=True):
+    panels = _panels(trials)
+    figure = Figure(figsize=(4.75 * len(panels), height + 0.16 * len(attacks) / 3), layout="constrained")
+    axes = figure.subplots(1, len(panels))
+    for axis, metric in zip(axes, panels, strict=True):
         draw = _by_batch_size if len(sizes) > 1 else _dots
         draw(axis, metric, sizes, attacks, trials)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -68,6 +77,26 @@ def _quality(setting: Setting, heading: str, attacks: Sequence[str], trials: Tri
         fontsize=9,
     )
     return figure
+
+
+def _panels(trials: Trials) -> list[str]:
+    """PSNR and SSIM, LPIPS where it was measured, label accuracy where an attack had to find the labels."""
+    runs = [run for cell, found in trials.items() if not cell.is_control for run in found]
+    measured = any("lpips_alex" in image.metrics for run in runs for image in run.images)
+    found = any(run.label_method not in ("", "given") for run in runs)
+    return [*ALWAYS, *["lpips_alex"] * measured, *["label_accuracy"] * found]
+
+
+def _quality_table(trials: Trials) -> pd.DataFrame:
+    """What the panels show, one row per key, batch size and metric."""
+    rows = []
+    for cell, runs in trials.items():
+        for metric in _panels(trials):
+            value = interval(list(batch_means(runs, metric).values()))
+            names = {"key": cell.key, "is_control": cell.is_control, "batch_size": cell.batch_size, "metric": metric}
+            bounds = {"mean": value.mean, "low": value.low, "high": value.high, "n_batches": value.n}
+            rows += [names | bounds] * bool(value.n)
+    return pd.DataFrame(rows)
 
 
 def _batch_counts(sizes: Sequence[int], trials: Trials) -> str:
@@ -109,7 +138,7 @@ def _dots(axis: Axes, metric: str, sizes: list[int], attacks: Sequence[str], tri
         if value.n:
             color, marker = look(index)
             axis.errorbar([value.mean], [index], xerr=_errors([value]), color=color, marker=marker, capsize=2)
-    axis.set_yticks(range(len(attacks)), [wrap_key(key, 30) if metric == next(iter(PANELS)) else "" for key in attacks])
+    axis.set_yticks(range(len(attacks)), [wrap_key(key, 30) if metric == ALWAYS[0] else "" for key in attacks])
     axis.set_ylim(len(attacks) - 0.5, -0.5)
     axis.set_xlabel(PANELS[metric])
 

@@ -92,7 +92,9 @@ class Record(_Frozen):
     evaluations: int = 0
     curve: list[tuple[int, float]] = Field(default_factory=list)
     snapshots: list[int] = Field(default_factory=list)
+    snapshot_psnr: list[float] = Field(default_factory=list)
     zero_gradient_share: float | None = None
+    update_cosine: float | None = None
     scored: str = ""
     final_psnr: float | None = None
     consensus_psnr: float | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.style
+import pandas as pd
 from matplotlib.figure import Figure
 
 GREY, DARK_GREY, BAND = "#8c8c8c", "#4d4d4d", "#d9d9d9"
@@ -60,3 +61,11 @@ def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png", "pdf")) ->
     for path, kind in zip(paths, kinds, strict=True):
         figure.savefig(path, dpi=150, metadata=without_date[kind])
     return paths
+
+
+def write_table(table: pd.DataFrame, stem: Path) -> Path:
+    """Write the numbers that a figure was drawn from to `stem.csv`; empty where not measured."""
+    path = stem.with_name(f"{stem.name}.csv")
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+    return path

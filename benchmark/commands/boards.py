@@ -30,14 +30,13 @@ def plot(
 ) -> None:
     """Draw figures and contact sheets from run directories."""
     from benchmark.runner import contrasts_of
-    from metrics.ablation_plots import draw_ablation
-    from metrics.plots import draw_figures
+    from metrics.figures import draw_all
     from metrics.records import read_records
     from metrics.sheets import draw_sheets
 
     records = read_records(runs)[0]
     contrasts = [contrast for directory in runs for contrast in contrasts_of(directory)]
-    written = draw_figures(records, out) + draw_ablation(records, list(dict.fromkeys(contrasts)), out)
+    written = draw_all(records, list(dict.fromkeys(contrasts)), out)
     for directory in runs:
         written += draw_sheets(read_records([directory])[0], directory, out)
     print("\n".join(str(path) for path in written))

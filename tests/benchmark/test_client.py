@@ -19,6 +19,7 @@ from benchmark.client import (
     client_update,
     observe,
     self_check,
+    update_cosine,
     zero_gradient_share,
 )
 from benchmark.datasets.batches import Batch
@@ -207,3 +208,16 @@ def test_a_zeroed_last_normalisation_silences_most_of_a_residual_network(zero_in
     share = zero_gradient_share(update)
     assert share == pytest.approx(sum(zeros) / sum(p.numel() for p in module.parameters()))
     assert share > 0.3 if zero_init_last else share < 0.05
+
+
+def test_the_cosine_says_what_a_defense_leaves_of_the_update(module: nn.Module, images: Tensor) -> None:
+    assert update_cosine(updated(module, images)) == pytest.approx(1)
+    defended = updated(module, images, defense="gaussian_noise[sigma=0.05]")
+    sent, plain = (
+        np.concatenate([side[name].numpy().ravel() for name in defended.undefended])
+        for side in (defended.sent, defended.undefended)
+    )
+    expected = sent @ plain / np.linalg.norm(sent) / np.linalg.norm(plain)
+    assert update_cosine(defended) == pytest.approx(expected)
+    assert 0 < expected < 0.999
+    assert update_cosine(updated(module, images, defense="clipping[max_norm=0.001]")) == pytest.approx(1)

@@ -22,8 +22,9 @@ from benchmark.datasets.base import Dataset
 from benchmark.datasets.batches import draw_batch, mean_image
 from benchmark.defenses import create_defense
 from benchmark.normalisation import normalise
+from benchmark.outcome import Outcome
 from benchmark.spec import TrialSpec
-from benchmark.trial import Outcome, run_trial
+from benchmark.trial import run_trial
 from benchmark.victims import LoadedVictim, VictimSpec, load_victim
 from metrics.record import ImageScore
 

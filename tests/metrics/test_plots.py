@@ -1,6 +1,7 @@
 """Figures are drawn for every setting, show the numbers of the leaderboard, and come out the same each time."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from metrics import plots
@@ -20,8 +21,9 @@ def test_each_setting_has_its_figures_as_png_and_pdf(tmp_path, two_sizes, make_r
     paths = plots.draw_figures([*two_sizes, defended], tmp_path)
     stems = {"lenet_dlg-untrained-photos-16px", "lenet_dlg-untrained-photos-16px-gaussian_noise_sigma=0.01"}
     names = {f"{kind}-{stem}.{end}" for kind in ("quality", "objective") for stem in stems for end in ("png", "pdf")}
+    names |= {f"quality-{stem}.csv" for stem in stems}
     assert {path.name for path in paths} == names
-    assert all(path.stat().st_size > 2000 for path in paths)
+    assert all(path.stat().st_size > (100 if path.suffix == ".csv" else 2000) for path in paths)
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path, records):
@@ -79,3 +81,21 @@ def test_many_attacks_take_several_figures(tmp_path, make_record):
 
 def test_nothing_scored_draws_nothing(tmp_path, make_record):
     assert plots.draw_figures([make_record("dlg", 0, state="failed", curve=[])], tmp_path) == []
+
+
+def test_the_table_beside_a_figure_holds_the_leaderboards_means(tmp_path, records):
+    paths = plots.draw_figures(records, tmp_path)
+    table = pd.read_csv(next(path for path in paths if path.suffix == ".csv"))
+    board = leaderboard(records).query("n_batches > 0")
+    shown = table[table["metric"] == "psnr"]["mean"].tolist()
+    assert shown == pytest.approx(board["psnr_mean"].tolist())
+    assert set(table["metric"]) == {"psnr", "ssim"}
+
+
+def test_label_accuracy_has_a_panel_where_an_attack_inferred_labels(make_record):
+    inferred = [make_record("idlg", r, (11.0, 12.0), label_method="inferred:sum", label_accuracy=0.5) for r in range(3)]
+    setting = plots.by_setting([inferred[0].cell])[0][0]
+    figure, _ = figure_of(inferred, lambda attacks, trials: plots._quality(setting, "t", attacks, trials))
+    assert len(figure.axes) == 3
+    assert figure.axes[2].get_xlabel() == "labels recovered, share"
+    assert list(figure.axes[2].containers[0].lines[0].get_xdata()) == [0.5]
