@@ -69,7 +69,8 @@ def _line(axis: Axes, found: Progress, color: str, style: str, marker: str, labe
     x = np.array([evaluations for evaluations, _ in found])
     mean, low, high = (np.array([getattr(value, name) for _, value in found]) for name in ("mean", "low", "high"))
     axis.plot(x, mean, color=color, linestyle=style, marker=marker, label=label)
-    axis.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
+    if label is not None:  # bands of the controls too would hide each other
+        axis.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
 
 
 def _table(here: Mapping[Cell, Progress]) -> pd.DataFrame:

@@ -30,7 +30,7 @@ def test_every_file_is_installed(package):
     wanted = {
         path.relative_to(CHECKOUT / package)
         for path in (CHECKOUT / package).rglob("*.*")
-        if path.suffix in (".py", ".yaml")
+        if path.suffix in (".py", ".yaml", ".html", ".css", ".js")
     }
     here = {path.relative_to(folder_of(package)) for path in folder_of(package).rglob("*.*")}
     assert wanted - here == set()

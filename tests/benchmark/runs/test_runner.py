@@ -32,7 +32,7 @@ def test_what_a_run_says_and_writes(run_suite, write_suite, tmp_path):
     assert result.out.rstrip().endswith("6 done")
     directory = tmp_path / "run"
     assert {path.name for path in directory.iterdir()} == {
-        "leaderboard.csv", "leaderboard.images.csv", "trials", "victims"
+        "leaderboard.csv", "leaderboard.images.csv", "suite.json", "trials", "victims"
     }  # fmt: skip
     rows = rows_of(directory / "leaderboard.csv")
     assert [row["attack"] for row in rows] == ["dlg", "other_gradient", "same_class"]
@@ -114,3 +114,22 @@ def test_results_of_a_directory_without_trials(tmp_path):
 def test_how_many_workers_suit_the_machine():
     assert 1 <= default_jobs("cpu") <= 8
     assert default_jobs("cuda") == 1
+
+
+def test_the_contrasts_of_a_suite_are_kept_and_drawn(run_suite, write_suite, gradinv, tmp_path):
+    contrasts = [{"name": "without labels", "attack": "dlg", "against": "idlg"}]
+    run_suite(write_suite(attacks=["dlg", "idlg"], batches=2, contrasts=contrasts))
+    drawn = gradinv("plot", tmp_path / "run", "--out", tmp_path / "figures")
+    assert drawn.status == 0
+    (row,) = rows_of(tmp_path / "figures" / "ablation-1.csv")
+    assert (row["contrast"], row["attack"], row["against"], row["n_batches"]) == ("without labels", "dlg", "idlg", "2")
+    board = {row["attack"]: float(row["psnr_mean"]) for row in rows_of(tmp_path / "run" / "leaderboard.csv")}
+    assert float(row["gain"]) == pytest.approx(board["dlg"] - board["idlg"])
+
+
+def test_a_broken_suite_in_a_run_directory_is_named(run_suite, write_suite, gradinv, tmp_path):
+    run_suite(write_suite())
+    (tmp_path / "run" / "suite.json").write_text("{", encoding="utf-8")
+    result = gradinv("plot", tmp_path / "run", "--out", tmp_path / "figures")
+    assert result.status == 2
+    assert "suite.json is no suite of gradinv; delete it" in result.err
