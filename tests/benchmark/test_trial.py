@@ -21,7 +21,7 @@ from benchmark.controls import CONTROLS, other_batch
 from benchmark.datasets.base import Dataset
 from benchmark.datasets.batches import draw_batch, mean_image
 from benchmark.defenses import create_defense
-from benchmark.normalisation import normalise
+from benchmark.normalisation import denormalise, normalise
 from benchmark.outcome import Outcome
 from benchmark.spec import TrialSpec
 from benchmark.trial import run_trial
@@ -180,6 +180,43 @@ def test_a_control_of_an_attack_changes_the_gradients_only(run: Callable, leaks:
     )
     assert torch.equal(plain.tensors["original"], changed.tensors["original"])
     assert plain.fields["zero_gradient_share"] == changed.fields["zero_gradient_share"]
+
+
+def test_a_group_leaves_its_consensus_and_its_spread_in_pixel_values(
+    run: Callable, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Reconstruction] = []
+    original = GradientMatching.reconstruct
+    monkeypatch.setattr(
+        GradientMatching, "reconstruct", lambda *args, **kwargs: found.append(original(*args, **kwargs)) or found[-1]
+    )
+    outcome = run(attack="gradinversion.no_bn[agents=2,consensus=lazy]", budget=40)
+    loaded = load_victim(VictimSpec(model="lenet_dlg", state="untrained"), dataset)
+    order = [score.reconstruction for score in outcome.fields["images"]]
+    consensus = denormalise(found[0].consensus, loaded.mean, loaded.std)[order]
+    spread = (found[0].spread * torch.tensor(loaded.std).view(1, -1, 1, 1))[order]
+    for score, picture, original_image, deviation in zip(
+        outcome.fields["images"], consensus, outcome.tensors["original"], spread, strict=True
+    ):
+        error = (picture - original_image / 255).square().mean()
+        assert score.details["consensus_psnr"] == pytest.approx(float(-10 * error.log10()), abs=0.05)  # 8-bit original
+        assert score.details["agent_spread"] == pytest.approx(float(deviation.mean()))
+    assert torch.equal(outcome.tensors["consensus"], (255 * consensus).round().to(torch.uint8))
+    assert outcome.fields["consensus_psnr"] == pytest.approx(
+        sum(score.details["consensus_psnr"] for score in outcome.fields["images"]) / 2
+    )
+    assert outcome.fields["scored"] == "selected"
+
+
+def test_the_progress_of_a_trial_is_the_psnr_of_its_snapshots(run: Callable) -> None:
+    outcome = run(budget=30)
+    originals, snapshots = outcome.tensors["original"] / 255, outcome.tensors["snapshots"] / 255
+    expected = [
+        float(sum(-10 * (a - b).square().mean().log10() for a, b in zip(each, originals, strict=True)) / 2)
+        for each in snapshots
+    ]
+    assert outcome.fields["snapshot_psnr"] == pytest.approx(expected, abs=0.05)
+    assert len(outcome.fields["snapshots"]) == len(expected)
 
 
 def test_the_other_gradient_is_the_true_update_of_another_batch(
