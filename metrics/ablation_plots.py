@@ -16,7 +16,7 @@ from metrics.settings import granted, title, wrap_key
 from metrics.statistics import interval
 from metrics.style import BAND, DARK_GREY, GREY, drawing, look, save, write_table
 
-_ROW, _HEAD = 0.42, 1.7  # inches
+_ROW, _HEAD = 0.42, 2.1  # inches
 
 
 def draw_ablation(records: Sequence[Record], contrasts: Sequence[Contrast], out_dir: Path) -> list[Path]:
@@ -48,10 +48,14 @@ def _ablation(here: Sequence[Contrasted], samples: Sequence[Sample]) -> Figure:
     left, right = figure.subplots(1, 2)
     _levels(left, list(keys.values()), samples)
     _differences(right, here)
+    handles = dict(zip(*reversed(left.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
     setting: Any = here[0].attack.setting
     figure.suptitle(
         f"What does each term add?\n{title(setting)} · {setting['budget']} evaluations\n{granted(setting)}\n"
-        "Mean over batches with its 95 % interval; differences are paired by image. Controls never see the gradient.",
+        "Mean over batches with its 95 % interval; differences are paired by image, coloured where p ≤ 0.05 after "
+        "Holm's correction.\nControls never see the gradient; a cross is the same difference between the controls "
+        "other_gradient: where it is as large, the term adds nothing from the gradient.",
         fontsize=9,
     )
     return figure
@@ -75,8 +79,6 @@ def _levels(axis: Axes, attacks: Sequence[Sample], samples: Sequence[Sample]) ->
     }
     for name, mean in shared.items():
         axis.axvline(mean, color=DARK_GREY, linestyle={"same_class": ":", "mean_image": "--"}[name], label=name)
-    handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    axis.legend(handles.values(), handles.keys(), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4)
     axis.set_yticks(range(len(attacks)), [wrap_key(attack.key, 38) for attack in attacks], fontsize=7)
     axis.set_ylim(len(attacks) - 0.5, -0.5)
     axis.set_xlabel("PSNR (dB), higher is better")
@@ -93,9 +95,12 @@ def _differences(axis: Axes, here: Sequence[Contrasted]) -> None:
         errors = [[one.gain - one.low], [one.high - one.gain]]
         axis.barh([row], [one.gain], height=0.6, color=color if sure else BAND)
         axis.errorbar([one.gain], [row], xerr=errors, color=DARK_GREY, capsize=3, linestyle="none")
+        blind = each.blind_on("psnr")
+        if blind is not None:
+            axis.plot([blind.gain], [row], color="black", marker="x", markersize=8, linestyle="none")
     axis.set_yticks(range(len(here)), [f"{each.contrast.name} (n = {each.found[0].n})" for each in here], fontsize=8)
     axis.set_ylim(len(here) - 0.5, -0.5)
-    axis.set_xlabel("paired difference in PSNR (dB); coloured: p ≤ 0.05 after Holm")
+    axis.set_xlabel("paired difference in PSNR (dB)")
 
 
 def _agreement(found: Sequence[Agreement]) -> Figure:

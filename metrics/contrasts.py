@@ -8,7 +8,7 @@ import pandas as pd
 
 from metrics.columns import SETTING
 from metrics.comparison import Comparison, adjusted, compare
-from metrics.samples import Sample
+from metrics.samples import Sample, controls_for
 from metrics.scales import Scale, scale_of
 
 METRICS_COMPARED = ("psnr", "ssim", "lpips_alex", "lpips_vgg", "gmsd", "fft2d")
@@ -25,16 +25,29 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Contrasted:
-    """A contrast in one setting, metric by metric, with the samples that it compares."""
+    """A contrast in one setting, metric by metric, with the samples that it compares.
+
+    `blind` is the same contrast of the two attacks' controls `other_gradient`: what the term adds where the gradient
+    says nothing of the images. Empty where these were not run.
+    """
 
     contrast: Contrast
     attack: Sample
     against: Sample
     found: tuple[Comparison, ...]
+    blind: tuple[Comparison, ...]
 
     def on(self, metric: str) -> Comparison | None:
         """The comparison on one metric; None where a side lacks it."""
-        return next((one for one in self.found if one.metric == metric), None)
+        return _on(metric, self.found)
+
+    def blind_on(self, metric: str) -> Comparison | None:
+        """The controls' comparison on one metric; None where they lack it or were not run."""
+        return _on(metric, self.blind)
+
+
+def _on(metric: str, found: Iterable[Comparison]) -> Comparison | None:
+    return next((one for one in found if one.metric == metric), None)
 
 
 def contrasted(samples: Sequence[Sample], contrasts: Iterable[Contrast]) -> list[Contrasted]:
@@ -56,9 +69,17 @@ def contrasted(samples: Sequence[Sample], contrasts: Iterable[Contrast]) -> list
         found = [_compared(own, other) for _, own, other in here]
         corrected = iter(adjusted([one for each in found for one in each]))
         result += [
-            Contrasted(*pair, tuple(next(corrected) for _ in each)) for pair, each in zip(here, found, strict=True)
+            Contrasted(*pair, tuple(next(corrected) for _ in each), _blind(pair[1], pair[2], samples))
+            for pair, each in zip(here, found, strict=True)
         ]
     return result
+
+
+def _blind(own: Sample, other: Sample, samples: Sequence[Sample]) -> tuple[Comparison, ...]:
+    """The two attacks' controls `other_gradient`, compared."""
+    controls = [controls_for(attack, samples).get("other_gradient") for attack in (own, other)]
+    ours, theirs = controls
+    return () if ours is None or theirs is None else tuple(_compared(ours, theirs))
 
 
 def _compared(own: Sample, other: Sample) -> list[Comparison]:
@@ -72,7 +93,9 @@ def contrast_table(found: Iterable[Contrasted]) -> pd.DataFrame:
     """One row per contrast, setting and metric.
 
     `gain` is the mean over batches of the paired difference, positive where `attack` is better whatever the metric,
-    [`gain_low`, `gain_high`] its 95 % interval, `p_adjusted` Holm's over all rows of a setting.
+    [`gain_low`, `gain_high`] its 95 % interval, `p_adjusted` Holm's over all rows of a setting. `blind_gain` is the
+    same difference between the controls `other_gradient` of the two: a gain as large there did not come from the
+    gradient.
     """
     rows = [_row(each, one) for each in found for one in each.found]
     return pd.DataFrame(rows)
@@ -93,4 +116,8 @@ def _row(each: Contrasted, one: Comparison) -> dict[str, Any]:
         "p": one.p,
         "p_adjusted": one.adjusted,
         "outcome": one.outcome,
+        "blind_gain": blind.gain if (blind := each.blind_on(one.metric)) else None,
+        "blind_gain_low": blind.low if blind else None,
+        "blind_gain_high": blind.high if blind else None,
+        "blind_n_batches": blind.n if blind else None,
     }  # fmt: skip

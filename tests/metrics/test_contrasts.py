@@ -49,6 +49,21 @@ def test_a_contrast_is_the_paired_difference_with_students_interval(ablated: lis
     assert (row["n_batches"], row["n_images"], row["outcome"]) == (BATCHES, 2 * BATCHES, "better")
 
 
+def test_the_blind_gain_is_that_of_the_controls(make_record: Callable[..., Record], ablated: list[Record]) -> None:
+    fed_another = [
+        make_record("other_gradient", r, (9.0 + r * gain, 9.0), preset=key, is_control=True)
+        for key, gain in (("new", 1.0), ("old", 0.5))
+        for r in range(BATCHES)
+    ]
+    table = contrast_table(contrasted(samples_of([*ablated, *fed_another], ""), [BETTER])).query("metric == 'psnr'")
+    expected = stats.ttest_1samp([r * 0.25 for r in range(BATCHES)], 0)
+    low, high = expected.confidence_interval(0.95)
+    assert table["blind_gain"].item() == pytest.approx(np.mean([r * 0.25 for r in range(BATCHES)]))
+    assert (table["blind_gain_low"].item(), table["blind_gain_high"].item()) == pytest.approx((low, high))
+    alone = contrast_table(contrasted(samples_of(ablated, ""), [BETTER]))
+    assert alone["blind_gain"].isna().all()
+
+
 def test_only_settings_that_have_both_keys_are_contrasted(ablated: list[Record]) -> None:
     found = contrasted(samples_of(ablated, ""), [BETTER, Contrast("missing", "new", "nothing")])
     assert [(each.contrast.name, each.attack.setting["bn_statistics"]) for each in found] == [("with the term", "none")]
