@@ -11,9 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
+from metrics.pictures import read_tensors
 from metrics.record import Cell, ImageScore, Record
 from metrics.records import batch_means, controls_of, trials_by_cell
 from metrics.settings import by_setting, granted, slug, title, varying, wrap_key
@@ -128,19 +127,12 @@ class _Pictures:
     """Tensors of the trials of one run directory, each file read once for a sheet."""
 
     def __init__(self, directory: Path) -> None:
-        self._load = cache(lambda trial: _tensors(directory / "trials" / trial / "tensors.safetensors"))
+        self._load = cache(lambda trial: read_tensors(directory / "trials" / trial / "tensors.safetensors"))
 
     def get(self, trial: Record, name: str, slot: int) -> np.ndarray | None:
         """The picture (H, W, 3) of one slot, uint8; None where it is not on disk."""
         images = self._load(trial.id).get(name)
         return None if images is None or slot >= len(images) else images[slot].transpose(1, 2, 0)
-
-
-def _tensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError):
-        return {}
 
 
 def _picture(

@@ -10,9 +10,17 @@ from benchmark.commands.options import console
 
 
 def leaderboard(
-    runs: list[Path], csv: Annotated[Path | None, typer.Option(help="Where to write the board.")] = None
+    runs: list[Path],
+    csv: Annotated[Path | None, typer.Option(help="Where to write the board; its .images.csv goes beside it.")] = None,
+    latex: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="Where to write it as LaTeX (booktabs), a table a setting."),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder for it as web pages, with pictures; open index.html.")
+    ] = None,
 ) -> None:
-    """Print the leaderboard of run directories; with --csv, write it there with its .images.csv beside it."""
+    """Print the leaderboard of run directories; write it as CSV, LaTeX or HTML."""
     from metrics.leaderboard import leaderboard as board
     from metrics.leaderboard import write_boards
     from metrics.records import read_records
@@ -23,6 +31,16 @@ def leaderboard(
         print(fault, file=sys.stderr)
     written = board(records) if csv is None else write_boards(records, csv, csv.with_suffix(".images.csv"))
     print_leaderboard(written, console())
+    if latex is not None:
+        from metrics.latex import write_latex
+
+        write_latex(records, latex)
+    if html is not None:
+        from benchmark.controls import MEANING
+        from benchmark.recipes import recipe
+        from metrics.site import Extras, write_html
+
+        print(write_html(records, html, Extras(runs, MEANING, recipe)))
 
 
 def plot(
