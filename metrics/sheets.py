@@ -20,6 +20,7 @@ from metrics.style import DARK_GREY, drawing, save
 
 IMAGES, ATTACKS_PER_SHEET = 8, 10
 SPREAD_GAIN = 4
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Inches. 160 dots at 150 dpi: pictures of 16, 32, 80 or 160 pixels are enlarged evenly.
 _PICTURE = 160 / 150
 _WORDS, _LINE, _MARGIN = 1.9, 0.17, 0.12
@@ -27,6 +28,14 @@ _ROW, _COLUMN = _PICTURE + 0.36, _PICTURE + 0.18
 
 Trials = Mapping[Cell, Sequence[Record]]
 Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which images a sheet shows, and how they came to be chosen, in words."""
+
+    places: Sequence[Place]
+    words: str
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,11 @@ class Row:
 
 
 def draw_sheets(records: Sequence[Record], directory: Path, out_dir: Path) -> list[Path]:
-    """Draw one PNG for each setting from the tensors of the trials in `directory`; returns the files.
+    """Draw `images-*.png` for each setting from the tensors of the trials in `directory`; returns the files.
 
-    Shows the first images in batch order, never chosen ones. Beneath each attack stands the control with the highest
-    mean PSNR. A trial whose tensors are missing leaves an empty place. More than 10 attacks take several sheets.
+    Shows the first images in batch order, never chosen ones; where there are more, `grid-*` (PNG and PDF) shows those
+    at fixed quantiles of the first attack's PSNR. Beneath each attack stands the control with the highest mean PSNR.
+    A trial whose tensors are missing leaves an empty place. More than 10 attacks take several sheets.
     """
     trials = trials_by_cell(records)
     groups = by_setting(trials)
@@ -54,17 +64,22 @@ def draw_sheets(records: Sequence[Record], directory: Path, out_dir: Path) -> li
             here = {cell: trials[cell] for cell in cells}
             attacks = [cell for cell in cells if not cell.is_control and any(t.is_scored for t in here[cell])]
             for page, start in enumerate(range(0, len(attacks), ATTACKS_PER_SHEET), start=1):
-                figure = _sheet(heading, attacks[start : start + ATTACKS_PER_SHEET], here, directory)
+                shown = attacks[start : start + ATTACKS_PER_SHEET]
+                figure = _sheet(heading, shown, here, directory, _first(shown, here))
                 name = f"images-{slug(setting, also)}" + (f"-{page}" if page > 1 else "")
                 paths += save(figure, out_dir / name, kinds=("png",))
+            if sum(len(trial.images) for cell in attacks[:1] for trial in here[cell]) > IMAGES:
+                choice = _at_quantiles(attacks[0], here)
+                figure = _sheet(heading, attacks[:ATTACKS_PER_SHEET], here, directory, choice)
+                paths += save(figure, out_dir / f"grid-{slug(setting, also)}")
     return paths
 
 
-def _sheet(heading: str, attacks: Sequence[Cell], trials: Trials, directory: Path) -> Figure:
+def _sheet(heading: str, attacks: Sequence[Cell], trials: Trials, directory: Path, choice: Choice) -> Figure:
     pictures = _Pictures(directory)
-    places, rows = _places(attacks, trials), _rows(attacks, trials)
+    places, rows = choice.places, _rows(attacks, trials)
     width = _MARGIN + _WORDS + _COLUMN * max(len(places), 4)
-    caption = f"First {len(places)} images in batch order, not chosen. Best control: highest mean PSNR."
+    caption = f"{choice.words} Best control: highest mean PSNR."
     head, footer = _wrapped([*heading.split("\n"), caption], width), _wrapped(_footer(trials), width)
     above = _LINE * (len(head) + 1.5)
     height = above + _ROW * len(rows) + _LINE * (len(footer) + 0.5)
@@ -84,10 +99,24 @@ def _sheet(heading: str, attacks: Sequence[Cell], trials: Trials, directory: Pat
     return figure
 
 
-def _places(attacks: Sequence[Cell], trials: Trials) -> list[Place]:
-    """The first (repetition, slot) that any of the attacks has an image for."""
+def _first(attacks: Sequence[Cell], trials: Trials) -> Choice:
+    """The first images that any of the attacks has."""
     found = {(t.repetition, image.slot) for cell in attacks for t in trials[cell] for image in t.images}
-    return sorted(found)[:IMAGES]
+    places = sorted(found)[:IMAGES]
+    return Choice(places, f"First {len(places)} images in batch order, not chosen.")
+
+
+def _at_quantiles(attack: Cell, trials: Trials) -> Choice:
+    """The images of an attack at fixed quantiles of its PSNR, from its worst to its best."""
+    ordered = sorted(
+        (image.metrics["psnr"], trial.repetition, image.slot)
+        for trial in trials[attack]
+        for image in trial.images
+        if "psnr" in image.metrics
+    )
+    chosen = dict.fromkeys(ordered[round(share * (len(ordered) - 1))][1:] for share in QUANTILES if ordered)
+    shares = ", ".join(f"{share:.0%}" for share in QUANTILES)
+    return Choice(list(chosen), f"The images at these quantiles of the PSNR of {attack.key}: {shares}.")
 
 
 def _rows(attacks: Sequence[Cell], trials: Trials) -> list[Row]:

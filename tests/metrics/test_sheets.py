@@ -16,7 +16,12 @@ def sheet(tmp_path, records, write_run):
     """The sheet of `records`, as a matplotlib figure."""
     trials = trials_by_cell(records)
     attacks = [cell for cell, runs in trials.items() if not cell.is_control and runs[0].is_scored]
-    return sheets._sheet("heading", attacks, trials, write_run(tmp_path, records))
+    return draw(attacks, trials, write_run(tmp_path, records))
+
+
+def draw(attacks, trials, directory):
+    """The sheet of the first images."""
+    return sheets._sheet("heading", attacks, trials, directory, sheets._first(attacks, trials))
 
 
 def words(figure):
@@ -62,16 +67,16 @@ def test_missing_or_broken_tensors_leave_an_empty_place(tmp_path, records, write
     (directory / "trials" / records[0].id / "tensors.safetensors").write_bytes(b"broken")
     (directory / "trials" / records[1].id / "tensors.safetensors").unlink()
     trials = trials_by_cell(records)
-    figure = sheets._sheet("heading", [records[0].cell], trials, directory)
+    figure = draw([records[0].cell], trials, directory)
     assert words(figure).count("no picture\non disk") == 4
 
 
 def test_a_failed_trial_says_so_in_its_place(tmp_path, make_record, write_run):
     records = [make_record("dlg", 0, (9.0,)), make_record("idlg", 0, state="failed"), make_record("idlg", 1, (9.0,))]
     trials = trials_by_cell(records)
-    figure = sheets._sheet("heading", [r.cell for r in records[1:]][:1], trials, write_run(tmp_path, records))
+    figure = draw([r.cell for r in records[1:]][:1], trials, write_run(tmp_path, records))
     assert "First 1 images" in words(figure)[0]
-    figure = sheets._sheet("heading", [records[0].cell, records[1].cell], trials, tmp_path)
+    figure = draw([records[0].cell, records[1].cell], trials, tmp_path)
     assert "failed" in words(figure)
     assert "not run" in words(figure)
 
@@ -80,3 +85,14 @@ def test_many_attacks_take_several_sheets(tmp_path, make_record, write_run):
     records = [make_record("dlg", 0, (9.0,), preset=f"p{index}", order=index) for index in range(11)]
     paths = sheets.draw_sheets(records, write_run(tmp_path, records), tmp_path / "figures")
     assert [path.stem.partition("16px-")[2] for path in paths] == ["B2", "B2-2"]
+
+
+def test_where_there_are_more_images_a_grid_shows_those_at_fixed_quantiles(tmp_path, make_record, write_run):
+    psnr = [12.0, 15.0, 11.0, 19.0, 17.0, 13.0, 18.0, 14.0, 16.0]  # from worst to best: batches 2 0 5 7 1 8 4 6 3
+    records = [make_record("dlg", r, (value,), batch_size=1) for r, value in enumerate(psnr)]
+    paths = sheets.draw_sheets(records, write_run(tmp_path, records), tmp_path / "figures")
+    assert [path.name.partition("-")[0] + path.suffix for path in paths] == ["images.png", "grid.png", "grid.pdf"]
+    trials = trials_by_cell(records)
+    choice = sheets._at_quantiles(records[0].cell, trials)
+    assert list(choice.places) == [(2, 0), (5, 0), (1, 0), (4, 0), (3, 0)]
+    assert choice.words == "The images at these quantiles of the PSNR of dlg: 0%, 25%, 50%, 75%, 100%."
