@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from benchmark.commands import boards, compare, labels, look, run, train
+from benchmark.commands import boards, compare, iip, labels, look, run, train
 from metrics.registry import RequestError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command()(boards.leaderboard)
 app.command()(boards.plot)
 app.command()(compare.compare)
 app.command()(labels.labels)
+app.command()(iip.iip)
 app.command()(train.train)
 app.command()(look.check)
 app.command()(look.doctor)

@@ -25,9 +25,11 @@ def report() -> list[str]:
 
 
 def _metric(name: str) -> str:
-    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    entry = METRICS.get(name)
+    size = max(64, entry.metadata["min_size"])
+    image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     try:
-        METRICS.get(name).target(image, image)
+        entry.target(image, image)
     except MetricUnavailable as error:
         return f"metric       {name}: not available: {error}"
     return f"metric       {name}: available"

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from metrics.iip import iip_meaning
+
 LEADERBOARD_SCHEMA = 1
 
 
@@ -141,7 +143,13 @@ def image_columns(extra_metrics: Iterable[str] = (), details: Iterable[str] = ()
 
 
 def _plugged(metrics: Iterable[str]) -> dict[str, Column]:
-    return {name: Column(f"metric of a plug-in: `gradinv show metric {name}`", "its own") for name in metrics}
+    """Metrics beyond those of every board: identifiability, registered ones on request, plug-ins'."""
+    return {
+        name: Column(iip_meaning(name), "share", "0 to 1", "higher")
+        if iip_meaning(name)
+        else Column(f"metric on request or of a plug-in: `gradinv show metric {name}`", "its own")
+        for name in metrics
+    }
 
 
 COLUMNS = leaderboard_columns()

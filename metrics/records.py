@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from metrics.additions import with_additions
 from metrics.record import FINISHED, SCHEMA, Cell, Record
 from metrics.registry import RequestError
 from metrics.scales import counting
@@ -91,7 +92,10 @@ def _read(folder: Path) -> Record | str:
         return _newer(path, record.schema_version)
     if record.id != folder.name:
         return f"{path}: is the record of another trial, {record.id}; {MEND}"
-    return record
+    try:
+        return with_additions(record, folder)
+    except ValueError as error:
+        return str(error)
 
 
 def _diagnosis(path: Path, text: bytes, error: ValidationError) -> str:

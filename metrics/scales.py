@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
+from metrics.iip import iip_title
 from metrics.registry import UnknownNameError
 from metrics.scoring import METRICS
 
@@ -38,6 +39,8 @@ def scale_of(metric: str) -> Scale | None:
     """
     if metric == "label_accuracy":
         return LABEL_ACCURACY
+    if iip_title(metric):
+        return Scale(iip_title(metric), "higher", 0.0, 1.0)
     try:
         known = METRICS.constants(metric)
     except UnknownNameError:

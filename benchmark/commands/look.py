@@ -1,12 +1,15 @@
 """Verbs that look and change nothing: `list`, `show`, `status`, `check`, `doctor`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from benchmark.commands.options import Plugins, load_plugins
+from metrics.registry import RequestError
 
+SHOWN = 30  # lines of faults; a file that is wrong throughout has one in every line
 Kind = Literal["attacks", "controls", "datasets", "defenses", "metrics", "models", "suites"]
 Shown = Literal["attack", "control", "defense", "metric", "suite"]
 
@@ -47,18 +50,53 @@ def status(runs: list[Path]) -> None:
 
 
 def check(
-    suite: Annotated[str, typer.Argument(help="A shipped suite or a YAML file.")],
+    suite: Annotated[str, typer.Argument(metavar="SUITE|CSV", help="A shipped suite, a YAML file, or a board's CSV.")],
     plugin: Plugins = [],  # noqa: B006
+    runs: Annotated[
+        list[Path], typer.Option("--runs", help="Of a board: a run directory that it was made from; repeatable.")
+    ] = [],  # noqa: B006
 ) -> None:
-    """Validate a suite with its attacks, defenses, metrics and data; runs and trains nothing."""
+    """Validate a suite with its attacks, defenses, metrics and data, or a board; runs and trains nothing."""
+    load_plugins(plugin)
+    if suite.endswith(".csv"):
+        _check_board(Path(suite), runs)
+        return
+    if runs:
+        raise RequestError("--runs is for a board (NAME.csv); a suite has no records")
+    _check_suite(suite)
+
+
+def _check_suite(suite: str) -> None:
     from benchmark.plan import Planner
     from benchmark.suite import load_suite, suite_path
 
-    load_plugins(plugin)
     resolved = load_suite(suite_path(suite))
     plan = Planner(device="cpu", download=False, may_train=False, progress=False).plan(resolved, "")
     skipped = sum(trial.skip_reason is not None for trial in plan.trials)
     print(f"{resolved.name}: {len(plan.trials)} trials, {skipped} of them impossible and skipped with a reason; valid")
+
+
+def _check_board(path: Path, runs: list[Path]) -> None:
+    """Exit status 2 and one line for each fault, where there is one."""
+    from metrics.board_check import check_board
+    from metrics.board_rebuild import rebuilt
+    from metrics.records import read_records
+    from metrics.verdict import counted
+
+    checked = check_board(path)
+    faults, warnings = list(checked.faults), list(checked.warnings)
+    if runs and not faults:
+        records, broken = read_records(runs)
+        wrong, differing = rebuilt(path, checked.rows, records)
+        faults, warnings = [*broken, *wrong], warnings + differing
+    for kind, lines in (("gradinv", faults), ("warning", warnings)):
+        shown = lines[:SHOWN] + [f"{path}: {len(lines) - SHOWN} more"] * (len(lines) > SHOWN)
+        print("".join(f"{kind}: {line}\n" for line in shown), end="", file=sys.stderr)
+    if faults:
+        raise typer.Exit(2)
+    controls = sum(row.cell.is_control for row in checked.rows)
+    held = f"{counted(len(checked.rows) - controls, 'attack row')}, {counted(controls, 'control row')}"
+    print(f"{path}: {held}{', equal to its records' if runs else ''}; valid")
 
 
 def doctor() -> None:

@@ -113,7 +113,7 @@ def test_pixels_that_an_agent_does_not_cover_are_averaged_over_the_others(monkey
 def test_an_agent_that_diverged_takes_no_part() -> None:
     agents = torch.randn(3, 2, 3, 8, 8)
     agents[1, 0, 0, 0, 0] = torch.nan
-    found = find_consensus(LAZY, agents, torch.tensor([5, 5]), reference=0)
+    found = find_consensus(LAZY, agents, torch.tensor([5, 6]), reference=0)
     torch.testing.assert_close(found.images, agents[[0, 2]].mean(0))
 
 

@@ -188,8 +188,15 @@ def test_attacks_without_a_prior_have_no_blind_version() -> None:
 def test_tolerance_ends_the_restart_and_the_attack(case: Callable) -> None:
     done = create_attack("dlg[tolerance=1000000,restarts=3]").reconstruct(*case(), seed=0, budget=900)
     assert CHECK_EVERY <= done.evaluations <= CHECK_EVERY + 20
+    assert done.notes == ("budget left: stopped early, the objective was below the tolerance or did not move any more",)
     never = create_attack("dlg[tolerance=0,restarts=3]").reconstruct(*case(), seed=0, budget=180)
-    assert never.evaluations == 180
+    assert (never.evaluations, never.notes) == (180, ())
+
+
+def test_what_agents_cannot_share_is_left_and_said(case: Callable) -> None:
+    done = create_attack("gradinversion.lazy_group[agents=3]").reconstruct(*case(), seed=0, budget=20)
+    assert done.evaluations == 18
+    assert done.notes == ("budget left: 2 evaluations are too few for 3 restarts and agents to share",)
 
 
 def test_an_objective_that_stands_still_ends_the_restart(case: Callable) -> None:
