@@ -13,7 +13,7 @@ from metrics.recovery_plots import draw_recovery
 
 
 def draw_all(records: Sequence[Record], contrasts: Sequence[Contrast], out_dir: Path) -> list[Path]:
-    """Draw all figures of the records as PNG and PDF, with a CSV beside each but the objective's; returns the files."""
+    """Draw all figures of the records as PNG and PDF, each with the CSV it was drawn from; returns the files."""
     return [
         *draw_figures(records, out_dir),
         *draw_recovery(records, out_dir),

@@ -51,6 +51,7 @@ def draw_figures(records: Sequence[Record], out_dir: Path) -> list[Path]:
             for page, start in enumerate(range(0, len(attacks), ATTACKS_PER_FIGURE), start=1):
                 figure = _objectives(heading, attacks, start, here)
                 paths += save(figure, out_dir / (f"objective-{name}" + (f"-{page}" if page > 1 else "")))
+            paths.append(write_table(_objective_table(here), out_dir / f"objective-{name}"))
     return paths
 
 
@@ -199,6 +200,18 @@ def _objectives(heading: str, attacks: Sequence[str], start: int, trials: Trials
         fontsize=9,
     )
     return figure
+
+
+def _objective_table(trials: Trials) -> pd.DataFrame:
+    """Every curve that the pages show, one row per key, batch size, batch and evaluation."""
+    shown = {cell: runs for cell, runs in trials.items() if not cell.is_control or cell.attack in CURVE_CONTROLS}
+    rows = [
+        (cell.key, cell.is_control, cell.batch_size, run.repetition, evaluations, value)
+        for cell, runs in shown.items()
+        for run in runs
+        for evaluations, value in run.curve
+    ]
+    return pd.DataFrame(rows, columns=["key", "is_control", "batch_size", "batch", "evaluations", "objective"])
 
 
 def _curves(axis: Axes, runs: Sequence[Record], color: str, line: str, *, each: bool = False) -> None:

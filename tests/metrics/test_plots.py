@@ -21,7 +21,7 @@ def test_each_setting_has_its_figures_as_png_and_pdf(tmp_path, two_sizes, make_r
     paths = plots.draw_figures([*two_sizes, defended], tmp_path)
     stems = {"lenet_dlg-untrained-photos-16px", "lenet_dlg-untrained-photos-16px-gaussian_noise_sigma=0.01"}
     names = {f"{kind}-{stem}.{end}" for kind in ("quality", "objective") for stem in stems for end in ("png", "pdf")}
-    names |= {f"quality-{stem}.csv" for stem in stems}
+    names |= {f"{kind}-{stem}.csv" for kind in ("quality", "objective") for stem in stems}
     assert {path.name for path in paths} == names
     assert all(path.stat().st_size > (100 if path.suffix == ".csv" else 2000) for path in paths)
 
@@ -85,7 +85,10 @@ def test_nothing_scored_draws_nothing(tmp_path, make_record):
 
 def test_the_table_beside_a_figure_holds_the_leaderboards_means(tmp_path, records):
     paths = plots.draw_figures(records, tmp_path)
-    table = pd.read_csv(next(path for path in paths if path.suffix == ".csv"))
+    tables = {path.name.partition("-")[0]: pd.read_csv(path) for path in paths if path.suffix == ".csv"}
+    curve = tables["objective"].query("key == 'dlg' and batch == 1")
+    assert list(zip(curve["evaluations"], curve["objective"], strict=True)) == records[1].curve
+    table = tables["quality"]
     board = leaderboard(records).query("n_batches > 0")
     shown = table[table["metric"] == "psnr"]["mean"].tolist()
     assert shown == pytest.approx(board["psnr_mean"].tolist())
