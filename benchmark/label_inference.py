@@ -6,7 +6,6 @@ result, and is never run again; a killed run loses at most one chunk.
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from benchmark.datasets.batches import draw_batch
 from benchmark.normalisation import normalise
 from benchmark.spec import result_versions
 from benchmark.victims import LoadedVictim, VictimSpec, load_victim
+from metrics.files import write_text
 from metrics.label_board import LabelCell
 from metrics.labels import label_accuracy
 from metrics.registry import RequestError
@@ -144,10 +144,7 @@ def _chunk(
     accuracies = run_repetitions(dataset, loaded, sizes, repetitions)
     versions = {package: version(package) for package in PACKAGES}
     chunk = Chunk(accuracies=accuracies, versions=versions, date=datetime.now(UTC).date().isoformat())
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{path.name}.{os.getpid()}"
-    temporary.write_text(chunk.model_dump_json(), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, chunk.model_dump_json())
     return chunk
 
 

@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +19,7 @@ from benchmark.store import Store
 from benchmark.suite import Suite
 from metrics.contrasts import Contrast
 from metrics.figures import draw_all
+from metrics.files import write_text
 from metrics.leaderboard import leaderboard, write_leaderboard
 from metrics.record import Record
 from metrics.records import read_records
@@ -80,10 +80,7 @@ def write_results(directory: Path, console: Console, *, figures: bool = True) ->
 
 def keep_suite(suite: Suite, directory: Path) -> None:
     """Write the suite as it was last run to `directory/suite.json`."""
-    path = directory / "suite.json"
-    partial = path.with_suffix(f".{uuid4().hex}")
-    partial.write_text(suite.model_dump_json(indent=1), encoding="utf-8")
-    partial.replace(path)
+    write_text(directory / "suite.json", suite.model_dump_json(indent=1))
 
 
 def contrasts_of(directory: Path) -> list[Contrast]:

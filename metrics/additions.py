@@ -1,10 +1,10 @@
 """What was measured of a trial after it had ended: a file beside its record, which itself never changes."""
 
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from metrics.files import write_text
 from metrics.record import Record
 
 FILE = "additions.json"
@@ -35,9 +35,7 @@ def add(folder: Path, found: Additions) -> None:
     known = read_additions(folder)
     metrics = {name: values for name, values in known.metrics.items() if name not in found.notes} | found.metrics
     whole = Additions(metrics=metrics, notes=known.notes | found.notes)
-    temporary = folder / f".{FILE}.{os.getpid()}"
-    temporary.write_text(whole.model_dump_json(indent=1), encoding="utf-8")
-    temporary.replace(folder / FILE)
+    write_text(folder / FILE, whole.model_dump_json(indent=1))
 
 
 def with_additions(record: Record, folder: Path) -> Record:

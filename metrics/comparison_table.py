@@ -1,8 +1,8 @@
 """A report as a table on the terminal, and all reports as rows of a CSV file."""
 
 import csv
+import io
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from metrics.comparison import Comparison
+from metrics.files import write_text
 from metrics.records import mean
 from metrics.report import Report
 from metrics.samples import Sample
@@ -146,10 +147,8 @@ def _shown(value: Any) -> Any:
 def write_comparison(reports: Sequence[Report], path: Path) -> None:
     """Write `comparison_rows` as a CSV file, whole or not at all."""
     rows = comparison_rows(reports)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["attack", "against"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["attack", "against"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,6 +1,5 @@
 """The board of label inference: what its columns mean, its rows from the results of single batches, its files."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from metrics.columns import SETTING, Column
+from metrics.files import write_csv
 from metrics.statistics import Interval, interval
 
 LABEL_SCHEMA = 1
@@ -104,12 +104,7 @@ def label_batches(cells: Sequence[LabelCell]) -> pd.DataFrame:
 def write_label_boards(cells: Sequence[LabelCell], out_dir: Path) -> tuple[Path, Path]:
     """Write `labels.csv` and `labels.batches.csv` into `out_dir`, each whole or not at all; returns their paths."""
     board, batches = out_dir / "labels.csv", out_dir / "labels.batches.csv"
-    out_dir.mkdir(parents=True, exist_ok=True)
-    for frame, path in ((label_board(cells), board), (label_batches(cells), batches)):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
-        temporary.replace(path)
-    return board, batches
+    return write_csv(label_board(cells), board), write_csv(label_batches(cells), batches)
 
 
 def proportion(successes: int, n: int) -> Interval:

@@ -1,10 +1,10 @@
 """The leaderboard as LaTeX: one booktabs table a setting, to be pasted into a paper or read with `\\input`."""
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from metrics.files import write_text
 from metrics.lines import BEST, Line, digits, fixed, lines_by_setting, metrics_measured
 from metrics.record import Record
 from metrics.scales import scale_of
@@ -55,10 +55,7 @@ def _flat(text: str) -> str:
 
 def write_latex(records: Sequence[Record], path: Path) -> None:
     """Write `latex_tables` of the records to a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(latex_tables(records), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, latex_tables(records))
 
 
 def latex_tables(records: Sequence[Record]) -> str:

@@ -1,7 +1,6 @@
 """Records -> the leaderboard (one row per cell) and the image table (one row per scored image), as CSV files."""
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from metrics.columns import (
     image_columns,
     leaderboard_columns,
 )
+from metrics.files import write_csv
 from metrics.record import Cell, ImageScore, Record, State
 from metrics.records import batch_means, controls_of, mean, metric_names, trials_by_cell
 from metrics.scales import counting
@@ -85,16 +85,9 @@ def write_leaderboard(records: Sequence[Record], out_dir: Path) -> tuple[Path, P
 def write_boards(records: Sequence[Record], board_path: Path, images_path: Path) -> pd.DataFrame:
     """Write the leaderboard and the image table to these files, each whole or not at all; returns the leaderboard."""
     board = leaderboard(records)
-    _write(board, board_path)
-    _write(image_table(records), images_path)
+    write_csv(board, board_path)
+    write_csv(image_table(records), images_path)
     return board
-
-
-def _write(frame: pd.DataFrame, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    frame.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 def _frame(rows: Sequence[Row], columns: Mapping[str, Column]) -> pd.DataFrame:

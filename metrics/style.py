@@ -9,6 +9,8 @@ import matplotlib.style
 import pandas as pd
 from matplotlib.figure import Figure
 
+from metrics.files import write_csv
+
 GREY, DARK_GREY, BAND = "#8c8c8c", "#4d4d4d", "#d9d9d9"
 # Okabe & Ito, "Color Universal Design" (2008), without yellow, which is unreadable on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -65,7 +67,4 @@ def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png", "pdf")) ->
 
 def write_table(table: pd.DataFrame, stem: Path) -> Path:
     """Write the numbers that a figure was drawn from to `stem.csv`; empty where not measured."""
-    path = stem.with_name(f"{stem.name}.csv")
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
-    return path
+    return write_csv(table, stem.with_name(f"{stem.name}.csv"))

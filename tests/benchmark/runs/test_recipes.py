@@ -39,7 +39,7 @@ def test_a_recipe_plans_the_same_trials(trials, tmp_path):
 
 def test_a_recipe_names_what_only_the_reader_has(trials):
     spec = {**trials[""][0].spec, "sources": {"attack mine": "0123"}, "budget": None}
-    spec["victim"] = {**spec["victim"], "state": "trained", "weights": "/home/me/weights.safetensors"}
+    spec["victim"] = {**spec["victim"], "state": "trained", "weights": "/somewhere/weights.safetensors"}
     made = recipe("again", [trials[""][0].model_copy(update={"spec": spec})], [])
     suite = yaml.safe_load(made.suite)
     assert made.options == ("--plugin FILE", "--device cpu")
