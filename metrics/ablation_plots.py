@@ -12,7 +12,7 @@ from metrics.agreement import Agreement, agreement_table, agreements
 from metrics.contrasts import Contrast, Contrasted, contrast_table, contrasted
 from metrics.record import Record
 from metrics.samples import Sample, controls_for, samples_of
-from metrics.settings import granted, title, wrap_key
+from metrics.settings import granted, setting_of, title, unusual, wrap_key
 from metrics.statistics import interval
 from metrics.style import BAND, DARK_GREY, GREY, drawing, look, save, write_table
 
@@ -108,8 +108,10 @@ def _agreement(found: Sequence[Agreement]) -> Figure:
     axes = figure.subplots(1, len(found), squeeze=False)[0]
     for index, (axis, one) in enumerate(zip(axes, found, strict=True)):
         axis.plot(one.spread, one.error, linestyle="none", marker=look(index).marker, color=look(index).color)
+        setting = setting_of(one.cell)
+        named = "".join(f", {name} {setting[name]}" for name in unusual(setting))
         axis.set_title(
-            f"{wrap_key(one.cell.key, 34)}\nbatch-norm statistics {one.cell.bn_statistics}\n"
+            f"{wrap_key(one.cell.key, 34)}\nbatch-norm statistics {one.cell.bn_statistics}{named}\n"
             f"Spearman {one.rho:.2f} [{one.low:.2f}, {one.high:.2f}], {one.n_batches} batches",
             loc="left",
             fontsize=8,

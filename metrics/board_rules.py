@@ -16,6 +16,7 @@ _WORDS = {
     "bn_mode": ("eval", "train"),
     "bn_statistics": ("none", "running", "proxy", "inferred", "exact"),
     "labels": ("none", "counts", "known"),
+    "precision": ("float32", "tf32", "bf16"),
     "victim_state": ("untrained", "untrained_degenerate", "early", "trained", "pretrained"),
     "state": get_args(State),
     "works": ("", "true", "false"),

@@ -39,6 +39,7 @@ _CLIENT = {
     "batch_size": Column("images in one private batch", "count", "1 to 48"),
     "max_equal_labels": Column("most images of one label in a batch; 1: all labels distinct", "count", "≥ 1"),
     "budget": Column("evaluations that a trial may spend, restarts and all; `paper`: the preset's own"),
+    "precision": Column("arithmetic of the attack's evaluations: float32, tf32 or bf16"),
 }
 SETTING = {**_VICTIM, **_CLIENT}
 
@@ -107,7 +108,10 @@ _COSTS = {
     "evaluations": Column("parameter gradients of candidate batches spent, mean over batches", "evaluations", "≥ 0"),
     "seconds_mean": Column("wall-clock time of one batch's attack", "s", "≥ 0", "lower"),
     "peak_memory_mb": Column("largest peak memory of any batch", "MB", "≥ 0", "lower"),
-    "engine": Column("engine that ran the steps: eager or compiled"),
+    "engine": Column(
+        "how the attack evaluated its candidates: eager, captured or compiled; how many together; "
+        "precision if not float32"
+    ),
     "threads": Column("CPU threads of one trial"),
     "device": Column("device the trials ran on"),
     "versions": Column("versions of what was installed"),

@@ -82,6 +82,8 @@ def checked_arguments(kind: str, function: Callable[..., Any], arguments: Mappin
     Raises InvalidEntryError in one line: for an unknown parameter with the nearest valid ones, for a value of a wrong
     type or range with what was expected.
     """
+    if not arguments:
+        return {}
     from pydantic import TypeAdapter, ValidationError
 
     callee = function.__init__ if inspect.isclass(function) else function

@@ -39,6 +39,7 @@ class Cell(_Frozen):
     batch_size: int
     max_equal_labels: int
     budget: str = "paper"
+    precision: str = "float32"
     is_control: bool = False
 
     @property

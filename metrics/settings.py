@@ -9,6 +9,8 @@ from metrics.record import Cell
 
 Setting = Mapping[str, Any]
 TITLE_FIELDS = ("victim", "victim_state", "dataset", "image_size", "defense", "batch_size")
+USUAL = {"precision": "float32"}
+"""Fields that words and file names leave out where they have this value, and name wherever they have another."""
 BATCH_SIZE_FIELDS = ("batch_size", "granted_numbers_per_pixel")  # a batch size has its own number of pixels
 
 
@@ -28,9 +30,18 @@ def by_setting(cells: Iterable[Cell], without: Sequence[str] = ()) -> list[tuple
 def varying(settings: Iterable[Setting]) -> list[str]:
     """The names that a title must add, because only they tell some of the settings apart."""
     found = list(settings)
-    names = [name for setting in found[:1] for name in setting if name not in TITLE_FIELDS]
+    names = [name for setting in found[:1] for name in setting if name not in (*TITLE_FIELDS, *USUAL)]
     following = [name for name in names if name != "granted_numbers_per_pixel"]
     return [name for name in following if len({str(setting[name]) for setting in found}) > 1]
+
+
+def unusual(setting: Setting) -> list[str]:
+    """The names of `USUAL` whose value is another one here.
+
+    >>> unusual({"precision": "float32"}), unusual({"precision": "bf16"})
+    ([], ['precision'])
+    """
+    return [name for name, value in USUAL.items() if setting.get(name, value) != value]
 
 
 def title(setting: Setting, also: Iterable[str] = ()) -> str:
@@ -47,7 +58,7 @@ def title(setting: Setting, also: Iterable[str] = ()) -> str:
         "no defense" if defense == "none" else f"defense {defense}",
     ]
     parts += [f"batch size {setting['batch_size']}"] if "batch_size" in setting else []
-    return " · ".join(parts + [f"{name} {setting[name]}" for name in also])
+    return " · ".join(parts + [f"{name} {setting[name]}" for name in (*also, *unusual(setting))])
 
 
 def granted(setting: Setting) -> str:
@@ -86,5 +97,5 @@ def slug(setting: Setting, also: Iterable[str] = ()) -> str:
     parts = [setting["victim"], setting["victim_state"], setting["dataset"], f"{setting['image_size']}px"]
     parts += [setting["defense"]] if setting["defense"] != "none" else []
     parts += [f"B{setting['batch_size']}"] if "batch_size" in setting else []
-    parts += [f"{name}={setting[name]}" for name in also]
+    parts += [f"{name}={setting[name]}" for name in (*also, *unusual(setting))]
     return "-".join(re.sub(r"[^\w.=+]+", "_", str(part)).strip("_") for part in parts)

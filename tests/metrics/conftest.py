@@ -26,6 +26,7 @@ SETTING = {
     "adaptive": False,
     "batch_size": 2,
     "max_equal_labels": 1,
+    "precision": "float32",
 }
 CELL_FIELDS = set(Cell.model_fields)
 

@@ -94,6 +94,7 @@ def test_published_boards_pass_and_say_where_no_claim_can_rest(path):
         ({"is_control": "no"}, "is_control is 'no', not true or false"),
         ({"batch_size": "0"}, "batch_size is '0', not a count from 1"),
         ({"attack": ""}, "attack is empty"),
+        ({"precision": "float16"}, "precision is 'float16', not one of float32, tf32, bf16"),
         ({"n_batches": "8.0"}, "n_batches is '8.0', not a count"),
         ({"psnr_mean": "101"}, "psnr_mean is 101, outside 0 to 100"),
         ({"psnr_mean": "nan"}, "psnr_mean is nan, outside 0 to 100"),

@@ -113,6 +113,14 @@ def test_skipped_attacks_stand_in_the_caption_and_settings_apart(records, make_r
     assert all(re.fullmatch(r"tab:gradinv-[\w.-]+", label) for label in labels)
 
 
+def test_a_coarser_precision_is_a_table_of_its_own_that_says_so(records, make_record):
+    text = latex_tables([*records, make_record("dlg", 0, (9.0,), precision="tf32", order=90)])
+    usual, coarse = re.findall(r"\\caption\{(.*)\}", text)
+    assert "precision" not in usual
+    assert "precision tf32" in coarse
+    assert [label.endswith("precision-tf32") for label in re.findall(r"\\label\{(.*?)\}", text)] == [False, True]
+
+
 def test_hostile_names_print_and_run_nothing(make_record):
     record = make_record(HOSTILE, 0, (9.0,), victim=HOSTILE, suite=HOSTILE, versions={HOSTILE: "1"})
     lost = make_record("idlg", 0, state="failed", reason=HOSTILE, victim=HOSTILE, order=5)

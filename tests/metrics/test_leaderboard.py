@@ -150,6 +150,28 @@ def test_image_table_has_one_row_per_scored_image(records):
     assert pd.DataFrame(frame.groupby("key")["batch"].nunique())["batch"].tolist() == [3, 3, 3, 3]
 
 
+def test_precisions_are_rows_of_their_own_with_controls_of_their_own(make_record):
+    levels = {"float32": 20.0, "bf16": 18.0}
+    attacks = [
+        make_record("dlg", r, (level + r,), precision=name, order=order)
+        for order, (name, level) in enumerate(levels.items())
+        for r in range(3)
+    ]
+    grey = [make_record("mean_image", r, (12.0,), is_control=True, order=9) for r in range(3)]
+    frame = leaderboard([*attacks, *grey]).set_index(["attack", "precision"])
+    assert frame["psnr_mean"].to_dict() == {
+        ("dlg", "float32"): 21.0,
+        ("dlg", "bf16"): 19.0,
+        ("mean_image", "float32"): 12.0,
+    }
+    assert frame["n_batches"].tolist() == [3, 3, 3]
+    assert frame["best_control"].tolist() == ["mean_image", "", ""]
+    assert set(image_table([*attacks, *grey]).groupby("precision")["key"].unique().map(tuple)) == {
+        ("dlg", "mean_image"),
+        ("dlg",),
+    }
+
+
 def test_rebuilding_is_bit_identical_and_independent_of_the_order(tmp_path, records):
     first = [path.read_bytes() for path in write_leaderboard(records, tmp_path / "a")]
     shuffled = random.Random(0).sample(records, len(records))

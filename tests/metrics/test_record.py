@@ -105,8 +105,13 @@ def test_key_of_a_cell(fields: dict[str, Any], key: str) -> None:
 def test_setting_is_everything_but_the_attack() -> None:
     other_attack = cell(attack="prior_only", preset="dlg", parameters="[a=1]", tuning="paper", is_control=True)
     assert other_attack.setting == cell().setting
-    for change in ({"labels": "counts"}, {"batch_size": 4}, {"defense": "noise"}, {"victim_seed": 1}):
+    for change in ({"labels": "counts"}, {"batch_size": 4}, {"defense": "noise"}, {"precision": "bf16"}):
         assert cell(**change).setting != cell().setting
+
+
+def test_a_cell_that_names_no_precision_is_of_float32() -> None:
+    assert "precision" not in cell().model_dump(exclude_unset=True)
+    assert cell().precision == "float32"
 
 
 def test_cells_of_equal_columns_are_one_key_of_a_dictionary() -> None:

@@ -52,6 +52,7 @@ def test_a_better_attack_is_better_and_equal_metrics_are_equal(make_record, meet
         ("adaptive", True, "adaptive False against True"),
         ("update", "fedavg(steps=2)", r"update gradient against fedavg\(steps=2\)"),
         ("batch_size", 4, "batch_size 2 against 4"),
+        ("precision", "bf16", "the nearest rows differ in precision float32 against bf16"),
         ("dataset", "cifar10", "dataset photos against cifar10"),
         ("budget", "1600", "unequal budgets: mine had 400 evaluations, dlg 1600; .* --allow-unequal-budget"),
     ],
@@ -69,6 +70,22 @@ def test_a_row_without_partner_is_named_and_the_others_are_compared(make_record,
     assert len(found) == 1
     assert len(notes) == 1
     assert "batch size 8: the nearest row of dlg differs in batch_size 8 against 2" in notes[0]
+
+
+def test_precisions_meet_their_own_only(make_record, meet):
+    coarse = {"precision": "tf32"}
+    rows = [
+        trials(make_record, key, level, **own) for key, level in (("mine", 20), ("dlg", 15)) for own in ({}, coarse)
+    ]
+    found, notes = meet(*rows)
+    assert notes == []
+    assert [report.meeting.setting["precision"] for report in found] == ["float32", "tf32"]
+    for report in found:
+        assert {sample.setting["precision"] for sample in (*report.meeting.ours, *report.meeting.theirs)} == {
+            report.meeting.setting["precision"]
+        }
+    with pytest.raises(NotComparableError, match="compared with itself"):
+        meet(*rows, baselines=("mine",))
 
 
 def test_other_budgets_meet_only_when_asked_to(make_record, meet):

@@ -45,9 +45,10 @@ def test_without_snapshots_no_progress_is_drawn(records: list[Record], tmp_path)
 def defended(make_record: Callable[..., Record]) -> list[Record]:
     """An attack without a defense and under noise, each with a control; the noise leaves half of the direction."""
     records = []
-    for defense, cosine, psnr in (("none", 1.0, 25.0), ("gaussian_noise[sigma=0.1]", 0.5, 11.0)):
-        records += [make_record("dlg", r, (psnr + r, psnr), defense=defense, update_cosine=cosine) for r in range(3)]
-        records += [make_record("mean_image", r, (10.0, 10.0), defense=defense, is_control=True) for r in range(3)]
+    for order, defense, cosine, psnr in ((0, "none", 1.0, 25.0), (1, "gaussian_noise[sigma=0.1]", 0.5, 11.0)):
+        own = {"defense": defense, "order": order}
+        records += [make_record("dlg", r, (psnr + r, psnr), update_cosine=cosine, **own) for r in range(3)]
+        records += [make_record("mean_image", r, (10.0, 10.0), is_control=True, **own) for r in range(3)]
     return records
 
 

@@ -57,6 +57,14 @@ def test_settings_stand_apart_and_their_titles_differ(records, make_record):
     assert "no control to compare" in text
 
 
+def test_a_precision_is_named_where_it_is_not_float32(records, make_record):
+    coarse = [make_record("dlg", r, (9.0,), precision="bf16", order=90 + r) for r in range(2)]
+    headings = [line.rstrip() for line in printed([*records, *coarse]).splitlines() if "photos 16 px" in line]
+    usual = "lenet_dlg (untrained) · photos 16 px · no defense · batch size 2"
+    assert headings == [usual, f"{usual} · precision bf16"]
+    assert f"{usual} · precision bf16" in printed(coarse)
+
+
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_no_line_is_longer_than_the_terminal(make_record, records, width):
     long = [make_record("gradinversion", r, (9.0,), parameters="[alpha_bn=0.01,alpha_tv=0.0001,lr=0.1]", order=60 + r)
