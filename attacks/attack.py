@@ -1,7 +1,9 @@
 """What every attack is: hyperparameters that print themselves, needs that can be checked, one method that attacks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from attacks.engine import Engine
 from attacks.leak import Leak, Reconstruction, ThreatModel
 from attacks.registry import Parametrised
 from attacks.victim import Victim
@@ -21,7 +23,12 @@ class Setting:
 
 
 class Attack(Parametrised):
-    """Base class. A subclass takes keyword-only, typed hyperparameters and fills in `reconstruct`."""
+    """Base class. A subclass takes keyword-only, typed hyperparameters and fills in `reconstruct`.
+
+    `engine` is how the runner wants candidates to be evaluated; an attack with a loop of its own may ignore it.
+    """
+
+    engine: Engine = Engine()
 
     def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
         """Reconstruct the private batch from the leak.
@@ -30,6 +37,18 @@ class Attack(Parametrised):
         None means the paper's own. The same arguments give the same bits on the same machine's CPU.
         """
         raise TypeError(f"{type(self).__name__} has no reconstruct method")
+
+    @property
+    def candidates(self) -> int | None:
+        """Candidates of one trial that descend side by side; None where trials cannot share a descent."""
+        return None
+
+    def reconstruct_together(
+        self, leaks: Sequence[Leak], victim: Victim, *, seeds: Sequence[int], budget: int | None = None
+    ) -> list[Reconstruction]:
+        """Reconstruct several batches from leaks of the same shape, each by itself, with `budget` each."""
+        pairs = zip(leaks, seeds, strict=True)
+        return [self.reconstruct(leak, victim, seed=seed, budget=budget) for leak, seed in pairs]
 
     def reason_to_skip(self, setting: Setting) -> str | None:
         """Why the attack is impossible in this setting, in one line; None where it is possible."""

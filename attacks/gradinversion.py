@@ -54,8 +54,9 @@ class GradInversion(GradientMatching):
         iterations: Count = 20_000,
         restarts: Count = 1,
     ) -> None:
+        kind = LayerwiseL2 if distance == "l2" else CosineDistance
         super().__init__(
-            distance=LayerwiseL2(alpha_grad) if distance == "l2" else CosineDistance(alpha_grad),
+            distance=kind(alpha_grad) if alpha_grad else None,
             priors=[TotalVariationL2(alpha_tv), ImageL2(alpha_l2), BatchNormStatistics(alpha_bn)],
             group=Group(agents, alpha_group, consensus, group_start, group_every, registration),
             optimizer=Adam(lr, warmup_cosine(50), noise=alpha_noise),

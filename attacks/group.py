@@ -47,11 +47,18 @@ class Group:
         return since >= 0 and since % max(1, round(self.every * steps)) == 0
 
     def penalty(self, images: Tensor, consensus: Tensor) -> Tensor:
-        """Weight times the l2 distance of each image to its consensus, averaged over the batch.
+        """Weight times the l2 distance of each image to its consensus, averaged over the batch: (N,) of (N, B, ...).
 
         Eq. 11 takes one norm over the whole batch; a mean over images does not grow with the batch.
         """
-        return self.weight * torch.linalg.vector_norm((images - consensus).flatten(1), dim=1).mean()
+        return self.weight * torch.linalg.vector_norm((images - consensus).flatten(2), dim=2).mean(dim=1)
+
+    @torch.enable_grad()
+    def pull(self, images: Tensor, consensus: Tensor) -> tuple[Tensor, Tensor]:
+        """The penalties (N,) and their gradients for the images (N, B, C, H, W)."""
+        leaves = images.detach().requires_grad_(True)
+        penalties = self.penalty(leaves, consensus)
+        return penalties.detach(), torch.autograd.grad(penalties.sum(), leaves)[0]
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,8 @@ class Reconstruction:
     grant was used. `curve` holds (evaluations spent, objective), `snapshots` the iterates kept at `snapshot_at`
     evaluations. `evaluations` counts parameter gradients of one candidate batch: closures, agents and restarts alike.
     Several agents add their `consensus` and its `spread`, both (B, C, H, W): the standard deviation over the agents
-    after registration; `registrations` counts the accepted ones and, by reason, the rejected ones.
+    after registration; `registrations` counts the accepted ones and, by reason, the rejected ones. `engine` names how
+    candidates were evaluated.
     """
 
     images: Tensor
@@ -134,3 +135,4 @@ class Reconstruction:
     spread: Tensor | None = None
     registrations: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    engine: str = "eager"

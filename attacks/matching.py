@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from attacks.optimizers import Optimizer
 from attacks.priors import Prior
 from attacks.victim import Victim
 from metrics.record import BUDGET_LEFT
+
+Part = TypeVar("Part")
 
 ALONE = Group(agents=1, weight=0.0, consensus="lazy", start=0.0, every=1.0)
 
@@ -38,7 +41,8 @@ class GradientMatching(Attack):
 
     `box` keeps the images inside the valid pixel range. A restart ends early when the objective falls below
     `tolerance`, and so does the attack. Restarts share what is left of the budget; the one with the best objective is
-    returned. With a `group` of several agents each restart is such a group, and its best agent counts.
+    returned. With a `group` of several agents each restart is such a group, and its best agent counts. Trials of the
+    same shape may descend side by side; none sees anything of another.
     """
 
     def __init__(
@@ -80,30 +84,71 @@ class GradientMatching(Attack):
         blind.distance = None
         return blind
 
+    @property
+    def candidates(self) -> int | None:
+        """Its agents, which descend side by side; None where a subclass reconstructs in a way of its own."""
+        return self.group.agents if type(self).reconstruct is GradientMatching.reconstruct else None
+
     def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
         """Match the leak's gradients; returns the iterate whose own objective was best."""
-        labels, method = self._labels(leak, victim)
+        return self.reconstruct_together([leak], victim, seeds=[seed], budget=budget)[0]
+
+    def reconstruct_together(
+        self, leaks: Sequence[Leak], victim: Victim, *, seeds: Sequence[int], budget: int | None = None
+    ) -> list[Reconstruction]:
+        """Every leak by itself, side by side."""
         budget = self.evaluations(budget)
         too_little = self._too_little(budget)
         if too_little:
             raise ValueError(too_little)
-        done: list[Agents] = []
-        for restart in range(self.restarts):
-            left = budget - sum(agents.spent for agents in done)
-            share = left // (self.restarts - restart) // self.group.agents
-            done.append(self._run(leak, victim, labels, seed + restart * self.group.agents, share))
-            if done[-1].best().tracker.best_value() < self.tolerance:
-                break
-        best = min(done, key=lambda agents: agents.best().tracker.best_value())
-        found = best.best().tracker.best[1].argmax(dim=-1) if self.labels.joint else labels
-        reconstruction = best.best().tracker.reconstruction(
-            labels=found,
-            label_method=method,
-            uses=self._uses(method),
-            evaluations=sum(agents.spent for agents in done),
-            agents=self.group.agents,
+        objective = Objective(victim, self.distance, self.priors, autocast=self.engine.autocast)
+        trials = [_Trial(leak, seed, *self._labels(leak, victim)) for leak, seed in zip(leaks, seeds, strict=True)]
+        with self.engine.numerics(), objective.ready():
+            for restart in range(self.restarts):
+                self._restart(objective, trials, restart, budget)
+        return [self._reconstruction(trial, budget) for trial in trials]
+
+    def _restart(self, objective: Objective, trials: Sequence["_Trial"], restart: int, budget: int) -> None:
+        """One restart of every trial that has not reached the tolerance, with a fair share of what it has left."""
+        shares: dict[int, list[_Trial]] = {}
+        for trial in trials:
+            if not trial.done or trial.best.best_value >= self.tolerance:
+                share = (budget - trial.spent) // (self.restarts - restart) // self.group.agents
+                shares.setdefault(share, []).append(trial)
+        for share, sharing in shares.items():
+            self._descend(objective, sharing, restart, share)
+
+    def _descend(self, objective: Objective, trials: Sequence["_Trial"], restart: int, evaluations: int) -> None:
+        """Let the agents of these trials descend, each from its own start, with `evaluations` each."""
+        victim, agents = objective.victim, self.group.agents
+        seeds = [trial.seed + restart * agents + agent for trial in trials for agent in range(agents)]
+        starts = [
+            self._start(trial.leak, victim, seed) for trial, seed in zip(_each(trials, agents), seeds, strict=True)
+        ]
+        variables = [torch.stack(parts) for parts in zip(*starts, strict=True)]
+        given = [objective.given(trial.leak, None if self.labels.joint else trial.labels) for trial in trials]
+        evaluator, note = self.engine.evaluator(objective, variables, _each(given, agents))
+        descent = Descent(
+            evaluator,
+            variables,
+            self.optimizer,
+            evaluations=evaluations,
+            seeds=seeds,
+            group=self.group,
+            box=_box(trials[0].leak, victim.device) if self.box else None,
         )
-        return self._with_agreement(replace(reconstruction, notes=self._left(reconstruction, budget)), best)
+        for index, trial in enumerate(trials):
+            labels = None if self.labels.joint else trial.labels
+            trial.done.append(Agents(descent, index * agents, labels))
+            trial.engine_notes.extend([note] if note and note not in trial.engine_notes else [])
+        descent.descend(self.tolerance, [trial.done[-1].before_step for trial in trials])
+
+    def _reconstruction(self, trial: "_Trial", budget: int) -> Reconstruction:
+        """The best restart's result, with what is to be said of all of them."""
+        found = trial.best.reconstruction(trial.label_method, self._uses(trial.label_method), trial.spent)
+        notes = (*trial.engine_notes, *self._left(found, budget))
+        engine = "eager" if trial.engine_notes else str(self.engine)
+        return self._with_agreement(replace(found, notes=notes, engine=engine), trial.best)
 
     def _left(self, reconstruction: Reconstruction, budget: int) -> tuple[str, ...]:
         """A note where the budget was not spent: the descent came to an end, or the rest is too little to share."""
@@ -114,27 +159,6 @@ class GradientMatching(Attack):
         if left < sharing:
             return (f"{BUDGET_LEFT}: {left} evaluations are too few for {sharing} restarts and agents to share",)
         return (f"{BUDGET_LEFT}: stopped early, the objective was below the tolerance or did not move any more",)
-
-    def _run(self, leak: Leak, victim: Victim, labels: Tensor, seed: int, evaluations: int) -> Agents:
-        """One restart: its agents, each from its own start, with `evaluations` each."""
-        objective = Objective(leak, victim, self.distance, self.priors)
-        descents = [
-            Descent(
-                objective,
-                self._start(leak, victim, seed + agent),
-                None if self.labels.joint else labels,
-                self.optimizer,
-                evaluations=evaluations,
-                seed=seed + agent,
-                box=_box(leak, victim.device) if self.box else None,
-                select_from=self.group.first(evaluations),
-            )
-            for agent in range(self.group.agents)
-        ]
-        agents = Agents(self.group, descents, together=self.group.agents > 1 and victim.device.type == "cuda")
-        with objective.ready():
-            agents.descend(self.tolerance)
-        return agents
 
     def _with_agreement(self, reconstruction: Reconstruction, best: Agents) -> Reconstruction:
         """With several agents, what they agree on beside what is scored."""
@@ -162,7 +186,7 @@ class GradientMatching(Attack):
         variables = [torch.clamp(images, lower, upper) if self.box else images]
         if self.labels.joint:
             variables.append(torch.randn(leak.batch_size, leak.num_classes, generator=generator, dtype=images.dtype))
-        return [variable.to(victim.device).requires_grad_(True) for variable in variables]
+        return [variable.to(victim.device) for variable in variables]
 
     def _labels(self, leak: Leak, victim: Victim) -> tuple[Tensor, str]:
         if self.labels.joint:
@@ -197,6 +221,33 @@ class GradientMatching(Attack):
         if self.labels.rule in RULES and setting.batch_size > setting.num_classes:
             return f"{setting.batch_size} distinct labels cannot be inferred among {setting.num_classes} classes"
         return None
+
+
+@dataclass
+class _Trial:
+    """One leak on its way: its labels, and its restarts so far."""
+
+    leak: Leak
+    seed: int
+    labels: Tensor
+    label_method: str
+    done: list[Agents] = field(default_factory=list)
+    engine_notes: list[str] = field(default_factory=list)
+
+    @property
+    def spent(self) -> int:
+        """Evaluations of all restarts."""
+        return sum(agents.spent for agents in self.done)
+
+    @property
+    def best(self) -> Agents:
+        """The restart with the best objective."""
+        return min(self.done, key=lambda agents: agents.best_value)
+
+
+def _each(parts: Sequence[Part], times: int) -> list[Part]:
+    """Every part so many times in a row."""
+    return [part for part in parts for _ in range(times)]
 
 
 def _box(leak: Leak, device: torch.device) -> Box:

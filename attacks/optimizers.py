@@ -1,37 +1,44 @@
-"""How candidates move: Adam with its schedules, signs and noise, and L-BFGS.
+"""How candidates move: Adam with its schedules, signs and noise, and L-BFGS (`attacks.lbfgs`).
 
-An optimizer is a frozen recipe; `start` makes the stepper of one restart. A step calls the closure, which evaluates the
-objective and fills `.grad`, once (Adam) or several times (L-BFGS), never more often than evaluations remain.
+An optimizer is a frozen recipe; `start` makes the stepper of N independent candidates, whose variables are tensors of
+(N, ...) that an update changes in place. An update costs one evaluation of the objective, whatever the optimizer.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from attacks.lbfgs import LBFGS
+
+__all__ = ["LBFGS", "NOISE_STREAM", "Adam", "Optimizer", "Schedule", "Stepper", "step_decay", "warmup_cosine"]
+
 NOISE_STREAM = 0x5EED
 """Keeps the noise apart from the start, which is drawn from the seed itself."""
 
-Closure = Callable[[], Tensor]
 Schedule = Callable[[int, int], float]
 
 
 class Stepper(Protocol):
-    """One restart's optimizer."""
+    """The optimizer of N candidates on their way: what one does never depends on the others."""
 
-    def step(self, closure: Closure, remaining: int) -> None:
-        """Move the variables, spending at least one and at most `remaining` evaluations."""
+    def update(self, values: Tensor, gradients: Sequence[Tensor | None], moving: Tensor | None) -> None:
+        """Move the candidates in place, given objective (N,) and gradients of the variables where they stand now.
+
+        A variable whose gradient is None stays. `moving`, (N,) bool: those that are False stay exactly where they are,
+        though their gradients are still taken note of; None: all move.
+        """
         ...
 
 
 class Optimizer(Protocol):
     """A recipe for steppers."""
 
-    def start(self, variables: list[Tensor], evaluations: int, seed: int) -> Stepper:
-        """A stepper for `variables` that will see `evaluations` evaluations."""
+    def start(self, variables: list[Tensor], evaluations: int, seeds: Sequence[int]) -> Stepper:
+        """A stepper for `variables`, each (N, ...), that will see `evaluations` updates; one seed a candidate."""
         ...
 
 
@@ -65,7 +72,7 @@ class Adam:
     """Adam at `lr` times the schedule; `sign` steps on the sign of the gradient.
 
     `noise` adds to the first variable, the images, that many times the current learning rate times N(0, 1) after each
-    step (Yin et al. 2021, the update rule of section 3.4).
+    step (Yin et al. 2021, the update rule of section 3.4); each candidate draws it from its own seed.
     """
 
     lr: float
@@ -73,55 +80,40 @@ class Adam:
     sign: bool = False
     noise: float = 0.0
 
-    def start(self, variables: list[Tensor], evaluations: int, seed: int) -> Stepper:
+    def start(self, variables: list[Tensor], evaluations: int, seeds: Sequence[int]) -> Stepper:
         """A stepper with its own moments and its own noise."""
-        return _AdamStepper(self, variables, evaluations, seed)
+        return _AdamStepper(self, variables, evaluations, seeds)
 
 
 class _AdamStepper:
-    def __init__(self, recipe: Adam, variables: list[Tensor], evaluations: int, seed: int) -> None:
+    def __init__(self, recipe: Adam, variables: list[Tensor], evaluations: int, seeds: Sequence[int]) -> None:
         self.recipe, self.variables, self.evaluations, self.taken = recipe, variables, evaluations, 0
         self.optimizer = torch.optim.Adam(variables, lr=recipe.lr)
-        self.generator = torch.Generator(variables[0].device).manual_seed(seed ^ NOISE_STREAM)
+        device = variables[0].device
+        self.generators = [torch.Generator(device).manual_seed(seed ^ NOISE_STREAM) for seed in seeds]
 
-    def step(self, closure: Closure, remaining: int) -> None:
-        """One evaluation, one step."""
+    def update(self, values: Tensor, gradients: Sequence[Tensor | None], moving: Tensor | None) -> None:
+        """One step of Adam and its noise; `values` are not used."""
+        before = None if moving is None else [variable.clone() for variable in self.variables]
         rate = self.recipe.lr * self.recipe.schedule(self.taken, self.evaluations)
-        self.optimizer.param_groups[0]["lr"] = rate
-        closure()
-        if self.recipe.sign:
-            for variable in self.variables:
-                if variable.grad is not None:
-                    variable.grad.sign_()
-        self.optimizer.step()
+        self._step(gradients, rate)
         self._add_noise(rate)
         self.taken += 1
+        if moving is not None and before is not None:
+            for variable, old in zip(self.variables, before, strict=True):
+                variable.copy_(torch.where(moving.view(-1, *[1] * (variable.dim() - 1)), variable, old))
+
+    def _step(self, gradients: Sequence[Tensor | None], rate: float) -> None:
+        for variable, gradient in zip(self.variables, gradients, strict=True):
+            variable.grad = gradient.sign() if self.recipe.sign and gradient is not None else gradient
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        # The variables are the caller's, who passes gradients by hand.
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _add_noise(self, rate: float) -> None:
         if self.recipe.noise:
             images = self.variables[0]
-            draw = torch.randn(images.shape, generator=self.generator, device=images.device, dtype=images.dtype)
-            images.data.add_(draw, alpha=self.recipe.noise * rate)
-
-
-@dataclass(frozen=True)
-class LBFGS:
-    """L-BFGS without line search, `inner` evaluations a step (DLG and iDLG, as in their code)."""
-
-    lr: float = 1.0
-    inner: int = 20
-
-    def start(self, variables: list[Tensor], evaluations: int, seed: int) -> Stepper:
-        """A stepper with its own history."""
-        return _LBFGSStepper(self, variables)
-
-
-class _LBFGSStepper:
-    def __init__(self, recipe: LBFGS, variables: list[Tensor]) -> None:
-        self.inner = recipe.inner
-        self.optimizer = torch.optim.LBFGS(variables, lr=recipe.lr, max_iter=recipe.inner)
-
-    def step(self, closure: Closure, remaining: int) -> None:
-        """Up to `inner` evaluations: PyTorch's L-BFGS evaluates `max_iter` times a step when it has no line search."""
-        self.optimizer.param_groups[0]["max_iter"] = min(self.inner, remaining)
-        self.optimizer.step(closure)
+            for image, generator in zip(images, self.generators, strict=True):
+                draw = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
+                image.add_(draw, alpha=self.recipe.noise * rate)

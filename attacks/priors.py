@@ -7,28 +7,27 @@ import torch
 from torch import Tensor
 
 from attacks.distances import norm
-from attacks.leak import Leak, Statistics
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a prior sees: the images (B, C, H, W), normalised, and the batch-norm statistics of their forward pass."""
+    """What a prior sees: the images (B, C, H, W), normalised, and the batch-norm statistics of their forward pass.
+
+    `granted` are the statistics that the leak grants; both are empty unless the prior needs them.
+    """
 
     images: Tensor
     bn_statistics: Sequence[tuple[Tensor, Tensor]] = ()
+    granted: Sequence[tuple[Tensor, Tensor]] = ()
 
 
 class Prior:
-    """A penalty on a candidate. A prior that needs a grant takes it in `bind`."""
+    """A penalty on a candidate."""
 
     needs_bn_statistics = False
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
-
-    def bind(self, leak: Leak) -> "Prior":
-        """The prior for one leak."""
-        return self
 
     def __call__(self, candidate: Candidate) -> Tensor:
         """The penalty, not yet weighted."""
@@ -89,17 +88,7 @@ class BatchNormStatistics(Prior):
 
     needs_bn_statistics = True
 
-    def __init__(self, weight: float, target: Statistics = ()) -> None:
-        super().__init__(weight)
-        self.target = target
-
-    def bind(self, leak: Leak) -> "BatchNormStatistics":
-        """The prior with the granted statistics as its target; ValueError where none are granted."""
-        if leak.bn_statistics is None:
-            raise ValueError("a batch-norm prior needs bn_statistics: running or exact")
-        return BatchNormStatistics(self.weight, leak.bn_statistics)
-
     def __call__(self, candidate: Candidate) -> Tensor:
-        """The penalty, not yet weighted; 0 where the candidate has the target's statistics."""
-        pairs = zip(candidate.bn_statistics, self.target, strict=True)
+        """The penalty, not yet weighted; 0 where the candidate has the granted statistics."""
+        pairs = zip(candidate.bn_statistics, candidate.granted, strict=True)
         return torch.stack([norm(m - mean) + norm(v - var) for (m, v), (mean, var) in pairs]).sum()

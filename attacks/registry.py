@@ -1,5 +1,6 @@
 """The attacks by key, and their presets; importing this file imports neither torch nor any attack."""
 
+import functools
 import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -33,6 +34,9 @@ class Paper:
         )
 
 
+_signature = functools.cache(inspect.signature)
+
+
 class Parametrised:
     """Keeps the hyperparameters that it is made with, defaults included, and prints them."""
 
@@ -41,7 +45,7 @@ class Parametrised:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Missing arguments are left to `__init__` to refuse: `copy` makes an object without any."""
         self = super().__new__(cls)
-        signature = inspect.signature(cls.__init__)
+        signature = _signature(cls.__init__)
         bound = signature.bind_partial(self, *args, **kwargs)
         bound.apply_defaults()
         collected = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -28,10 +28,12 @@ class Victim:
     """A private copy of the client's network, from before the update.
 
     `bn_mode` eval uses the running statistics; train uses those of the batch and leaves the buffers alone. Dropout and
-    drop path are off in both, so that the gradient of a batch is a function of the batch.
+    drop path are off in both, so that the gradient of a batch is a function of the batch. `source` is the network that
+    was copied: victims of one source differ in values alone.
     """
 
     def __init__(self, module: nn.Module, *, bn_mode: str = "eval") -> None:
+        self.source = module
         self.module = copy.deepcopy(module).eval()
         self.bn_mode = bn_mode
         self.bn_layers = bn_layers(self.module)
@@ -63,18 +65,29 @@ class Victim:
         )
 
     def functional_gradients(
-        self, images: Tensor, labels: Tensor, recorded: dict[int, tuple[Tensor, Tensor]]
-    ) -> tuple[tuple[Tensor, ...], dict[int, tuple[Tensor, Tensor]]]:
+        self,
+        images: Tensor,
+        labels: Tensor,
+        state: dict[str, Tensor],
+        recorded: dict[int, tuple[Tensor, Tensor]],
+    ) -> tuple[list[Tensor], dict[int, tuple[Tensor, Tensor]]]:
         """The same gradients by `torch.func`, for use inside its transforms, with the statistics that were recorded.
 
-        `recorded` is the dictionary of `recording_bn_statistics`; what the hooks leave in it ends with the transform.
+        `state` maps the names of parameters and buffers to their values. `recorded` is the dictionary of
+        `recording_bn_statistics`; what the hooks leave in it ends with the transform.
         """
 
-        def loss(parameters: tuple[Tensor, ...]) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
-            state = dict(zip(self.parameter_names, parameters, strict=True))
-            return _cross_entropy(torch.func.functional_call(self.module, state, (images,)), labels), dict(recorded)
+        def loss(parameters: list[Tensor]) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
+            whole = state | dict(zip(self.parameter_names, parameters, strict=True))
+            return _cross_entropy(torch.func.functional_call(self.module, whole, (images,)), labels), dict(recorded)
 
-        return torch.func.grad(loss, has_aux=True)(tuple(self.parameters))
+        return torch.func.grad(loss, has_aux=True)([state[name] for name in self.parameter_names])
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name, detached."""
+        named = (*self.module.named_parameters(), *self.module.named_buffers())
+        return {name: value.detach() for name, value in named}
 
     @contextmanager
     def recording_bn_statistics(self, active: bool = True) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:

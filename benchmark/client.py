@@ -1,6 +1,7 @@
 """The client's update, and what of it and of the threat model reaches the attacker as a Leak."""
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +54,7 @@ def client_update(
         raise ImpossibleCellError("train mode needs more than one value per channel in a batch-norm layer") from error
     loss.backward()
     undefended = {
-        name: torch.zeros_like(value) if value.grad is None else value.grad.clone()
+        name: torch.zeros_like(value) if value.grad is None else value.grad
         for name, value in network.named_parameters()
     }
     sent = defense.apply(dict(undefended), torch.Generator().manual_seed(seed))
@@ -119,12 +120,14 @@ def update_cosine(update: ClientUpdate) -> float:
 
     It says how much of the direction that the server learns from is left; 0 where either is zero.
     """
-    sent, plain = (torch.cat([value.flatten().double() for value in side.values()]) for side in _sides(update))
-    return float(nn.functional.cosine_similarity(sent, plain, dim=0))
-
-
-def _sides(update: ClientUpdate) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    return {name: update.sent[name] for name in update.undefended}, update.undefended
+    along = sent_square = plain_square = 0.0
+    for name, value in update.undefended.items():
+        plain, sent = value.flatten().double(), update.sent[name].flatten().double()
+        along += float(sent @ plain)
+        sent_square += float(sent @ sent)
+        plain_square += float(plain @ plain)
+    length = math.sqrt(sent_square * plain_square)
+    return along / length if length else 0.0
 
 
 def zero_gradient_share(update: ClientUpdate) -> float:

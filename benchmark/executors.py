@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -26,8 +26,9 @@ from benchmark.datasets.base import Dataset
 from benchmark.networks import Stem, build_network
 from benchmark.outcome import Outcome
 from benchmark.plan import Plan, Trial
+from benchmark.process import prepare_process
 from benchmark.store import Store
-from benchmark.trial import run_trial
+from benchmark.trial import run_together
 from benchmark.victims import LoadedVictim
 from metrics.record import Record
 from metrics.registry import load_plugin
@@ -35,45 +36,67 @@ from metrics.registry import load_plugin
 
 @dataclass(frozen=True)
 class Job:
-    """A trial with what a process needs to run it and to write its record."""
+    """Trials that run side by side, mostly one, with what a process needs to run them and to write their records."""
 
-    trial: Trial
+    trials: tuple[Trial, ...]
     directory: Path
     suite: str
     suite_hash: str
 
+    def singly(self) -> "list[Job]":
+        """The same trials as jobs of one each."""
+        return [replace(self, trials=(trial,)) for trial in self.trials]
+
 
 def jobs_of(plan: Plan, trials: Sequence[Trial], directory: Path) -> list[Job]:
-    """The jobs of some of a plan's trials."""
-    return [Job(trial, directory, plan.suite.name, plan.suite_hash) for trial in trials]
+    """The jobs of some of a plan's trials: those of one pack come together, as many as the engine takes."""
+    packs: dict[str, list[Trial]] = {}
+    for trial in trials:
+        packs.setdefault(trial.spec.pack if trial.packed > 1 else trial.id, []).append(trial)
+    chunks = [
+        tuple(pack[i : i + pack[0].packed]) for pack in packs.values() for i in range(0, len(pack), pack[0].packed)
+    ]
+    return [Job(chunk, directory, plan.suite.name, plan.suite_hash) for chunk in chunks]
 
 
-def execute(job: Job) -> Record:
-    """Run a job and write its record; whatever the trial raises becomes the record's state and reason."""
-    spec = job.trial.spec
+def execute(job: Job) -> list[Record]:
+    """Run a job and write its records; whatever a trial raises becomes its record's state and reason.
+
+    Where one of several raises, each is run again by itself, so that it fails alone.
+    """
+    specs = [trial.spec for trial in job.trials]
     try:
-        return write(job, run_trial(spec, _dataset(spec.dataset, spec.image_size), _victim(job)))
-    except ImpossibleCellError as error:
-        fields: dict[str, Any] = {"state": "skipped", "reason": str(error)}
-    except torch.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
-        fields = {"state": "oom", "reason": _first_line(error)}
+        dataset = _dataset(specs[0].dataset, specs[0].image_size)
+        outcomes = run_together(specs, dataset, _victim(job, dataset))
+        return [write(job, trial, outcome) for trial, outcome in zip(job.trials, outcomes, strict=True)]
     except (Exception, SystemExit) as error:  # noqa: BLE001 - contract 5: no failure of one trial stops the suite
-        fields = {"state": "failed", "reason": _first_line(error), "notes": ["".join(format_exception(error))]}
-    return write(job, Outcome(fields, {}))
+        failure = _failure(error)
+    if len(job.trials) > 1:
+        return [record for single in job.singly() for record in execute(single)]
+    return [write(job, job.trials[0], failure)]
 
 
-def write(job: Job, outcome: Outcome) -> Record:
-    """Put the record of a job on disk."""
-    spec = job.trial.spec
+def _failure(error: BaseException) -> Outcome:
+    """What is recorded of a trial that raised."""
+    if isinstance(error, ImpossibleCellError):
+        return Outcome({"state": "skipped", "reason": str(error)}, {})
+    if isinstance(error, torch.OutOfMemoryError):
+        torch.cuda.empty_cache()
+        return Outcome({"state": "oom", "reason": _first_line(error)}, {})
+    notes = ["".join(format_exception(error))]
+    return Outcome({"state": "failed", "reason": _first_line(error), "notes": notes}, {})
+
+
+def write(job: Job, trial: Trial, outcome: Outcome) -> Record:
+    """Put the record of one of a job's trials on disk."""
+    spec = trial.spec
     record = Record(
-        id=job.trial.id,
+        id=trial.id,
         suite=job.suite,
-        order=job.trial.order,
+        order=trial.order,
         repetition=spec.repetition,
-        cell=job.trial.cell,
+        cell=trial.cell,
         spec={**spec.model_dump(mode="json"), "suite_hash": job.suite_hash},
-        engine=spec.engine,
         threads=spec.threads,
         device=_device_name(spec.device),
         versions=_versions(),
@@ -89,13 +112,13 @@ def _dataset(name: str, image_size: int) -> Dataset:
     return create_dataset(name, image_size)
 
 
-def _victim(job: Job) -> LoadedVictim:
+def _victim(job: Job, dataset: Dataset) -> LoadedVictim:
     """The victim from the weight file in the run directory."""
-    spec = job.trial.spec
-    classes = len(_dataset(spec.dataset, spec.image_size).classes)
+    trial = job.trials[0]
+    spec = trial.spec
     path = job.directory / "victims" / f"{spec.weights_hash}.safetensors"
-    module = _module(path, spec.victim.model, classes, spec.image_size, spec.victim.stem)
-    return LoadedVictim(module, job.trial.mean, job.trial.std, spec.weights_hash, job.trial.cell.victim_state, None)
+    module = _module(path, spec.victim.model, len(dataset.classes), spec.image_size, spec.victim.stem)
+    return LoadedVictim(module, trial.mean, trial.std, spec.weights_hash, trial.cell.victim_state, None)
 
 
 @lru_cache(maxsize=1)
@@ -108,41 +131,43 @@ def _module(path: Path, model: str, num_classes: int, image_size: int, stem: Ste
 
 def run_here(jobs: Sequence[Job]) -> Generator[Record]:
     """One after another in this process."""
-    return (execute(job) for job in jobs)
+    return (record for job in jobs for record in execute(job))
 
 
 def run_in_workers(jobs: Sequence[Job], workers: int, plugins: Sequence[Path]) -> Generator[Record]:
     """In worker processes, records as they finish.
 
-    Where a worker dies, nobody knows which of the jobs under way killed it: each is run once more, alone, and recorded
-    as failed if its worker dies again.
+    Where a worker dies, nobody knows which of the trials under way killed it: each is run once more, alone, and
+    recorded as failed if its worker dies again.
     """
     waiting = deque(jobs)
     while waiting:
         for suspect in (yield from _run_pool(waiting, workers, plugins)):
-            if (yield from _run_pool(deque([suspect]), 1, plugins)):
-                yield write(suspect, Outcome({"state": "failed", "reason": "the worker process died"}, {}))
+            for single in suspect.singly():
+                if (yield from _run_pool(deque([single]), 1, plugins)):
+                    died = Outcome({"state": "failed", "reason": "the worker process died"}, {})
+                    yield write(single, single.trials[0], died)
 
 
 def _run_pool(waiting: deque[Job], workers: int, plugins: Sequence[Path]) -> Generator[Record, None, list[Job]]:
     """Take jobs from `waiting` until none is left or a worker dies; returns the jobs that were under way then."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(list(plugins),))
-    running: dict[Future[Record], Job] = {}
+    running: dict[Future[list[Record]], Job] = {}
     try:
         while waiting or running:
             while waiting and len(running) < workers:  # no more are handed over, so that few are suspects
                 future = pool.submit(execute, waiting[0])
                 running[future] = waiting.popleft()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                record = future.result()
+                records = future.result()
                 del running[future]
-                yield record
+                yield from records
     except BrokenProcessPool:
         finished = [future for future in running if future.done() and future.exception() is None]
         for future in finished:
             del running[future]
-            yield future.result()
+            yield from future.result()
     finally:
         _stop(pool)
     return list(running.values())
@@ -159,6 +184,7 @@ def _stop(pool: ProcessPoolExecutor) -> None:
 def _start_worker(plugins: list[Path]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    prepare_process()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for plugin in plugins:
         load_plugin(plugin)

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import torch
 from safetensors.torch import save_file
 
 from attacks.distances import SquaredL2
+from attacks.engine import Engine, Kind
 from attacks.registry import create_attack, hyperparameters
 from attacks.victim import Victim, bn_layers
 from benchmark import controls
@@ -20,6 +22,7 @@ from benchmark.client import ImpossibleCellError
 from benchmark.datasets import create_dataset
 from benchmark.datasets.base import Dataset
 from benchmark.datasets.batches import draw_batch, mean_image
+from benchmark.engines import EngineChoice
 from benchmark.spec import TrialSpec, result_versions, sources_of
 from benchmark.suite import Block, Suite, SuiteError
 from benchmark.training import default_recipe, victim_path
@@ -33,7 +36,10 @@ Place = tuple[str, VictimSpec, str, int, str, str]
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial to run, the row it belongs to, how its victim normalises images, and its place in the suite."""
+    """One trial to run, the row it belongs to, how its victim normalises images, and its place in the suite.
+
+    `packed` is how many trials of its pack may run side by side.
+    """
 
     spec: TrialSpec
     cell: Cell
@@ -42,6 +48,7 @@ class Trial:
     skip_reason: str | None
     evaluations: int
     order: int
+    packed: int = 1
 
     @cached_property
     def id(self) -> str:
@@ -76,8 +83,19 @@ class Plan:
 class Planner:
     """Builds a plan; data sets and victims are loaded once each."""
 
-    def __init__(self, *, device: str, download: bool, may_train: bool, progress: bool) -> None:
+    def __init__(
+        self,
+        *,
+        device: str,
+        download: bool,
+        may_train: bool,
+        progress: bool,
+        choice: EngineChoice | None = None,
+    ) -> None:
         self.device, self.download, self.may_train, self.progress = device, download, may_train, progress
+        self.choice = choice or EngineChoice()
+        self.choice.check(device)
+        self.kind: Kind = "eager"
         self.datasets: dict[tuple[str, int], Dataset] = {}
         self.victims: dict[str, LoadedVictim] = {}
         self.untrained_yet: list[str] = []
@@ -91,6 +109,7 @@ class Planner:
         """
         trials: dict[str, Trial] = {}
         self.places = _places(whole or suite)
+        self.kind = self.choice.resolve(self.device, whole or suite)
         for block in suite.blocks:
             dataset = self._dataset(block)
             _check_batches(block, dataset)
@@ -123,6 +142,7 @@ class Planner:
                     budget=None if block.budget == "paper" else block.budget,
                     metrics=block.metrics,
                     device=self.device,
+                    **self._engine(attack, victim),
                     sources=sources_of(attack, defense, block.metrics, dataset.name, victim_spec.model),
                     versions=result_versions(),
                 )
@@ -132,7 +152,12 @@ class Planner:
                 order = self.places.setdefault(place, len(self.places))
                 for repetition in range(block.batches_of(batch_size)):
                     spec = arm.model_copy(update={"repetition": repetition})
-                    yield Trial(spec, cell, victim.mean, victim.std, reason, evaluations, order)
+                    yield Trial(spec, cell, victim.mean, victim.std, reason, evaluations, order, packed(arm))
+
+    def _engine(self, attack: str, victim: LoadedVictim) -> dict[str, Any]:
+        """The engine of an arm as fields of its specification; the defaults where nothing is evaluated."""
+        engine = self.choice.engine(self.kind, create_attack(attack), victim.module) if attack else Engine()
+        return {"engine": engine.kind, "together": engine.together, "precision": engine.precision}
 
     def _victim(self, spec: VictimSpec, dataset: Dataset) -> LoadedVictim:
         """The victim; in a dry run an untrained one stands for one that is not trained yet."""
@@ -208,6 +233,12 @@ def _skip_reason(spec: TrialSpec, dataset: Dataset, victim: LoadedVictim) -> str
     return None
 
 
+def packed(spec: TrialSpec) -> int:
+    """How many trials share a descent: as many as the engine takes candidates, one at least."""
+    candidates = create_attack(spec.attack).candidates if spec.attack else None
+    return max(1, spec.together // candidates) if candidates else 1
+
+
 def _evaluations(spec: TrialSpec) -> int:
     """The most evaluations that the trial may spend; SuiteError where neither suite nor attack says."""
     if not spec.attack:
@@ -243,6 +274,7 @@ def cell_of(spec: TrialSpec, victim: LoadedVictim) -> Cell:
         batch_size=spec.batch_size,
         max_equal_labels=model.max_equal_labels,
         budget="paper" if spec.budget is None else str(spec.budget),
+        precision=spec.precision,
     )
 
 

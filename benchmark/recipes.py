@@ -35,7 +35,9 @@ def recipe(name: str, trials: Sequence[Record], controls: Sequence[str]) -> Reci
     }
     text = yaml.safe_dump(suite, sort_keys=False, default_flow_style=None, width=100)
     plugins = ["--plugin FILE"] if spec["sources"] else []
-    return Recipe(text, (*plugins, f"--device {spec['device']}"))
+    precision = spec.get("precision", "float32")
+    engine = [f"--engine {spec['engine']}", *([f"--precision {precision}"] if precision != "float32" else [])]
+    return Recipe(text, (*plugins, f"--device {spec['device']}", *engine))
 
 
 def _victim(spec: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from benchmark.executors import Job, jobs_of, run_here, run_in_workers
 from benchmark.folders import usable_cores
 from benchmark.plan import Plan, Trial, estimated_seconds
+from benchmark.preflight import memory_warnings
 from benchmark.store import Store
 from benchmark.suite import Suite
 from metrics.contrasts import Contrast
@@ -59,6 +60,8 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> int:
     keep_suite(plan.suite, options.directory)
     estimates = estimated_seconds(plan, missing, _device(plan))
     console.print(_announcement(plan, mine, missing, estimates, options), soft_wrap=True)
+    for warning in memory_warnings(plan, missing, _device(plan), options.jobs):
+        console.print(f"[yellow]{escape(warning)}[/]", soft_wrap=True)
     with closing(_execute(jobs_of(plan, missing, options.directory), options)) as records:
         _follow(records, missing, estimates)
     write_results(options.directory, console, figures=options.figures)

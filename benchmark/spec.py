@@ -11,6 +11,7 @@ from typing import Any
 import timm
 from pydantic import BaseModel, ConfigDict
 
+from attacks.engine import Kind, Precision
 from attacks.leak import ThreatModel
 from attacks.registry import ATTACKS
 from benchmark.datasets import DATASETS
@@ -42,7 +43,9 @@ class TrialSpec(BaseModel):
     metrics: tuple[str, ...]
     device: str = "cpu"
     threads: int = 1
-    engine: str = "eager"
+    engine: Kind = "eager"
+    together: int = 1
+    precision: Precision = "float32"
     sources: dict[str, str]
     versions: dict[str, str]
 
@@ -50,6 +53,13 @@ class TrialSpec(BaseModel):
     def id(self) -> str:
         """16 hexadecimal digits of the SHA-256 of the specification."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def pack(self) -> str:
+        """What trials share that may run side by side: all but the private batch and what the client sends of it."""
+        own = {"repetition", "defense", "control", "sources"}
+        blind = self.control if self.control == "prior_only" else ""
+        return self.model_dump_json(exclude=own) + blind
 
     def seed(self, purpose: str) -> int:
         """The seed of `attack`, `defense`, ...: it depends on data set and repetition, so that trials are paired."""

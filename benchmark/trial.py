@@ -1,14 +1,16 @@
-"""One cell, once: private batch -> defended client update -> leak -> attack -> scores -> record."""
+"""One trial, or a pack of them: private batch -> defended client update -> leak -> attack -> scores -> record."""
 
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from attacks.attack import Attack, Setting
-from attacks.leak import Leak
+from attacks.engine import Engine
+from attacks.leak import Leak, Reconstruction
 from attacks.registry import create_attack
 from attacks.victim import Victim
 from benchmark import controls
@@ -36,25 +38,59 @@ def run_trial(spec: TrialSpec, dataset: Dataset, loaded: LoadedVictim) -> Outcom
     Raises ImpossibleCellError where the combination cannot exist (the trial is skipped), InconsistentExperimentError
     where the self-check fails.
     """
-    torch.set_num_threads(spec.threads)
-    batch = draw_batch(
+    return run_together([spec], dataset, loaded)[0]
+
+
+def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVictim) -> list[Outcome]:
+    """Run trials of one pack side by side: they differ in repetition, defense and control alone.
+
+    What one raises ends all of them. The time is shared out equally.
+    """
+    first = specs[0]
+    torch.set_num_threads(first.threads)
+    batches = [_batch(spec, dataset) for spec in specs]
+    if first.control in controls.WITHOUT_ATTACK:
+        return [_without_attack(spec, dataset, batch) for spec, batch in zip(specs, batches, strict=True)]
+    victim = _victim(first, loaded)
+    attack = possible_attack(first, classes=len(dataset.classes), bn_layers=len(victim.bn_layers), state=loaded.state)
+    attack.engine = Engine(first.engine, first.together, first.precision)
+    leaks = [_leak(spec, dataset, batch, loaded, victim) for spec, batch in zip(specs, batches, strict=True)]
+    start = time.perf_counter()
+    found = _reconstructions(attack, [leak for leak, _ in leaks], victim, specs)
+    _synchronise(first.device)
+    measured = {
+        "seconds": (time.perf_counter() - start) / len(specs),
+        "peak_memory_mb": _peak_memory_mb(first.device),
+    }
+    outcomes = []
+    for spec, batch, (_, shares), reconstruction in zip(specs, batches, leaks, found, strict=True):
+        outcome = score(batch, reconstruction, spec.metrics, (loaded.mean, loaded.std))
+        own = {"engine": reconstruction.engine, **measured, **shares}
+        outcomes.append(replace(outcome, fields={**outcome.fields, **own}))
+    return outcomes
+
+
+def _reconstructions(
+    attack: Attack, leaks: Sequence[Leak], victim: Victim, specs: Sequence[TrialSpec]
+) -> list[Reconstruction]:
+    seeds, budget = [spec.seed("attack") for spec in specs], specs[0].budget
+    if len(leaks) == 1:
+        return [attack.reconstruct(leaks[0], victim, seed=seeds[0], budget=budget)]
+    return attack.reconstruct_together(leaks, victim, seeds=seeds, budget=budget)
+
+
+def _batch(spec: TrialSpec, dataset: Dataset) -> Batch:
+    return draw_batch(
         dataset,
         repetition=spec.repetition,
         batch_size=spec.batch_size,
         max_equal_labels=spec.threat_model.max_equal_labels,
     )
-    if spec.control in controls.WITHOUT_ATTACK:
-        reconstruction = controls.without_attack(spec.control, dataset, batch, spec.repetition)
-        return score(batch, reconstruction, spec.metrics, ((0.0,), (1.0,)))
-    victim = _victim(spec, loaded)
-    attack = possible_attack(spec, classes=len(dataset.classes), bn_layers=len(victim.bn_layers), state=loaded.state)
-    leak, shares = _leak(spec, dataset, batch, loaded, victim)
-    start = time.perf_counter()
-    reconstruction = attack.reconstruct(leak, victim, seed=spec.seed("attack"), budget=spec.budget)
-    _synchronise(spec.device)
-    measured = {"seconds": time.perf_counter() - start, "peak_memory_mb": _peak_memory_mb(spec.device), **shares}
-    outcome = score(batch, reconstruction, spec.metrics, (loaded.mean, loaded.std))
-    return replace(outcome, fields={**outcome.fields, **measured})
+
+
+def _without_attack(spec: TrialSpec, dataset: Dataset, batch: Batch) -> Outcome:
+    reconstruction = controls.without_attack(spec.control, dataset, batch, spec.repetition)
+    return score(batch, reconstruction, spec.metrics, ((0.0,), (1.0,)))
 
 
 def _victim(spec: TrialSpec, loaded: LoadedVictim) -> Victim:

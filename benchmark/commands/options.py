@@ -17,6 +17,8 @@ Plugins = Annotated[
 Download = Annotated[bool, typer.Option("--download", help="Allow downloading data and weights.")]
 
 Device = Literal["auto", "cpu", "cuda"]
+AskedEngine = Literal["auto", "eager", "captured", "compiled"]
+AskedPrecision = Literal["float32", "tf32", "bf16"]
 
 
 def console() -> "Console":

@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.commands.options import Device, Download, Plugins, console, load_plugins, resolve_device
+from benchmark.commands.options import (
+    AskedEngine,
+    AskedPrecision,
+    Device,
+    Download,
+    Plugins,
+    console,
+    load_plugins,
+    resolve_device,
+)
 from metrics.registry import RequestError
 
 
@@ -30,6 +39,13 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many private batches a cell.")] = None,
     out: Annotated[Path | None, typer.Option("--out", file_okay=False, help="Run directory; else runs/SUITE.")] = None,
     device: Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")] = "auto",
+    engine: Annotated[
+        AskedEngine, typer.Option(help="How candidates are evaluated; auto takes what was measured to be fastest.")
+    ] = "auto",
+    together: Annotated[int, typer.Option(min=0, help="Candidates evaluated in one call; 0: as suits the victim.")] = 0,
+    precision: Annotated[
+        AskedPrecision, typer.Option(help="Arithmetic of the attack; tf32 and bf16 on CUDA.")
+    ] = "float32",
     jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0: as suits the machine.")] = 0,
     shard: Annotated[str, typer.Option(help="i/n: only the i-th of n parts, for job arrays.")] = "1/1",
     download: Download = False,
@@ -39,16 +55,20 @@ def run(
     ] = False,
 ) -> None:
     """Run what is missing of a suite; the same command goes on where it was stopped."""
+    from benchmark.engines import EngineChoice
     from benchmark.plan import Planner, hash_of
+    from benchmark.process import prepare_process
     from benchmark.runner import RunOptions, default_jobs, print_plan, run_plan
     from benchmark.suite import load_suite, select, suite_path
 
+    prepare_process()
     part, chosen = _shard(shard), resolve_device(device)
     load_plugins(plugin, download)
     resolved = load_suite(suite_path(suite), _settings(settings))
     selected = select(resolved, attacks=attack, victims=victim, defenses=defense, batch_sizes=batch_size, limit=limit)
     directory = out or Path("runs") / resolved.name
-    planner = Planner(device=chosen, download=download, may_train=not dry_run, progress=True)
+    choice = EngineChoice(engine, together, precision)
+    planner = Planner(device=chosen, download=download, may_train=not dry_run, progress=True, choice=choice)
     plan = planner.plan(selected, hash_of(resolved), resolved)
     workers = jobs or default_jobs(chosen)
     if dry_run:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -76,6 +77,7 @@ def draw_like(
     return _batch(split, drawn)
 
 
+@lru_cache(maxsize=4)
 def mean_image(dataset: Dataset) -> Tensor:
     """The mean (3, H, W) in [0, 1] of up to 1,000 seeded training images; of tuning images where no others are."""
     split = dataset.split("train" if dataset.has("train") else "tuning")

@@ -1,6 +1,6 @@
 """Fixtures for the attacks' tests: a small smooth network, images, leaks made without the benchmark, real victims."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.leak import Leak, ThreatModel
-from attacks.objective import Objective
+from attacks.objective import Given, Gradients, Objective
 from attacks.victim import Victim
 from benchmark.networks import build_network
 
@@ -141,12 +141,13 @@ def case(make_net: Callable, make_images: Callable, make_leak: Callable) -> Call
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Evaluation]:
     """Every evaluation of an objective in this test, in order."""
     calls: list[Evaluation] = []
-    original = Objective.__call__
+    original = Objective.evaluate
 
-    def spy(self: Objective, images: Tensor, labels: Tensor) -> Tensor:
-        value = original(self, images, labels)
-        calls.append(Evaluation(images.detach().clone(), labels.detach().clone(), value.item()))
-        return value
+    def spy(self: Objective, variables: Sequence[Tensor], given: Given) -> tuple[Tensor, Gradients]:
+        value, gradients = original(self, variables, given)
+        labels = given["labels"][0] if given["labels"] else variables[1].detach().softmax(dim=-1)
+        calls.append(Evaluation(variables[0].detach().clone(), labels.clone(), value.item()))
+        return value, gradients
 
-    monkeypatch.setattr(Objective, "__call__", spy)
+    monkeypatch.setattr(Objective, "evaluate", spy)
     return calls

@@ -1,16 +1,17 @@
 """Groups of agents: each on its own until the start, the same batched as in turn, selected without the group term."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from torch import Tensor
 
-from attacks.agents import Agents, evaluate_together
-from attacks.descent import Descent
+from attacks.agents import Agents
+from attacks.engine import Engine
 from attacks.gradinversion import GradInversion
 from attacks.leak import Leak
 from attacks.matching import GradientMatching
-from attacks.objective import Objective
+from attacks.objective import Given, Gradients, Objective
 from attacks.registry import create_attack
 from attacks.victim import Victim
 
@@ -18,8 +19,13 @@ LAZY = "gradinversion.lazy_group"
 
 
 def agents_of(attack: GradientMatching, leak: Leak, victim: Victim, budget: int) -> Agents:
-    """The agents of the attack's first restart, after their descent."""
-    return attack._run(leak, victim, attack._labels(leak, victim)[0], seed=5, evaluations=budget // attack.group.agents)
+    """The agents of the attack's one restart, after their descent."""
+    kept: list[Agents] = []
+    original = Agents.reconstruction
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Agents, "reconstruction", lambda self, *rest: (kept.append(self), original(self, *rest))[1])
+        attack.reconstruct(leak, victim, seed=5, budget=budget)
+    return kept[0]
 
 
 @pytest.mark.parametrize(("budget", "spent"), [(3, 3), (11, 9), (24, 24)])
@@ -55,9 +61,9 @@ def test_until_the_start_every_agent_goes_its_own_way_and_then_it_does_not(case:
     alone = create_attack("gradinversion.fidelity")
     leak, victim = case()
     together = agents_of(attack, leak, victim, 40)
-    for index, descent in enumerate(together.descents):
-        single = alone._run(leak, victim, leak.labels, seed=5 + index, evaluations=20).descents[0]
-        ours, theirs = (each.tracker._curve.tolist() for each in (descent, single))
+    for index in range(2):
+        single = alone.reconstruct(leak, victim, seed=5 + index, budget=20)
+        ours, theirs = together.tracker.curve(index), [value for _, value in single.curve]
         assert ours[:11] == theirs[:11]
         assert ours[11:] != theirs[11:]
 
@@ -75,12 +81,13 @@ def test_what_selects_is_the_objective_without_the_group_among_iterates_from_its
     leak, victim = case()
     attack = GradInversion(agents=2, consensus="lazy", alpha_group=1e6, alpha_noise=20.0, group_start=0.5)
     agents = agents_of(attack, leak, victim, 40)
-    curves = torch.stack([descent.tracker._curve for descent in agents.descents])
+    curves = torch.tensor([agents.tracker.curve(index) for index in agents.members])
     found = attack.reconstruct(leak, victim, seed=5, budget=40)
     assert found.objective_end == float(curves[:, 10:].min())
-    objective = Objective(leak, victim, attack.distance, attack.priors)
+    objective = Objective(victim, attack.distance, attack.priors)
     with objective.ready():
-        assert objective(found.images, leak.labels).item() == pytest.approx(found.objective_end, rel=1e-5)
+        value, _ = objective.evaluate([found.images], objective.given(leak, leak.labels))
+    assert value.item() == pytest.approx(found.objective_end, rel=1e-5)
     assert float(curves[:, :10].min()) < found.objective_end  # so the choice of iterates mattered
 
 
@@ -124,66 +131,36 @@ def test_restarts_of_groups_have_agents_of_their_own(case: Callable) -> None:
 
 def test_a_diverged_agent_is_left_behind(case: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     leak, victim = case()
-    original = Objective.__call__
+    original = Objective.evaluate
     calls = 0
 
-    def breaking(self: Objective, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def breaking(self: Objective, variables: Sequence[Tensor], given: Given) -> tuple[Tensor, Gradients]:
         nonlocal calls
         calls += 1
-        value = original(self, images, labels)
-        return value * torch.nan if calls > 60 and calls % 2 else value  # the first of two agents, from step 30 on
+        value, gradients = original(self, variables, given)
+        if calls > 60 and calls % 2:  # the first of two agents, from step 30 on
+            return value * torch.nan, [gradient * torch.nan for gradient in gradients]
+        return value, gradients
 
-    monkeypatch.setattr(Objective, "__call__", breaking)
+    monkeypatch.setattr(Objective, "evaluate", breaking)
     attack = create_attack(f"{LAZY}[agents=2,group_start=0.0]")
     found = attack.reconstruct(leak, victim, seed=1, budget=80)
     assert torch.isfinite(found.images).all()
     assert torch.isfinite(found.consensus).all()
 
 
-@pytest.mark.parametrize("pulled", [False, True])
 @pytest.mark.parametrize("bn_mode", ["eval", "train"])
-def test_batched_and_serial_agents_have_the_same_gradients(
-    case_in_float64: Callable, bn_mode: str, pulled: bool
-) -> None:
+def test_a_whole_run_is_the_same_together_as_in_turn(case_in_float64: Callable, bn_mode: str) -> None:
+    """So each agent has its own gradient and batch-norm statistics; five fill a chunk of four and a part of another."""
     leak, victim = case_in_float64(bn_mode)
-    attack = create_attack(f"{LAZY}[agents=3]")
-    agents = attack._run(leak, victim, leak.labels, seed=2, evaluations=2)
-    if pulled:
-        agents._pull_together()
-    else:
-        for descent in agents.descents:
-            descent.pull = None
-    with agents.descents[0].objective.ready():
-        values, gradients = evaluate_together(agents.descents)
-        for index, descent in enumerate(agents.descents):
-            value = descent.objective(descent.images, leak.labels)
-            total = value if descent.pull is None else value + descent.pull(descent.images)
-            (expected,) = torch.autograd.grad(total, [descent.images])
-            torch.testing.assert_close(values[index], value.detach(), rtol=1e-10, atol=1e-10)
-            torch.testing.assert_close(gradients[index], expected, rtol=1e-10, atol=1e-10)
-
-
-def test_a_whole_run_is_the_same_batched_as_in_turn(case_in_float64: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    leak, victim = case_in_float64("eval")
-    attack = create_attack(f"{LAZY}[agents=3,group_start=0.2,group_every=0.2]")
-    in_turn = attack.reconstruct(leak, victim, seed=2, budget=30)
-    monkeypatch.setattr(
-        Agents, "descend", lambda self, tolerance: (setattr(self, "together", True), _descend(self, tolerance))[1]
-    )
-    batched = attack.reconstruct(leak, victim, seed=2, budget=30)
-    torch.testing.assert_close(batched.images, in_turn.images, rtol=1e-7, atol=1e-7)
-    assert batched.evaluations == in_turn.evaluations
-
-
-_descend = Agents.descend
-
-
-def test_agents_that_optimise_labels_cannot_be_batched(case: Callable) -> None:
-    leak, victim = case()
-    descents = create_attack("dlg")._run(leak, victim, torch.empty(0), seed=1, evaluations=1).descents
-    assert isinstance(descents[0], Descent)
-    with pytest.raises(ValueError, match="evaluated in turn"):
-        evaluate_together(descents)
+    attack = create_attack(f"{LAZY}[agents=5,group_start=0.2,group_every=0.2]")
+    in_turn = attack.reconstruct(leak, victim, seed=2, budget=50)
+    attack.engine = Engine(together=4)
+    together = attack.reconstruct(leak, victim, seed=2, budget=50)
+    assert (together.engine, in_turn.engine) == ("eager, 4 together", "eager")
+    torch.testing.assert_close(together.images, in_turn.images, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(together.consensus, in_turn.consensus, rtol=1e-7, atol=1e-7)
+    assert together.evaluations == in_turn.evaluations
 
 
 @pytest.fixture

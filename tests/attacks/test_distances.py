@@ -1,10 +1,12 @@
 """Gradient distances against closed forms; finite, with a finite gradient, everywhere."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
 
-from attacks.distances import CosineDistance, Distance, LayerwiseL2, SquaredL2, dot, norm
+from attacks.distances import CosineDistance, Distance, LayerwiseL2, SquaredL2, norm
 
 SHAPES = [(4, 3, 2), (4,), (1,), ()]
 ALL = [SquaredL2(), LayerwiseL2(0.5), CosineDistance()]
@@ -16,8 +18,15 @@ def lists(seed: int) -> list[Tensor]:
     return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in SHAPES]
 
 
-def flat(values: list[Tensor]) -> Tensor:
+def flat(values: Sequence[Tensor]) -> Tensor:
     return torch.cat([value.reshape(-1) for value in values])
+
+
+class Plain(Distance):
+    """A distance of one's own without a closed form: half the sum of fourth powers."""
+
+    def value(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Tensor:
+        return 0.5 * torch.stack([(g - t).pow(4).sum() for g, t in zip(gradients, prepared, strict=True)]).sum()
 
 
 def test_squared_l2_is_the_square_of_the_whole_difference() -> None:
@@ -78,7 +87,9 @@ def test_the_gradient_equals_a_finite_difference(distance: Distance) -> None:
     directions, step = lists(2), 1e-6
     with torch.no_grad():
         ahead, behind = (bound([g + s * d for g, d in zip(gradients, directions, strict=True)]) for s in (step, -step))
-    torch.testing.assert_close(dot(slopes, directions), (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        (flat(slopes) * flat(directions)).sum(), (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-8
+    )
 
 
 @each_distance
@@ -103,8 +114,20 @@ def test_one_silent_layer_does_no_harm(distance: Distance) -> None:
     assert all(torch.isfinite(slope).all() for slope in torch.autograd.grad(value, gradients))
 
 
-def test_norm_and_dot_equal_plain_loops() -> None:
-    left, right = lists(0), lists(1)
-    pairs = zip(flat(left).tolist(), flat(right).tolist(), strict=True)
-    assert dot(left, right).item() == pytest.approx(sum(a * b for a, b in pairs), rel=1e-12)
-    assert norm(left[0]).item() == pytest.approx(sum(a * a for a in left[0].reshape(-1).tolist()) ** 0.5, rel=1e-12)
+@pytest.mark.parametrize("distance", [*ALL, CosineDistance(0.3), Plain()], ids=lambda d: type(d).__name__)
+@pytest.mark.parametrize(("zero_gradient", "zero_target"), [(True, True), (True, False), (False, True), (False, False)])
+def test_the_closed_form_of_the_gradient_is_that_of_autograd(
+    distance: Distance, zero_gradient: bool, zero_target: bool
+) -> None:
+    gradients = [(value * (not zero_gradient)).requires_grad_(True) for value in lists(0)]
+    prepared = distance.prepare([value * (not zero_target) for value in lists(1)])
+    value = distance.value(gradients, prepared)
+    slopes = torch.autograd.grad(value, gradients)
+    found = distance.pullback([gradient.detach() for gradient in gradients], prepared)
+    torch.testing.assert_close(found.value, value.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.factor * flat(found.cotangents), flat(slopes), rtol=1e-12, atol=1e-12)
+
+
+def test_norm_equals_a_plain_loop() -> None:
+    values = lists(0)[0]
+    assert norm(values).item() == pytest.approx(sum(a * a for a in values.reshape(-1).tolist()) ** 0.5, rel=1e-12)

@@ -30,14 +30,27 @@ def shifted(images: Tensor, pixels: int) -> Tensor:
 def test_the_penalty_is_the_mean_distance_of_the_images_and_grows_with_none_of_them() -> None:
     images, consensus = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
     expected = 0.5 * sum(float((images[i] - consensus[i]).square().sum()) ** 0.5 for i in range(3)) / 3
-    assert float(LAZY.penalty(images, consensus)) == pytest.approx(expected)
-    assert float(LAZY.penalty(images.repeat(2, 1, 1, 1), consensus.repeat(2, 1, 1, 1))) == pytest.approx(expected)
+    found = LAZY.penalty(torch.stack([images, consensus]), torch.stack([consensus, consensus]))
+    assert found.tolist() == pytest.approx([expected, 0.0])
+    twice = LAZY.penalty(images.repeat(2, 1, 1, 1)[None], consensus.repeat(2, 1, 1, 1)[None])
+    assert float(twice) == pytest.approx(expected)
 
 
 def test_the_penalty_has_a_finite_gradient_at_the_consensus() -> None:
-    images = torch.ones(2, 1, 3, 3, requires_grad=True)
-    LAZY.penalty(images, torch.ones(2, 1, 3, 3)).backward()
-    assert torch.equal(images.grad, torch.zeros(2, 1, 3, 3))
+    images = torch.ones(1, 2, 1, 3, 3)
+    penalties, slopes = LAZY.pull(images, images.clone())
+    assert penalties.tolist() == [0.0]
+    assert torch.equal(slopes, torch.zeros_like(images))
+
+
+def test_the_pull_is_the_slope_of_the_penalty_candidate_by_candidate() -> None:
+    images, consensus, direction = torch.randn(3, 4, 2, 1, 3, 3, dtype=torch.float64)
+    penalties, slopes = LAZY.pull(images, consensus)
+    ahead, behind = (LAZY.penalty(images + step * direction, consensus) for step in (1e-6, -1e-6))
+    torch.testing.assert_close(penalties, LAZY.penalty(images, consensus))
+    torch.testing.assert_close(
+        (slopes * direction).flatten(1).sum(dim=1), (ahead - behind) / 2e-6, rtol=1e-6, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize(

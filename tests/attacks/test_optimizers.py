@@ -1,12 +1,13 @@
-"""How candidates move: Adam written out by hand, the schedules' values, the noise's size, L-BFGS's thrift."""
+"""How candidates move: Adam written out by hand, each candidate for itself, the schedules' values, the noise."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from attacks.optimizers import LBFGS, Adam, Optimizer, step_decay, warmup_cosine
+from attacks.optimizers import LBFGS, NOISE_STREAM, Adam, Optimizer, step_decay, warmup_cosine
 
 TARGET = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 
@@ -16,49 +17,86 @@ def always(step: int, steps: int) -> float:
     return 1.0
 
 
-class Problem:
-    """(x - target)^4 summed, with a closure that counts its calls."""
+RECIPES = [Adam(0.1, step_decay(0.5)), Adam(0.1, always, sign=True), Adam(0.1, warmup_cosine(3), noise=0.2)]
+NAMES = ["Adam", "sign", "noise"]
 
-    def __init__(self, size: int = 3) -> None:
-        self.x = torch.zeros(size, dtype=torch.float64).requires_grad_(True)
-        self.target = TARGET if size == 3 else torch.linspace(-1, 1, size, dtype=torch.float64)
-        self.calls = 0
 
-    def closure(self) -> Tensor:
-        value = (self.x - self.target).pow(4).sum()
-        (self.x.grad,) = torch.autograd.grad(value, self.x)
-        self.calls += 1
-        return value
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
-    def run(self, recipe: Optimizer, evaluations: int, seed: int = 0) -> list[Tensor]:
-        """The iterate after every step."""
-        stepper = recipe.start([self.x], evaluations, seed)
-        path = []
-        while self.calls < evaluations:
-            stepper.step(self.closure, evaluations - self.calls)
-            path.append(self.x.detach().clone())
-        return path
+
+def gradient_of(x: Tensor) -> Tensor:
+    """That of (x - target)^4 summed."""
+    return 4 * (x - TARGET) ** 3
+
+
+def run(recipe: Optimizer, x: Tensor, evaluations: int, seeds: Sequence[int]) -> list[Tensor]:
+    """The candidates, (N, 3), after every update; `x` itself is not changed."""
+    x = x.clone()
+    stepper, path = recipe.start([x], evaluations, seeds), []
+    for _ in range(evaluations):
+        stepper.update(((x - TARGET) ** 4).sum(dim=1), [gradient_of(x)], None)
+        path.append(x.clone())
+    return path
 
 
 @pytest.mark.parametrize("sign", [False, True])
 def test_adam_equals_adam_by_hand(sign: bool) -> None:
     schedule = step_decay(0.5)
-    path = Problem().run(Adam(0.1, schedule, sign=sign), 12)
+    path = run(Adam(0.1, schedule, sign=sign), torch.zeros(1, 3, dtype=torch.float64), 12, [0])
     x, first, second = torch.zeros(3, dtype=torch.float64), 0, 0
     for t, found in enumerate(path, start=1):
-        gradient = 4 * (x - TARGET) ** 3
+        gradient = gradient_of(x)
         gradient = gradient.sign() if sign else gradient
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         rate = 0.1 * (1.0 if t - 1 < 6 else 0.1)
         x = x - rate * (first / (1 - 0.9**t)) / ((second / (1 - 0.999**t)).sqrt() + 1e-8)
-        torch.testing.assert_close(found, x, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(found[0], x, rtol=1e-10, atol=1e-12)
 
 
-def test_a_variable_without_a_gradient_stays() -> None:
-    problem, idle = Problem(), torch.ones(2, dtype=torch.float64, requires_grad=True)
-    for recipe in (Adam(0.1, always, sign=True), LBFGS()):
-        recipe.start([problem.x, idle], 5, 0).step(problem.closure, 5)
-    assert torch.equal(idle, torch.ones(2, dtype=torch.float64))
+@pytest.mark.parametrize("recipe", RECIPES, ids=NAMES)
+@pytest.mark.parametrize("shape", [(3, 8, 8), (5, 7)], ids=str)
+def test_candidates_together_equal_candidates_alone_bit_for_bit(recipe: Adam, shape: tuple[int, ...]) -> None:
+    def run_pair(rows: slice) -> list[Tensor]:
+        images, logits = (
+            torch.randn(3, 2, *shape, generator=seeded(1))[rows],
+            torch.randn(3, 4, generator=seeded(2))[rows],
+        )
+        images, logits = images.clone(), logits.clone()
+        stepper = recipe.start([images, logits], 30, [11, 12, 13][rows])
+        for _ in range(30):
+            stepper.update(torch.zeros(len(images)), [images**3 - images, logits.sin()], None)
+        return [images, logits]
+
+    together = run_pair(slice(0, 3))
+    for candidate in range(3):
+        for both, alone in zip(together, run_pair(slice(candidate, candidate + 1)), strict=True):
+            assert torch.equal(both[candidate : candidate + 1], alone)
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, LBFGS()], ids=[*NAMES, "L-BFGS"])
+def test_a_variable_without_a_gradient_stays_and_gradients_are_not_changed(recipe: Optimizer) -> None:
+    x, idle, gradient = torch.ones(2, 3), torch.ones(2, 4), torch.full((2, 3), 0.3)
+    stepper = recipe.start([x, idle], 5, [0, 1])
+    for _ in range(2):
+        stepper.update(torch.ones(2), [gradient, None], None)
+    assert torch.equal(idle, torch.ones(2, 4))
+    assert torch.equal(gradient, torch.full((2, 3), 0.3))
+    assert not torch.isclose(x, torch.ones(2, 3)).any()
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, LBFGS()], ids=[*NAMES, "L-BFGS"])
+def test_candidates_that_are_not_moving_stay_and_the_others_are_not_touched(recipe: Optimizer) -> None:
+    x, logits = torch.randn(3, 2, 5, generator=seeded(1)), torch.randn(3, 4, generator=seeded(2))
+    start, free = [x.clone(), logits.clone()], [x.clone(), logits.clone()]
+    held, unheld = (recipe.start(variables, 10, [0, 1, 2]) for variables in ([x, logits], free))
+    for _ in range(10):
+        held.update(torch.zeros(3), [x**3, logits.sin()], torch.tensor([True, False, True]))
+        unheld.update(torch.zeros(3), [free[0] ** 3, free[1].sin()], None)
+    for variable, before, moved in zip([x, logits], start, free, strict=True):
+        assert torch.equal(variable[1], before[1])
+        assert torch.equal(variable[[0, 2]], moved[[0, 2]])
 
 
 @pytest.mark.parametrize("steps", [8, 80, 24_000])
@@ -87,56 +125,34 @@ def test_short_runs_warm_up_for_at_most_a_quarter(steps: int) -> None:
 
 
 def test_noise_has_the_size_of_learning_rate_times_alpha_and_touches_the_images_only() -> None:
-    images, logits = (torch.zeros(40_000, dtype=torch.float64, requires_grad=True) for _ in range(2))
-
-    def closure() -> Tensor:
-        for variable in (images, logits):
-            variable.grad = torch.zeros_like(variable)
-        return images.sum()
-
-    stepper = Adam(0.5, step_decay(0.5), noise=0.2).start([images, logits], 4, 0)
-    before = torch.zeros_like(images)
+    images, logits = (torch.zeros(2, 40_000, dtype=torch.float64) for _ in range(2))
+    stepper = Adam(0.5, step_decay(0.5), noise=0.2).start([images, logits], 4, [0, 1])
     for rate in (0.5, 0.5, 0.05, 0.05):
-        stepper.step(closure, 1)
-        moved = (images - before).detach()
-        assert float(moved.std()) == pytest.approx(0.2 * rate, rel=0.02)
-        assert abs(float(moved.mean())) < 4 * 0.2 * rate / 200
-        before = images.detach().clone()
+        before = images.clone()
+        stepper.update(torch.zeros(2), [torch.zeros_like(images), torch.zeros_like(logits)], None)
+        for moved in images - before:
+            assert float(moved.std()) == pytest.approx(0.2 * rate, rel=0.02)
+            assert abs(float(moved.mean())) < 4 * 0.2 * rate / 200
     assert not logits.any()
 
 
+def noise(seeds: Sequence[int], steps: int = 1) -> Tensor:
+    """What N candidates of (10, 100) are moved by, in images and nothing else."""
+    x = torch.zeros(len(seeds), 10, 100)
+    stepper = Adam(1.0, always, noise=1.0).start([x], steps, seeds)
+    for _ in range(steps):
+        stepper.update(torch.zeros(len(seeds)), [torch.zeros_like(x)], None)
+    return x
+
+
+def test_noise_is_drawn_from_each_candidates_seed_an_image_a_step() -> None:
+    stream = seeded(7 ^ NOISE_STREAM)
+    expected = torch.randn(10, 100, generator=stream) + torch.randn(10, 100, generator=stream)
+    assert torch.equal(noise([3, 7], steps=2)[1], expected)
+
+
 def test_noise_is_seeded_and_is_not_the_start_again() -> None:
-    def noise(seed: int) -> Tensor:
-        x = torch.zeros(1_000, requires_grad=True)
-        x.grad = torch.zeros_like(x)
-        Adam(1.0, always, noise=1.0).start([x], 1, seed).step(x.sum, 1)
-        return x.detach()
-
-    start = torch.randn(1_000, generator=torch.Generator().manual_seed(7))
-    assert torch.equal(noise(7), noise(7))
-    assert not torch.equal(noise(7), noise(8))
-    assert abs(float(torch.corrcoef(torch.stack([noise(7), start]))[0, 1])) < 0.15
-
-
-@pytest.mark.parametrize("recipe", [LBFGS(lr=0.1), Adam(0.01, always)], ids=["LBFGS", "Adam"])
-@pytest.mark.parametrize("remaining", [*range(1, 46)])
-def test_a_step_spends_something_and_never_more_than_remains(recipe: Optimizer, remaining: int) -> None:
-    problem = Problem(size=30)
-    stepper = recipe.start([problem.x], 1_000, 0)
-    stepper.step(problem.closure, 1_000)
-    first = problem.calls
-    stepper.step(problem.closure, remaining)
-    assert 1 <= first <= 20
-    assert 1 <= problem.calls - first <= remaining
-
-
-def test_lbfgs_uses_all_its_inner_evaluations_and_keeps_its_history() -> None:
-    whole, split = Problem(size=30), Problem(size=30)
-    LBFGS(lr=0.1, inner=20).start([whole.x], 20, 0).step(whole.closure, 20)
-    assert whole.calls == 20
-    stepper = LBFGS(lr=0.1, inner=10).start([split.x], 20, 0)
-    stepper.step(split.closure, 20)
-    stepper.step(split.closure, 10)
-    assert split.calls == 20
-    assert (whole.x - whole.target).norm() < whole.target.norm()
-    torch.testing.assert_close(split.x, whole.x, rtol=1e-9, atol=1e-9)
+    start = torch.randn(10, 100, generator=seeded(7))
+    assert torch.equal(noise([7]), noise([7]))
+    assert not torch.equal(noise([7]), noise([8]))
+    assert abs(float(torch.corrcoef(torch.stack([noise([7]).flatten(), start.flatten()]))[0, 1])) < 0.15

@@ -52,9 +52,9 @@ def test_the_objective_of_the_returned_images_is_the_one_reported(case: Callable
     leak, victim = case()
     attack = create_attack(name)
     reconstruction = attack.reconstruct(leak, victim, seed=3, budget=45)
-    objective = Objective(leak, victim, attack.distance, attack.priors)
+    objective = Objective(victim, attack.distance, attack.priors)
     with objective.ready():
-        found = objective(reconstruction.images, reconstruction.labels).item()
+        found = objective.evaluate([reconstruction.images], objective.given(leak, reconstruction.labels))[0].item()
     assert found == pytest.approx(reconstruction.objective_end, rel=1e-6, abs=1e-9)
 
 
@@ -130,29 +130,46 @@ def test_a_restart_that_diverged_does_not_spoil_the_others(case: Callable, evalu
 
 
 def watch(values: list[float], evaluations: int | None = None) -> Tracker:
-    """A tracker that saw these objectives at x = 0, 1, 2, ..."""
-    x = torch.zeros(1)
+    """A tracker that saw one candidate with these objectives at x = 0, 1, 2, ..."""
+    x = torch.zeros(1, 1)
     tracker = Tracker([x], evaluations or len(values))
     for value in values:
-        tracker.observe(torch.tensor(value))
+        tracker.observe(torch.tensor([value]))
         x += 1
     return tracker
 
 
 def test_the_tracker_keeps_the_first_of_equal_bests_and_the_last() -> None:
     tracker = watch([5.0, 2.0, math.nan, -math.inf, 2.0, 3.0])
-    assert (tracker.best[0].item(), tracker.best_value(), tracker.last[0].item()) == (1.0, 2.0, 5.0)
-    assert tracker.diverged()
+    assert (tracker.best[0].item(), tracker.best_value(0), tracker.last.item()) == (1.0, 2.0, 5.0)
+    assert tracker.diverged(0)
 
 
 def test_the_tracker_does_not_share_memory_with_the_candidate() -> None:
-    x = torch.zeros(2)
+    x = torch.zeros(1, 2)
     tracker = Tracker([x], 3)
-    tracker.observe(torch.tensor(1.0))
+    tracker.observe(torch.tensor([1.0]))
     x += 7
-    assert not tracker.best[0].any()
-    assert not tracker.last[0].any()
-    assert not tracker.snapshots[0].any()
+    found = tracker.reconstruction(0, labels=torch.tensor([0]), label_method="", uses=(), evaluations=0)
+    assert not any(images.any() for images in (found.images, found.final, *found.snapshots))
+
+
+def test_candidates_are_watched_each_by_itself_and_not_after_their_end() -> None:
+    x = torch.zeros(3, 1)
+    tracker = Tracker([x], 6)
+    for values in ([3.0, math.nan, 3.0], [2.0, 1.0, 4.0], [1.0, 0.0, 0.5], [0.9, -1.0, 0.1]):
+        tracker.observe(torch.tensor(values))
+        x += 1
+        tracker.look(2, 0.6)  # after two evaluations the second is over, after four the third
+    assert tracker.over == [False, True, True]
+    tracker.observe(torch.tensor([5.0, -9.0, -9.0]))
+    assert tracker.spent == [5, 2, 4]
+    assert [tracker.best_value(index) for index in range(3)] == pytest.approx([0.9, 1.0, 0.1])
+    assert tracker.best[0].flatten().tolist() == [3.0, 1.0, 3.0]
+    assert tracker.last.flatten().tolist() == [4.0, 1.0, 3.0]
+    assert tracker.curve(2) == pytest.approx([3.0, 4.0, 0.5, 0.1])
+    assert [tracker.diverged(index) for index in range(3)] == [False, True, False]
+    assert tracker.moving.tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -167,19 +184,24 @@ def test_the_tracker_does_not_share_memory_with_the_candidate() -> None:
     ],
 )
 def test_when_a_restart_is_over(values: list[float], tolerance: float, over: bool) -> None:
-    assert watch(values, 10).is_over(4, tolerance) is over
+    tracker = watch(values, 10)
+    tracker.look(4, tolerance)
+    assert tracker.over == [over]
+    assert (tracker.moving is None) is not over
 
 
 def test_a_look_comes_once_in_every_so_many_evaluations() -> None:
-    tracker = watch([1.0] * 4, 10)
-    assert tracker.is_over(4, 0.0)
-    assert not tracker.is_over(4, 0.0)
+    tracker = watch([3.0, 2.0, 1.0, 1.0], 10)
+    tracker.look(4, 0.0)
+    tracker.observe(torch.tensor([math.nan]))
+    tracker.look(4, 0.0)
+    assert tracker.over == [False]
 
 
 @pytest.mark.parametrize("evaluations", [1, 2, 3, 7, 99, 100, 101, 5_000])
 def test_few_points_of_the_curve_and_the_ends_among_them(evaluations: int) -> None:
     tracker = watch([float(evaluations - i) for i in range(evaluations)])
-    reconstruction = tracker.reconstruction(labels=torch.tensor([0]), label_method="", uses=(), evaluations=0)
+    reconstruction = tracker.reconstruction(0, labels=torch.tensor([0]), label_method="", uses=(), evaluations=0)
     spent = [point for point, _ in reconstruction.curve]
     assert (spent[0], spent[-1]) == (1, evaluations)
     assert len(spent) == min(evaluations, CURVE_POINTS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmark import cli, executors
+from benchmark import cli, executors, trial
 from benchmark.executors import execute, jobs_of, run_here
 from metrics.registry import load_plugin
 
@@ -94,23 +94,23 @@ def test_what_failed_is_run_again_and_what_is_finished_is_not(run_suite, write_s
     ],
 )
 def test_no_trial_stops_the_others_here(job, accident, state, reason):
-    record = execute(job(attacks=[f"troubled[accident={accident}]"]))
+    (record,) = execute(job(attacks=[f"troubled[accident={accident}]"]))
     assert (record.state, record.reason) == (state, reason)
     assert not record.is_scored
 
 
 def test_an_impossible_trial_is_skipped(job):
-    record = execute(job(attacks=["inverting_gradients"], batch_sizes=[1]))
+    (record,) = execute(job(attacks=["inverting_gradients"], batch_sizes=[1]))
     assert record.state == "done"
-    skipped = execute(job(attacks=["gradinversion"], threat_model={"bn_statistics": "none"}))
+    (skipped,) = execute(job(attacks=["gradinversion"], threat_model={"bn_statistics": "none"}))
     assert skipped.state == "skipped"
     assert skipped.reason
 
 
 def test_an_outcome_that_makes_no_record_is_a_failure(job, monkeypatch):
     outcome = executors.Outcome({"state": "done", "evaluations": "many"}, {})
-    monkeypatch.setattr(executors, "run_trial", lambda *_: outcome)
-    record = execute(job())
+    monkeypatch.setattr(executors, "run_together", lambda *_: [outcome])
+    (record,) = execute(job())
     assert record.state == "failed"
     assert "evaluations" in record.reason
 
@@ -124,21 +124,75 @@ def test_a_full_disk_stops_the_run(job, monkeypatch):
         execute(job())
 
 
-def test_records_come_one_by_one(make_plan, tmp_path):
-    plan = make_plan(batches=3)
+def test_records_come_pack_by_pack(make_plan, tmp_path):
+    plan = make_plan(batches=3, attacks=["dlg", "idlg"])
     plan.save_victims(tmp_path)
     records = run_here(jobs_of(plan, plan.trials, tmp_path))
     assert next(records).repetition == 0
-    assert len(list((tmp_path / "trials").iterdir())) == 1
+    assert len(list((tmp_path / "trials").iterdir())) == 3
     records.close()
+
+
+def test_trials_of_a_pack_differ_in_batch_defense_and_control_alone(make_plan, tmp_path):
+    """A victim of its size takes eight candidates at once; blind attacks and other attacks have packs of their own."""
+    plan = make_plan(
+        attacks=["inverting_gradients", "idlg"],
+        controls=["other_gradient", "prior_only", "mean_image"],
+        defenses=["none", "gaussian_noise[sigma=0.1]"],
+        batches=3,
+    )
+    packs = [
+        {(trial.spec.attack, trial.spec.control) for trial in job.trials}
+        for job in jobs_of(plan, [trial for trial in plan.trials if not trial.skip_reason], tmp_path)
+    ]
+    seeing = {("inverting_gradients", ""), ("inverting_gradients", "other_gradient")}
+    assert seeing in packs
+    assert {("inverting_gradients", "prior_only")} in packs
+    assert all(len(pack) == 1 or len({attack for attack, _ in pack}) == 1 for pack in packs)
+    sizes = [len(job.trials) for job in jobs_of(plan, plan.trials, tmp_path)]
+    assert max(sizes) == 8
+    assert sum(sizes) == len(plan.trials)
+
+
+def test_a_pack_leaves_every_trial_the_bits_that_it_has_alone(make_plan, tmp_path, tools):
+    """So a resumed run, or one with other limits and filters, ends where an uninterrupted one does."""
+    plan = make_plan(attacks=["inverting_gradients", "idlg"], controls=["other_gradient"], batches=3, budget=60)
+    found = []
+    for name, singly in (("together", False), ("alone", True)):
+        directory = tmp_path / name
+        plan.save_victims(directory)
+        for job in jobs_of(plan, plan.trials, directory):
+            for part in job.singly() if singly else [job]:
+                execute(part)
+        files = sorted(directory.glob("trials/*/tensors.safetensors"))
+        found.append({path.parent.name: path.read_bytes() for path in files})
+    assert len(found[0]) == len(plan.trials)
+    assert found[0] == found[1]
+
+
+def test_a_trial_that_fails_in_a_pack_fails_alone(make_plan, tmp_path, monkeypatch):
+    plan = make_plan(attacks=["idlg"], batches=3)
+    plan.save_victims(tmp_path)
+    original = trial.self_check
+    seen = []
+
+    def failing(update, victim):
+        seen.append(update)
+        if update.labels.tolist() == seen[1].labels.tolist() if len(seen) > 1 else False:
+            raise RuntimeError("no luck today")
+        original(update, victim)
+
+    monkeypatch.setattr(trial, "self_check", failing)
+    (job,) = jobs_of(plan, plan.trials, tmp_path)
+    assert [record.state for record in execute(job)] == ["done", "failed", "done"]
 
 
 def test_a_record_says_where_it_comes_from(job):
     made = job()
-    record = execute(made)
-    assert record.id == made.trial.id
+    (record,) = execute(made)
+    assert record.id == made.trials[0].id
     assert record.spec["suite_hash"] == "hash"
     assert record.spec["attack"] == "dlg"
     assert record.device.startswith("cpu")
     assert {"python", "gradinv", "torch", "timm"} <= set(record.versions)
-    assert (record.threads, record.engine) == (1, "eager")
+    assert (record.threads, record.engine) == (1, "eager, 8 together")

@@ -155,7 +155,7 @@ def test_victims_of_equal_weights_keep_their_own_state(make_plan, tmp_path):
     both = make_plan(victims=[LENET, {"model": "lenet_dlg", "state": "trained", "weights": weights}])
     assert len(both.victims) == 1
     assert [trial.cell.victim_state for trial in both.trials] == ["untrained", "trained"]
-    assert [job.trial.cell.victim_state for job in jobs_of(both, both.trials, tmp_path)] == ["untrained", "trained"]
+    assert [job.trials[0].cell.victim_state for job in jobs_of(both, both.trials, tmp_path)] == ["untrained", "trained"]
 
 
 def test_a_part_of_a_suite_keeps_the_places_of_the_whole(write_suite):

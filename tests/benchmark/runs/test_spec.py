@@ -46,6 +46,8 @@ CHANGES = {
     "device": "cuda",
     "threads": 2,
     "engine": "compiled",
+    "together": 8,
+    "precision": "bf16",
     "sources": {"attack mine": "u", "metric mine": "t"},
     "versions": {"gradinv": "0.1", "torch": "3"},
 }
