@@ -1,8 +1,7 @@
-"""From a suite to trials: which cells there are, which cannot exist, and what each will cost."""
+"""From a suite to trials: which cells there are, which cannot exist, and what each may spend."""
 
 import hashlib
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -10,13 +9,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import torch
 from safetensors.torch import save_file
 
-from attacks.distances import SquaredL2
 from attacks.engine import Engine, Kind
 from attacks.registry import create_attack, hyperparameters
-from attacks.victim import Victim, bn_layers
+from attacks.victim import bn_layers
 from benchmark import controls
 from benchmark.client import ImpossibleCellError
 from benchmark.datasets import create_dataset
@@ -58,7 +55,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Plan:
-    """All trials of a suite, with the data sets and victims that they need, by what names them in a specification."""
+    """All trials of a suite, with the data sets and victims that they need, by what names them in a specification.
+
+    `kind` is the engine's that the suite was resolved to.
+    """
 
     suite: Suite
     suite_hash: str
@@ -66,6 +66,7 @@ class Plan:
     datasets: dict[tuple[str, int], Dataset] = field(repr=False)
     victims: dict[str, LoadedVictim] = field(repr=False)
     untrained_yet: tuple[str, ...] = ()
+    kind: Kind = "eager"
 
     def save_victims(self, directory: Path) -> None:
         """Write every victim's weights to `directory/victims/<weights hash>.safetensors`, where workers read them."""
@@ -115,7 +116,9 @@ class Planner:
             _check_batches(block, dataset)
             for trial in self._trials(block, dataset):
                 trials.setdefault(trial.id, trial)
-        return Plan(suite, suite_hash, tuple(trials.values()), self.datasets, self.victims, tuple(self.untrained_yet))
+        return Plan(
+            suite, suite_hash, tuple(trials.values()), self.datasets, self.victims, tuple(self.untrained_yet), self.kind
+        )
 
     def _dataset(self, block: Block) -> Dataset:
         dataset = create_dataset(block.dataset, block.image_size, download=self.download)
@@ -287,37 +290,6 @@ def granted_numbers_per_pixel(spec: TrialSpec, victim: LoadedVictim) -> float:
         return 0.0
     numbers = sum(2 * layer.num_features for layer in bn_layers(victim.module))
     return numbers / (spec.batch_size * 3 * spec.image_size**2)
-
-
-def seconds_per_evaluation(victim: LoadedVictim, dataset: Dataset, batch_size: int, device: str) -> float:
-    """Measured seconds of one squared-l2 evaluation with its image gradient; the best of two after a warm-up."""
-    network = Victim(victim.module.to(device))
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch_size, 3, dataset.image_size, dataset.image_size, generator=generator).to(device)
-    labels = (torch.arange(batch_size) % len(dataset.classes)).to(device)
-    distance = SquaredL2().bind([parameter.detach() for parameter in network.parameters])
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        candidate = images.clone().requires_grad_(True)
-        torch.autograd.grad(distance(network.gradients(candidate, labels)), candidate)[0].sum().item()
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
-
-
-def estimated_seconds(plan: Plan, trials: Sequence[Trial], device: str) -> dict[str, float]:
-    """Trial id -> estimated seconds, from one measured evaluation per victim and batch size."""
-    unit: dict[tuple[str, int, int], float] = {}
-    estimates = {}
-    for trial in trials:
-        spec = trial.spec
-        name = (spec.weights_hash, spec.image_size, spec.batch_size)
-        if name not in unit:
-            torch.set_num_threads(spec.threads)
-            dataset = plan.datasets[spec.dataset, spec.image_size]
-            unit[name] = seconds_per_evaluation(plan.victims[spec.weights_hash], dataset, spec.batch_size, device)
-        estimates[trial.id] = 0.0 if trial.skip_reason else trial.evaluations * unit[name]
-    return estimates
 
 
 def hash_of(suite: Suite) -> str:

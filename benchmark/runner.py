@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from benchmark.executors import Job, jobs_of, run_here, run_in_workers
 from benchmark.folders import usable_cores
-from benchmark.plan import Plan, Trial, estimated_seconds
-from benchmark.preflight import memory_warnings
+from benchmark.plan import Plan, Trial
+from benchmark.preflight import estimated_seconds, memory_warnings
 from benchmark.store import Store
 from benchmark.suite import Suite
 from metrics.contrasts import Contrast
@@ -154,7 +154,8 @@ def _announcement(
     seconds = sum(estimates.values()) / options.jobs
     return (
         f"suite {plan.suite.name}: {len(mine)} trials, {len(mine) - len(missing)} done before, {len(missing)} to run, "
-        f"about {_duration(seconds)} on {_device(plan)} with {options.jobs} job{'s' if options.jobs > 1 else ''}"
+        f"about {_duration(seconds)} on {_device(plan)} with {options.jobs} job{'s' if options.jobs > 1 else ''}, "
+        f"engine {plan.kind}"
         + ("; stop it whenever you like, the same command goes on from there" if seconds > HOUR else "")
     )
 

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from attacks.descent import Descent
+from attacks.engine import Engine
 from attacks.leak import ThreatModel
 from attacks.registry import create_attack
 from attacks.victim import Victim
@@ -23,16 +25,24 @@ KEYS = [
 ]
 
 
-def reconstruct(key, device, budget):
+ENGINES = [Engine("captured"), Engine(together=3), Engine("captured", 3), Engine("compiled"), Engine("compiled", 3)]
+
+
+def leaks_of(device, repetitions=(0,), model="lenet_dlg"):
+    """Leaks of two photographs each, and their victim."""
     dataset = create_dataset("photos")
-    batch = draw_batch(dataset, repetition=0, batch_size=2)
-    module = build_network("lenet_dlg", num_classes=8, image_size=32, untrained=True).to(device)
-    victim = Victim(module)
-    images = normalise(batch.images, dataset.mean, dataset.std).to(device)
-    update = client_update(
-        module, images, batch.labels.to(device), bn_mode="eval", defense=create_defense("none"), seed=0
-    )
-    leak = observe(update, victim, batch, ThreatModel(), 8, dataset.mean, dataset.std)
+    module = build_network(model, num_classes=8, image_size=32, untrained=True).to(device)
+    victim, leaks = Victim(module), []
+    for repetition in repetitions:
+        batch = draw_batch(dataset, repetition=repetition, batch_size=2)
+        images, labels = normalise(batch.images, dataset.mean, dataset.std).to(device), batch.labels.to(device)
+        update = client_update(module, images, labels, bn_mode="eval", defense=create_defense("none"), seed=0)
+        leaks.append(observe(update, victim, batch, ThreatModel(), 8, dataset.mean, dataset.std))
+    return leaks, victim
+
+
+def reconstruct(key, device, budget):
+    (leak,), victim = leaks_of(device)
     return create_attack(key).reconstruct(leak, victim, seed=0, budget=budget)
 
 
@@ -46,3 +56,49 @@ def test_the_first_steps_agree_with_the_cpu(key):
 def test_equal_seeds_start_from_equal_images():
     first, second = (reconstruct("inverting_gradients", device, 1).images.cpu() for device in ("cpu", "cuda"))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=str)
+@pytest.mark.parametrize("key", ["inverting_gradients", "gradinversion.no_bn[alpha_noise=0.0]", "dlg"])
+@pytest.mark.parametrize("model", ["lenet_dlg", "test_resnet"])
+def test_every_engine_goes_autograds_way_trial_after_trial(key, engine, model):
+    """The second trial meets the program, or the graph, of the first with other inputs."""
+    leaks, victim = leaks_of("cuda", (0, 1, 2), model)
+    attack = create_attack(key)
+    expected = [attack.reconstruct(leak, victim, seed=seed, budget=12) for seed, leak in enumerate(leaks)]
+    attack.engine = engine
+    found = attack.reconstruct_together(leaks, victim, seeds=range(3), budget=12)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine.engine == str(engine)
+        assert mine.objective_start == pytest.approx(theirs.objective_start, rel=1e-4)
+        assert mine.curve[6][1] == pytest.approx(theirs.curve[6][1], rel=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_coarser_arithmetic_is_near_and_said(precision):
+    (leak,), victim = leaks_of("cuda", model="test_resnet")
+    attack = create_attack("inverting_gradients")
+    exact = attack.reconstruct(leak, victim, seed=0, budget=3)
+    attack.engine = Engine("captured", precision=precision)
+    coarse = attack.reconstruct(leak, victim, seed=0, budget=3)
+    assert coarse.engine == f"captured, {precision}"
+    assert coarse.objective_start == pytest.approx(exact.objective_start, rel=0.05)
+
+
+def test_an_update_does_not_wait_for_the_device():
+    leaks, victim = leaks_of("cuda")
+    attack = create_attack("gradinversion.no_bn")
+    attack.reconstruct(leaks[0], victim, seed=0, budget=3)
+    before = torch.cuda.get_sync_debug_mode()
+    step = Descent.step
+
+    def watched(self):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            step(self)
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Descent, "step", watched)
+        attack.reconstruct(leaks[0], victim, seed=0, budget=20)

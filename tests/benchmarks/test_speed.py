@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from attacks.distances import CosineDistance, LayerwiseL2, SquaredL2
+from attacks.engine import Engine
 from attacks.leak import Leak
 from attacks.objective import Objective
 from attacks.priors import BatchNormStatistics, TotalVariation
@@ -68,14 +69,23 @@ def test_evaluation(benchmark, attack, model, batch_size):
     victim, leak, candidate, labels = problem(model, batch_size)
     distance, priors = OBJECTIVES[attack]
     possible = [prior for prior in priors if leak.bn_statistics or not prior.needs_bn_statistics]
-    objective = Objective(leak, victim, distance, possible)
-
-    def evaluate():
-        images = candidate.clone().requires_grad_(True)
-        return torch.autograd.grad(objective(images, labels), images)
-
+    objective = Objective(victim, distance, possible)
+    given = objective.given(leak, labels)
     with objective.ready():
-        benchmark(evaluate)
+        benchmark(objective.evaluate, [candidate], given)
+
+
+@pytest.mark.parametrize("engine", [Engine(), Engine(together=8), Engine("compiled", together=8)], ids=str)
+@pytest.mark.parametrize("model", ["lenet_dlg", "test_resnet"])
+@pytest.mark.benchmark(group="eight candidates")
+def test_eight_candidates(benchmark, model, engine):
+    victim, leak, candidate, labels = problem(model, 1)
+    objective = Objective(victim, *OBJECTIVES["inverting_gradients"])
+    points, given = [candidate.repeat(8, 1, 1, 1, 1)], [objective.given(leak, labels)] * 8
+    with objective.ready():
+        evaluator, note = engine.evaluator(objective, points, given)
+        assert note is None
+        benchmark(evaluator, points, [False] * 8)
 
 
 @pytest.mark.benchmark(group="scoring a batch of 48")

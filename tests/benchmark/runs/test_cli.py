@@ -93,6 +93,8 @@ def test_showing_what_does_not_exist(gradinv, kind):
         (["--set", "batches.1=3"], "set batches whole"),
         (["--set", "dataset=photo"], "did you mean photos?"),
         (["--set", "batch_sizes=[64]"], "raise max_equal_labels"),
+        (["--device", "cpu", "--engine", "captured"], "CUDA graphs need a CUDA device"),
+        (["--device", "cpu", "--precision", "bf16"], "take float32"),
         (["--attack", "dgl"], "did you mean dlg, idlg?"),
         (["--victim", "vgg*"], "nothing of suite tiny is left"),
         (["--batch-size", 3], "nothing of suite tiny is left"),

@@ -7,7 +7,8 @@ from torch import nn
 from attacks.registry import PRESETS
 from benchmark.datasets import DataError
 from benchmark.executors import jobs_of
-from benchmark.plan import Planner, estimated_seconds, granted_numbers_per_pixel, hash_of
+from benchmark.plan import Planner, granted_numbers_per_pixel, hash_of
+from benchmark.preflight import estimated_seconds
 from benchmark.suite import SuiteError, load_suite, select
 from metrics.registry import Entry, UnknownNameError, load_plugin
 

@@ -12,6 +12,7 @@ Prints markdown; --write also puts it into leaderboards/speed.md, --json keeps e
 import argparse
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from tests.benchmarks.side_by_side import tables
@@ -40,7 +41,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="default 7; an interval needs 6")
     parser.add_argument("--iterations", type=int, help="timed in a round, for dlg a multiple of 20; default: 2 s worth")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--engine", choices=["eager", "captured", "compiled"], default="eager", help="of ours")
+    engines = ["eager", "captured", "compiled"]
+    parser.add_argument("--engine", nargs="+", choices=engines, default=["eager"], help="of ours")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["ours", "breaching", "breaching_allocator"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="append one JSON line a case")
     parser.add_argument("--write", action="store_true", help="put the tables into leaderboards/speed.md")
@@ -54,12 +56,10 @@ def arguments() -> argparse.Namespace:
 
 def cases(options: argparse.Namespace) -> list[Case]:
     """Every combination that was asked for."""
-    about = {"size": options.size, "device": options.device, "engine": options.engine}
+    grid = product(options.attack, options.model, options.batch, options.engine)
     return [
-        Case(attack, model, batch, **about)
-        for attack in options.attack
-        for model in options.model
-        for batch in options.batch
+        Case(attack, model, batch, options.size, device=options.device, engine=engine)
+        for attack, model, batch, engine in grid
     ]
 
 
@@ -73,7 +73,9 @@ def keep(path: Path | None, measurements: Sequence[Measurement], machine: str) -
 def measured(options: argparse.Namespace, machine: str) -> dict[str, str]:
     """The texts of the chosen table, by their place in the file."""
     if options.table == "scaling":
-        base = Case(options.attack[0], options.model[0], 1, options.size, device=options.device, engine=options.engine)
+        base = Case(
+            options.attack[0], options.model[0], 1, options.size, device=options.device, engine=options.engine[0]
+        )
         table, found = measure_scaling(base, options.rounds, options.iterations)
         keep(options.json, found, machine)
         if options.write:

@@ -1,0 +1,44 @@
+"""What is said before a run: the time it will take, and that its evaluations do not fit."""
+
+import pytest
+
+from benchmark import preflight
+from benchmark.memory import GIB
+from benchmark.preflight import memory_warnings, seconds_per_evaluation
+
+RESNET = {"model": "resnet18", "state": "untrained"}
+
+
+def test_a_candidate_among_eight_is_timed_among_eight(make_plan):
+    spec = make_plan(attacks=["inverting_gradients"]).trials[0].spec
+    assert spec.together == 8
+    together, alone = (
+        seconds_per_evaluation(make_plan(), spec.model_copy(update={"together": n}), "cpu") for n in (8, 1)
+    )
+    assert 0 < together < alone
+
+
+def test_one_line_for_each_kind_of_evaluation_that_does_not_fit(make_plan, monkeypatch):
+    plan = make_plan(victims=[RESNET], attacks=["dlg", "idlg"], batch_sizes=[1, 4], batches=2)
+    monkeypatch.setattr(preflight, "available_bytes", lambda device: GIB // 8)
+    first, second = memory_warnings(plan, plan.trials, "cpu", 2)
+    assert first.startswith("resnet18, B=1 in 2 jobs: an evaluation needs about")
+    assert second.startswith("resnet18, B=4 in 2 jobs: ")
+    monkeypatch.setattr(preflight, "available_bytes", lambda device: 500 * GIB)
+    assert memory_warnings(plan, plan.trials, "cpu", 2) == []
+
+
+def test_small_victims_are_not_estimated(make_plan, monkeypatch):
+    monkeypatch.setattr(preflight, "evaluation_bytes", None)
+    plan = make_plan()
+    assert memory_warnings(plan, plan.trials, "cpu", 1) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+def test_where_nothing_can_be_told_nothing_is_said(make_plan, monkeypatch, error):
+    def untold(*_, **__):
+        raise error("its shape depends on values")
+
+    monkeypatch.setattr(preflight, "evaluation_bytes", untold)
+    plan = make_plan(victims=[RESNET])
+    assert memory_warnings(plan, plan.trials, "cpu", 1) == []
