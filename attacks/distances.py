@@ -5,7 +5,6 @@ Every distance is finite, with a finite gradient, also where both gradients are 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +25,9 @@ class Pullback:
 class Distance:
     """How far apart two lists of parameter gradients are. A subclass fills in `value`.
 
-    `prepare` computes once what depends on the observed gradients alone. A closed form in `pullback` spares the
-    backward pass through `value`, whose temporaries of the network's size cost more than a small batch.
+    `prepare` computes once what depends on the observed gradients alone. `pullback` is for one candidate at a time: a
+    closed form there spares the backward pass through `value`, whose temporaries of the network's size cost more than
+    a small batch. Programs are traced from `value`.
     """
 
     def prepare(self, target: Sequence[Tensor]) -> list[Tensor]:
@@ -56,38 +56,6 @@ def norm(value: Tensor) -> Tensor:
     5.0
     """
     return torch.linalg.vector_norm(value)
-
-
-class _Dot(torch.autograd.Function):
-    """`torch.dot` that keeps its digits for several candidates at once: vmap's own rule would add up naively."""
-
-    @staticmethod
-    def forward(left: Tensor, right: Tensor) -> Tensor:
-        return torch.dot(left, right)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor]:
-        left, right = ctx.saved_tensors
-        return slopes[0] * right, slopes[0] * left
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, int | None], left: Tensor, right: Tensor) -> tuple[Tensor, int]:
-        rows = [part if dim is None else part.movedim(dim, 0) for part, dim in zip((left, right), in_dims, strict=True)]
-        return (rows[0] * rows[1]).sum(dim=-1), 0
-
-
-def dot(left: Tensor, right: Tensor) -> Tensor:
-    """Inner product of two tensors of the same shape, without a temporary of their size for a single candidate.
-
-    >>> dot(torch.tensor([3.0, 4.0]), torch.tensor([1.0, 2.0])).item()
-    11.0
-    """
-    product: Tensor = _Dot.apply(left.reshape(-1), right.reshape(-1))
-    return product
 
 
 class SquaredL2(Distance):
@@ -150,26 +118,19 @@ class CosineDistance(Distance):
 
     def value(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Tensor:
         """The distance, a scalar."""
-        along, length = _along_and_length(gradients, prepared)
-        return self.scale * (1 - along / length)
+        along = torch.stack([(g * t).sum() for g, t in zip(gradients, prepared, strict=True)]).sum()
+        return self.scale * (1 - along / _safe(norm(torch.stack([norm(g) for g in gradients]))))
 
     def pullback(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Pullback:
         """The distance with its gradient, -(target - cosine * direction of the gradients) / their length."""
-        along, length = _along_and_length(gradients, prepared)
-        cosine = along / length
+        # Layer by layer, so that the second look at a layer finds it in the cache; `dot` makes no temporary.
+        pairs = [(torch.dot(g.reshape(-1), t.reshape(-1)), norm(g)) for g, t in zip(gradients, prepared, strict=True)]
+        along, lengths = (torch.stack(values) for values in zip(*pairs, strict=True))
+        length = _safe(norm(lengths))
+        cosine = along.sum() / length
         share = -cosine / length
         cotangents = [torch.addcmul(t, g, share) for g, t in zip(gradients, prepared, strict=True)]
         return Pullback(self.scale * (1 - cosine), cotangents, -self.scale / length)
-
-
-def _along_and_length(gradients: Sequence[Tensor], direction: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Inner product of the gradients with `direction`, and their length, or 1 where they are zero.
-
-    Layer by layer, so that the second look at a layer finds it in the cache; without temporaries of its size.
-    """
-    pairs = [(dot(g, t), norm(g)) for g, t in zip(gradients, direction, strict=True)]
-    along, lengths = (torch.stack(values) for values in zip(*pairs, strict=True))
-    return along.sum(), _safe(norm(lengths))
 
 
 def _safe(length: Tensor) -> Tensor:

@@ -87,16 +87,13 @@ class Objective:
     ) -> tuple[Tensor, Sequence[Tensor]]:
         """The same as a pure function, for `torch.func` and for tracing; `state` holds parameters and buffers."""
 
-        def parts(variables: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor]:
+        def total(variables: list[Tensor]) -> Tensor:
             gradients, recorded = self._functional_gradients(variables, given, state)
-            return gradients, self._penalty(variables[0], recorded, given)
+            penalty = self._penalty(variables[0], recorded, given)
+            return penalty if self.distance is None else self.distance.value(gradients, given["target"]) + penalty
 
-        (gradients, penalty), pull = torch.func.vjp(parts, list(variables))[:2]
-        if self.distance is None:
-            return penalty, pull(([], torch.ones_like(penalty)))[0]
-        pullback = self.distance.pullback(gradients, given["target"])
-        (found,) = pull((list(pullback.cotangents), 1 / pullback.factor))
-        return pullback.value + penalty, [gradient * pullback.factor for gradient in found]
+        slopes, value = torch.func.grad_and_value(total)(list(variables))
+        return value, slopes
 
     def _functional_gradients(
         self, variables: Sequence[Tensor], given: Given, state: dict[str, Tensor]
