@@ -5,6 +5,8 @@ From the root of the repository, with `pip install -e ".[peers]"` for the first 
     python -m tests.benchmarks.side_by_side --model lenet_dlg resnet18 --batch 1 8
     python -m tests.benchmarks.side_by_side --table forward
     python -m tests.benchmarks.side_by_side --table scaling --attack gradinversion --model resnet18
+    python -m tests.benchmarks.side_by_side --table together --engine eager compiled
+    python -m tests.benchmarks.side_by_side --table mathematics --engine eager compiled
 
 Prints markdown; --write also puts it into leaderboards/speed.md, --json keeps every round.
 """
@@ -15,25 +17,32 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
+import torch
+
+from attacks.engine import Engine
 from tests.benchmarks.side_by_side import tables
 from tests.benchmarks.side_by_side.machine import describe_machine
+from tests.benchmarks.side_by_side.mathematics import mathematics_table
 from tests.benchmarks.side_by_side.problems import ATTACKS, LBFGS_EVALUATIONS, Case
 from tests.benchmarks.side_by_side.rounds import ROOT, SYSTEMS, Measurement, measure
 from tests.benchmarks.side_by_side.scaling import draw_scaling, measure_scaling, scaling_table
+from tests.benchmarks.side_by_side.together import together_table
 
 BOARDS = ROOT / "leaderboards"
 MODELS = {
     "peers": ["lenet_dlg", "resnet18"],
     "forward": ["resnet18", "resnet50", "vit_small_patch16_224", "convnext_atto"],
     "scaling": ["resnet18"],
+    "together": ["lenet_dlg"],
+    "mathematics": ["lenet_dlg", "test_resnet"],
 }
-ATTACKS_OF = {"peers": ["inverting_gradients", "gradinversion"], "forward": list(ATTACKS[:2]), "scaling": [ATTACKS[1]]}
+ATTACKS_OF = {name: list(ATTACKS[:2]) for name in MODELS} | {"scaling": [ATTACKS[1]]}
 
 
 def arguments() -> argparse.Namespace:
     """The command line; models and attacks default to those of the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", choices=["peers", "forward", "scaling"], default="peers")
+    parser.add_argument("--table", choices=list(MODELS), default="peers")
     parser.add_argument("--attack", nargs="+", choices=ATTACKS)
     parser.add_argument("--model", nargs="+", help="names of timm, lenet_dlg among them")
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 8])
@@ -81,6 +90,13 @@ def measured(options: argparse.Namespace, machine: str) -> dict[str, str]:
         if options.write:
             draw_scaling(table, machine, BOARDS / "speed-scaling")
         return {"scaling": scaling_table(table)}
+    base = Case(options.attack[0], options.model[0], 1, options.size, device=options.device)
+    if options.table == "together":
+        return {"together": together_table(base, options.rounds, options.engine)}
+    if options.table == "mathematics":
+        engines = [Engine(kind, together=width) for kind in options.engine for width in (1, 8)]
+        others = [engine for engine in engines if engine != Engine()]
+        return {"mathematics": mathematics_table(base, options.model, others, options.iterations or 300)}
     systems = ["ours"] if options.table == "forward" else options.systems
     found = []
     for case in cases(options):
@@ -94,6 +110,7 @@ def measured(options: argparse.Namespace, machine: str) -> dict[str, str]:
 def main() -> None:
     """Measure and print."""
     options = arguments()
+    torch.set_num_threads(1)
     machine = describe_machine(options.device)
     texts = measured(options, machine)
     about = f"{machine}; median of {options.rounds} rounds"
