@@ -20,8 +20,8 @@ BeforeStep = Callable[[int], None]
 class Descent:
     """Minimises the objective of N candidates from the start in `variables`: images (N, B, C, H, W), or logits as well.
 
-    `box` clamps the images after each step. Iterates before `select_from` evaluations are not selected. Where
-    `consensus` (N, B, C, H, W) is set, the group's penalty is added to what is minimised but not to what selects.
+    `box` clamps the images after each step. Iterates from before the group's start are not selected. Where `consensus`
+    (N, B, C, H, W) is set, the group's penalty is added to what is minimised but not to what selects.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Descent:
     ) -> None:
         self.evaluator, self.variables, self.box, self.group = evaluator, variables, box, group
         self.evaluations = evaluations
-        self.tracker = Tracker(variables, evaluations, group.first(evaluations) if group.agents > 1 else 0)
+        self.tracker = Tracker(variables, evaluations, group.first(evaluations))
         self.consensus: Tensor | None = None
         self._stepper = optimizer.start(variables, evaluations, seeds)
 

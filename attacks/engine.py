@@ -51,6 +51,11 @@ class Engine:
         return self.kind + together + (f", {self.precision}" if self.precision != "float32" else "")
 
     @property
+    def fallback(self) -> "Engine":
+        """What does without a program: autograd in turn, in the same precision."""
+        return Engine(precision=self.precision)
+
+    @property
     def autocast(self) -> bool:
         """Whether the victim's forward pass is in bfloat16."""
         return self.precision == "bf16"

@@ -147,8 +147,8 @@ class GradientMatching(Attack):
         """The best restart's result, with what is to be said of all of them."""
         found = trial.best.reconstruction(trial.label_method, self._uses(trial.label_method), trial.spent)
         notes = (*trial.engine_notes, *self._left(found, budget))
-        engine = "eager" if trial.engine_notes else str(self.engine)
-        return self._with_agreement(replace(found, notes=notes, engine=engine), trial.best)
+        used = self.engine.fallback if trial.engine_notes else self.engine
+        return self._with_agreement(replace(found, notes=notes, engine=str(used)), trial.best)
 
     def _left(self, reconstruction: Reconstruction, budget: int) -> tuple[str, ...]:
         """A note where the budget was not spent: the descent came to an end, or the rest is too little to share."""

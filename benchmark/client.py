@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from attacks.leak import Leak, Statistics, ThreatModel
 from attacks.victim import Victim, bn_layers
@@ -39,26 +40,31 @@ def client_update(
 ) -> ClientUpdate:
     """The gradient of the mean cross-entropy over normalised images (B, C, H, W), defended.
 
-    The network is a copy; in train mode its batch-norm layers, and only they, are in train mode. Raises
+    The network is left alone; in train mode the batch-norm layers, and only they, of a copy are in train mode. Raises
     ImpossibleCellError where a batch-norm layer would see a single value per channel.
     """
-    network = copy.deepcopy(module).eval().requires_grad_(True)
-    if bn_mode == "train":
-        for layer in bn_layers(network):
-            layer.train()
+    parameters = {name: value.detach().requires_grad_(True) for name, value in module.named_parameters()}
     try:
-        loss = nn.functional.cross_entropy(network(images), labels)
+        loss = nn.functional.cross_entropy(functional_call(_in_mode(module, bn_mode), parameters, (images,)), labels)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
         raise ImpossibleCellError("train mode needs more than one value per channel in a batch-norm layer") from error
-    loss.backward()
-    undefended = {
-        name: torch.zeros_like(value) if value.grad is None else value.grad
-        for name, value in network.named_parameters()
-    }
+    gradients = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
+    undefended = dict(zip(parameters, gradients, strict=True))
     sent = defense.apply(dict(undefended), torch.Generator().manual_seed(seed))
     return ClientUpdate(sent, undefended, images, labels)
+
+
+def _in_mode(module: nn.Module, bn_mode: str) -> nn.Module:
+    """The network itself where its forward pass in this mode changes nothing in it, else a copy in this mode."""
+    if bn_mode == "eval" and not any(part.training for part in module.modules()):
+        return module
+    network = copy.deepcopy(module).eval()
+    if bn_mode == "train":
+        for layer in bn_layers(network):
+            layer.train()
+    return network
 
 
 def observe(

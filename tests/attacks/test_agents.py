@@ -91,6 +91,14 @@ def test_what_selects_is_the_objective_without_the_group_among_iterates_from_its
     assert float(curves[:, :10].min()) < found.objective_end  # so the choice of iterates mattered
 
 
+def test_one_agent_selects_from_the_same_iterates_as_a_group(case: Callable) -> None:
+    """So that the rungs of the ablation differ in one step alone."""
+    leak, victim = case()
+    found = GradInversion(agents=1, alpha_noise=20.0, group_start=0.5).reconstruct(leak, victim, seed=5, budget=20)
+    values = [value for _, value in found.curve]
+    assert found.objective_end == min(values[10:]) > min(values)
+
+
 def test_a_group_reports_consensus_spread_and_registrations(case: Callable) -> None:
     leak, victim = case()
     lazy = create_attack(f"{LAZY}[agents=3]").reconstruct(leak, victim, seed=1, budget=30)
