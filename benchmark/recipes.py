@@ -36,7 +36,7 @@ def recipe(name: str, trials: Sequence[Record], controls: Sequence[str]) -> Reci
     text = yaml.safe_dump(suite, sort_keys=False, default_flow_style=None, width=100)
     plugins = ["--plugin FILE"] if spec["sources"] else []
     precision = spec.get("precision", "float32")
-    engine = [f"--engine {spec['engine']}", *([f"--precision {precision}"] if precision != "float32" else [])]
+    engine = [f"--engine {spec['engine']}"] + ([f"--precision {precision}"] if precision != "float32" else [])
     return Recipe(text, (*plugins, f"--device {spec['device']}", *engine))
 
 

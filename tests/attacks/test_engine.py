@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -234,3 +235,48 @@ def test_a_term_of_weight_zero_costs_no_gradient(case: Callable, monkeypatch: py
     found = create_attack("gradinversion.fidelity[alpha_grad=0]").reconstruct(leak, victim, seed=0, budget=3)
     assert "gradient" not in found.uses
     assert found.objective_end <= found.objective_start
+
+
+class PretendedGraph:
+    """Stands in for a CUDA graph: what is replayed is the program, on whatever its own inputs hold by then."""
+
+    def __init__(self) -> None:
+        self.replay: Callable[[], None] = lambda: None
+
+
+@pytest.fixture
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams and graphs that do nothing."""
+    stream = type("Stream", (), {"wait_stream": lambda self, other: None})
+    for name, stand_in in {
+        "Stream": stream,
+        "current_stream": stream,
+        "stream": lambda _: nullcontext(),
+        "CUDAGraph": PretendedGraph,
+        "graph": lambda _: nullcontext(),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+
+
+def test_a_captured_program_sees_new_inputs_and_changed_ones_and_copies_no_others(without_cuda: None) -> None:
+    def program(images: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return (images - target).square().sum(), [2 * (images - target)]
+
+    images, target, other = torch.ones(2), torch.zeros(2), torch.full((2,), 5.0)
+    captured = programs.Captured(program, [images, target])
+
+    def replay() -> None:
+        value, (slope,) = program(*captured.static)
+        captured.result[0].copy_(value)
+        captured.result[1][0].copy_(slope)
+
+    captured.graph.replay = replay
+    assert captured(images, target)[0].item() == 2.0
+    images += 1
+    assert captured(images, target)[0].item() == 8.0
+    assert captured(images, other)[0].item() == 18.0
+    assert captured(images, target)[1][0].tolist() == [4.0, 4.0]
+    captured.static[1].fill_(7.0)  # an input that is the same tensor, unchanged, is not copied again
+    assert captured(images, target)[1][0].tolist() == [-10.0, -10.0]
+    assert images.tolist() == [2.0, 2.0]
+    assert target.tolist() == [0.0, 0.0]

@@ -7,14 +7,6 @@ from torch.nn import functional as F
 from metrics.registration import register
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def noisy_pairs(count, size):
     """Smooth random images, and the same images moved by 3 % with noise."""
     generator = torch.Generator().manual_seed(0)

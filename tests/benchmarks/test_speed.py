@@ -23,14 +23,6 @@ OBJECTIVES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def problem(model, batch_size):
     """A victim, a leak of random images, and a random candidate."""
     victim = Victim(build_network(model, num_classes=10, image_size=32, untrained=True))

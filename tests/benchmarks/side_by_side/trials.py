@@ -18,7 +18,6 @@ from benchmark.networks import build_network
 from benchmark.normalisation import denormalise, normalise
 from metrics.matching import match
 
-
 NEAR = 0.01
 """Standard deviation of the noise on the solution, where an image has about 1."""
 
