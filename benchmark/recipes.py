@@ -35,9 +35,14 @@ def recipe(name: str, trials: Sequence[Record], controls: Sequence[str]) -> Reci
     }
     text = yaml.safe_dump(suite, sort_keys=False, default_flow_style=None, width=100)
     plugins = ["--plugin FILE"] if spec["sources"] else []
+    return Recipe(text, (*plugins, f"--device {spec['device']}", *_engine(spec)))
+
+
+def _engine(spec: dict[str, Any]) -> list[str]:
+    """The engine's options; the precision only where it is not what everybody has."""
     precision = spec.get("precision", "float32")
-    engine = [f"--engine {spec['engine']}"] + ([f"--precision {precision}"] if precision != "float32" else [])
-    return Recipe(text, (*plugins, f"--device {spec['device']}", *engine))
+    options = [f"--engine {spec['engine']}", f"--together {spec.get('together', 1)}"]
+    return options + ([f"--precision {precision}"] if precision != "float32" else [])
 
 
 def _victim(spec: dict[str, Any]) -> dict[str, Any]:

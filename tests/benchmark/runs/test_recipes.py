@@ -34,7 +34,7 @@ def test_a_recipe_plans_the_same_trials(trials, tmp_path):
     planner = Planner(device="cpu", download=False, may_train=False, progress=False)
     plan = planner.plan(load_suite(tmp_path / "again.yaml"), "")
     assert {trial.id for trial in plan.trials} == {trial.id for runs in trials.values() for trial in runs}
-    assert made.options == ("--device cpu", "--engine eager")
+    assert made.options == ("--device cpu", "--engine eager", "--together 8")
 
 
 def test_a_recipe_names_what_only_the_reader_has(trials):
@@ -42,7 +42,7 @@ def test_a_recipe_names_what_only_the_reader_has(trials):
     spec["victim"] = {**spec["victim"], "state": "trained", "weights": "/somewhere/weights.safetensors"}
     made = recipe("again", [trials[""][0].model_copy(update={"spec": spec})], [])
     suite = yaml.safe_load(made.suite)
-    assert made.options == ("--plugin FILE", "--device cpu", "--engine eager", "--precision bf16")
+    assert made.options == ("--plugin FILE", "--device cpu", "--engine eager", "--together 8", "--precision bf16")
     assert suite["victims"][0]["weights"] == "weights.safetensors"
     assert (suite["budget"], suite["controls"]) == ("paper", "none")
 
