@@ -33,7 +33,7 @@ MODELS = {
     "peers": ["lenet_dlg", "resnet18"],
     "forward": ["resnet18", "resnet50", "vit_small_patch16_224", "convnext_atto"],
     "scaling": ["resnet18"],
-    "together": ["lenet_dlg"],
+    "together": ["lenet_dlg", "test_resnet"],
     "mathematics": ["lenet_dlg", "test_resnet"],
 }
 ATTACKS_OF = {name: list(ATTACKS[:2]) for name in MODELS} | {"scaling": [ATTACKS[1]]}
@@ -92,7 +92,7 @@ def measured(options: argparse.Namespace, machine: str) -> dict[str, str]:
         return {"scaling": scaling_table(table)}
     base = Case(options.attack[0], options.model[0], 1, options.size, device=options.device)
     if options.table == "together":
-        return {"together": together_table(base, options.rounds, options.engine)}
+        return {"together": together_table(base, options.model, options.rounds, options.engine)}
     if options.table == "mathematics":
         engines = [Engine(kind, together=width) for kind in options.engine for width in (1, 8)]
         others = [engine for engine in engines if engine != Engine()]
