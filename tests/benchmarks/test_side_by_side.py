@@ -63,8 +63,8 @@ def test_five_rounds_have_no_interval():
 
 @pytest.mark.parametrize("later", [0.6, math.nan])
 def test_objectives_that_part_make_the_comparison_void(later):
-    assert why_void({"0": 1.0, "20": 0.5}, {"0": 1.0, "20": 0.501}) is None
-    assert "void" in why_void({"0": 1.0, "20": 0.5}, {"0": 1.0, "20": later})
+    assert why_void({"0": 1.0, "20": 0.5}, {"0": 1.0, "20": 0.501}, {}) is None
+    assert "void" in why_void({"0": 1.0, "20": 0.5}, {"0": 1.0, "20": later}, {})
 
 
 def test_a_table_replaces_the_one_in_its_place(tmp_path):

@@ -1,5 +1,6 @@
 """Our side: the public attack, asked for a number of evaluations."""
 
+import copy
 from typing import Any
 
 import torch
@@ -50,6 +51,26 @@ class OurSystem:
             raise RuntimeError("; ".join(found.notes) or f"ran on the engine {found.engine}")
         curve = {evaluation // self.agents - 1: value for evaluation, value in found.curve}
         return Run(seconds, found.evaluations // self.agents, curve)
+
+    def rounding(self, run: Run) -> dict[int, float]:
+        """By how much a run's objectives change, at most, if its start is moved by rounding, in three ways."""
+        moved = [self._moved(run.iterations, seed) for seed in range(3)]
+        return {step: max(abs(each[step] - value) for each in moved) for step, value in run.objectives.items()}
+
+    def _moved(self, iterations: int, seed: int) -> dict[int, float]:
+        """The objectives of a run from a start whose images differ by some units in the last place."""
+        attack, generator = copy.copy(self.attack), torch.Generator().manual_seed(seed)
+        start = attack._start
+
+        def beside(*arguments: Any) -> list[torch.Tensor]:
+            images, *others = start(*arguments)
+            noise = torch.randn(images.shape, generator=generator).to(images)
+            return [images * (1 + torch.finfo(images.dtype).eps * noise), *others]
+
+        attack._start = beside
+        budget = iterations * self.agents
+        found = attack.reconstruct(self.leak, self.victim, seed=self.problem.case.seed, budget=budget)
+        return {evaluation // self.agents - 1: value for evaluation, value in found.curve}
 
     def forward(self, least: float = 0.2) -> float:
         """Seconds of the victim's plain forward pass of the batch, without a tape: the mean over `least` seconds."""

@@ -36,16 +36,18 @@ def paired_ratios(above: Sequence[float], below: Sequence[float]) -> list[float]
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-def why_void(left: Mapping[str, float], right: Mapping[str, float]) -> str | None:
+def why_void(left: Mapping[str, float], right: Mapping[str, float], rounding: Mapping[str, float]) -> str | None:
     """Why two systems' objectives, by iteration, say that their times cannot be compared; None where they agree.
 
-    They must start within 1e-3 of each other, and at iteration 20 still be within 1e-2.
+    They must start within 1e-3 of each other. At iteration 20 they must still be within 1e-2, or within what `rounding`
+    of its start changes in the first system.
 
-    >>> why_void({"0": 1.0, "20": 0.5}, {"0": 1.1, "20": 0.5})
+    >>> why_void({"0": 1.0, "20": 0.5}, {"0": 1.1, "20": 0.5}, {})
     'void: objective 1 and 1.1 at iteration 0'
+    >>> why_void({"0": 1.0, "20": 0.5}, {"0": 1.0, "20": 0.52}, {"20": 0.03})
     """
     for step, tolerance in (("0", START_TOLERANCE), ("20", LATER_TOLERANCE)):
         a, b = left.get(step, math.nan), right.get(step, math.nan)
-        if not abs(a - b) <= tolerance * max(abs(a), abs(b)):
+        if not abs(a - b) <= max(tolerance * max(abs(a), abs(b)), rounding.get(step, 0.0)):
             return f"void: objective {a:.4g} and {b:.4g} at iteration {step}"
     return None

@@ -65,7 +65,7 @@ class Measurement:
     """What was measured of one case, by system: `seconds` per iteration, one value a round, and `objectives` by step.
 
     `forward` has the seconds of the victim's plain forward pass, one value a round. `errors` says what a system
-    could not do.
+    could not do. `rounding` says by how much ours change where the start is moved by it.
     """
 
     case: Case
@@ -74,6 +74,7 @@ class Measurement:
     forward: list[float] = field(default_factory=list)
     objectives: dict[str, dict[str, float]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    rounding: dict[str, float] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
         """The measurement as a JSON object."""
@@ -108,6 +109,7 @@ def _prepare(case: Case, workers: dict[str, Worker]) -> Measurement:
         digests.add(answer["digest"])
         slowest = max(slowest, answer["seconds"])
         found.objectives[name] = answer["objectives"]
+        found.rounding = answer["rounding"] or found.rounding
     if len(digests) > 1:
         raise WorkerError(f"the systems were given different problems: {case}")
     found.span = suitable_span(slowest)

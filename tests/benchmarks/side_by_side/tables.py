@@ -36,7 +36,7 @@ def objectives_table(measurements: Sequence[Measurement]) -> str:
         [m.case.attack, m.case.model, str(m.case.batch), name]
         + [f"{values[step]:.5g}" if step in values else "" for step in ("0", "20", "40")]
         for m in measurements
-        for name, values in m.objectives.items()
+        for name, values in (m.objectives | {"change of ours by rounding": m.rounding}).items()
     ]
     return _markdown(["attack", "model", "B", "system", "iteration 0", "20", "40"], rows)
 
@@ -78,7 +78,7 @@ def _time(m: Measurement, system: str) -> str:
 def _ratio(m: Measurement, peer: str) -> str:
     if peer not in m.seconds or "ours" not in m.seconds:
         return ""
-    void = why_void(m.objectives["ours"], m.objectives[peer])
+    void = why_void(m.objectives["ours"], m.objectives[peer], m.rounding)
     return void or _interval(paired_ratios(m.seconds[peer], m.seconds["ours"]), 2)
 
 

@@ -53,7 +53,14 @@ class Desk:
         run = self.system.run(CHECK_RUN)
         warm = self.system.run(SHORT)
         objectives = {step: run.objectives[step] for step in CHECKED if step in run.objectives}
-        return {"digest": problem.digest(), "objectives": objectives, "seconds": warm.seconds / warm.iterations}
+        changes = self.system.rounding(run) if self.name == "ours" else {}
+        rounding = {step: changes[step] for step in objectives if step in changes}
+        return {
+            "digest": problem.digest(),
+            "objectives": objectives,
+            "rounding": rounding,
+            "seconds": warm.seconds / warm.iterations,
+        }
 
 
 def main() -> None:
