@@ -3,7 +3,7 @@
 Every distance is finite, with a finite gradient, also where both gradients are zero.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,11 +43,6 @@ class Distance:
         cotangents, value = torch.func.grad_and_value(self.value)(list(gradients), prepared)
         return Pullback(value, cotangents, torch.ones_like(value))
 
-    def bind(self, target: Sequence[Tensor]) -> Callable[[Sequence[Tensor]], Tensor]:
-        """The distance to `target` as a function of gradients of the same shapes."""
-        prepared = self.prepare(target)
-        return lambda gradients: self.value(gradients, prepared)
-
 
 def norm(value: Tensor) -> Tensor:
     """Euclidean norm of all elements, whose gradient at zero is zero and not NaN.
@@ -61,7 +56,7 @@ def norm(value: Tensor) -> Tensor:
 class SquaredL2(Distance):
     """Sum over the layers of squared l2 norms (DLG, Zhu et al. 2019; iDLG, Zhao et al. 2020).
 
-    >>> SquaredL2().bind([torch.zeros(2)])([torch.tensor([3.0, 4.0])]).item()
+    >>> SquaredL2().value([torch.tensor([3.0, 4.0])], [torch.zeros(2)]).item()
     25.0
     """
 
@@ -79,7 +74,7 @@ class SquaredL2(Distance):
 class LayerwiseL2(Distance):
     """Sum over the layers of *un-squared* l2 norms, times `scale` (GradInversion, Yin et al. 2021, Eq. 3).
 
-    >>> LayerwiseL2(scale=0.5).bind([torch.zeros(2), torch.zeros(1)])([torch.tensor([3.0, 4.0]), torch.ones(1)]).item()
+    >>> LayerwiseL2(scale=0.5).value([torch.tensor([3.0, 4.0]), torch.ones(1)], [torch.zeros(2), torch.zeros(1)]).item()
     3.0
     """
 
@@ -104,7 +99,9 @@ class CosineDistance(Distance):
 
     A zero gradient has no direction: its distance is `scale`, and its own gradient still points towards the target.
 
-    >>> round(CosineDistance().bind([torch.tensor([2.0, 0.0])])([torch.tensor([5.0, 0.0])]).item(), 6)
+    >>> distance = CosineDistance()
+    >>> prepared = distance.prepare([torch.tensor([2.0, 0.0])])
+    >>> round(distance.value([torch.tensor([5.0, 0.0])], prepared).item(), 6)
     0.0
     """
 

@@ -137,7 +137,10 @@ class InChunks:
         self.width, self.count = engine.together, len(given)
         self.state = tree_flatten(objective.victim.state)[0]
         self.chunks = [range(start, start + self.width) for start in range(0, self.count, self.width)]
-        self.given = [self._stacked([given[self._at(index, chunk)] for index in chunk]) for chunk in self.chunks]
+        last = self.chunks[-1]
+        filled = [index if index < self.count else last.start for index in last]
+        self.filled = torch.tensor(filled, device=variables[0].device)  # made here: the loop may not wait for it
+        self.given = [self._stacked([given[index] for index in chunk]) for chunk in (*self.chunks[:-1], filled)]
         inputs = [*self._chosen(variables, self.chunks[0]), *self.given[0], *self.state]
         self.program: Program = program_of(
             objective, engine.kind, self.width, engine.precision, inputs, given[0], len(variables)
@@ -159,18 +162,13 @@ class InChunks:
                     gradient[mine] = one[: mine.stop - mine.start] if self.width > 1 else one
         return values, list(gradients)
 
-    def _at(self, index: int, chunk: range) -> int:
-        """The candidate in a place of a chunk."""
-        return index if index < self.count else chunk.start
-
     def _chosen(self, variables: Sequence[Tensor], chunk: range) -> list[Tensor]:
         """A chunk's own; without the first dimension where chunks are single candidates."""
         if self.width == 1:
             return [variable[chunk.start] for variable in variables]
         if chunk.stop <= self.count:
             return [variable[chunk.start : chunk.stop] for variable in variables]
-        places = [self._at(index, chunk) for index in chunk]
-        return [variable[places] for variable in variables]
+        return [variable.index_select(0, self.filled) for variable in variables]
 
     def _stacked(self, given: Sequence[Given]) -> list[Tensor]:
         if self.width == 1:

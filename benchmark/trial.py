@@ -32,19 +32,12 @@ from benchmark.spec import TrialSpec
 from benchmark.victims import LoadedVictim
 
 
-def run_trial(spec: TrialSpec, dataset: Dataset, loaded: LoadedVictim) -> Outcome:
-    """Run one trial; the fields hold its state.
-
-    Raises ImpossibleCellError where the combination cannot exist (the trial is skipped), InconsistentExperimentError
-    where the self-check fails.
-    """
-    return run_together([spec], dataset, loaded)[0]
-
-
 def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVictim) -> list[Outcome]:
     """Run trials of one pack side by side: they differ in repetition, defense and control alone.
 
-    What one raises ends all of them. The time is shared out equally.
+    The fields hold the state of each; the time is shared out equally. What one raises ends all of them:
+    ImpossibleCellError where the combination cannot exist (the trial is skipped), InconsistentExperimentError where the
+    self-check fails.
     """
     first = specs[0]
     torch.set_num_threads(first.threads)

@@ -24,7 +24,7 @@ from benchmark.defenses import create_defense
 from benchmark.normalisation import denormalise, normalise
 from benchmark.outcome import Outcome
 from benchmark.spec import TrialSpec
-from benchmark.trial import run_trial
+from benchmark.trial import run_together
 from benchmark.victims import LoadedVictim, VictimSpec, load_victim
 from metrics.record import ImageScore
 
@@ -52,7 +52,7 @@ def run(dataset: Dataset) -> Callable[..., Outcome]:
         spec = TrialSpec(
             **identity, **(settings | changes), threat_model=grants, metrics=("psnr", "ssim"), sources={}, versions={}
         )
-        return run_trial(spec, dataset, loaded[model])
+        return run_together([spec], dataset, loaded[model])[0]
 
     return once
 
