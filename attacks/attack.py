@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attacks.engine import Engine
-from attacks.leak import Leak, Reconstruction, ThreatModel
-from attacks.registry import Parametrised
-from attacks.victim import Victim
+from gradinv.attacks.gradient_matching.evaluation import Engine
+from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
+from gradinv.attacks.registry import Parametrised
+from gradinv.attacks.victim import Victim
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from typing import Annotated, Literal
 
+from gradinv.attacks.gradient_matching.attack import GradientMatching, LabelPolicy
+from gradinv.attacks.gradient_matching.distances import CosineDistance, LayerwiseL2
+from gradinv.attacks.gradient_matching.group import Group
+from gradinv.attacks.gradient_matching.optimizers import Adam, warmup_cosine
+from gradinv.attacks.gradient_matching.priors import BatchNormStatistics, ImageL2, TotalVariationL2
+from gradinv.attacks.registry import Paper, register_attack, register_preset
 from pydantic import Field
-
-from attacks.distances import CosineDistance, LayerwiseL2
-from attacks.group import Group
-from attacks.matching import GradientMatching, LabelPolicy
-from attacks.optimizers import Adam, warmup_cosine
-from attacks.priors import BatchNormStatistics, ImageL2, TotalVariationL2
-from attacks.registry import Paper, register_attack, register_preset
 
 YIN_2021 = Paper(
     title="See through Gradients: Image Batch Recovery via GradInversion",
@@ -48,7 +47,6 @@ class GradInversion(GradientMatching):
         consensus: Literal["registered", "lazy"] = "registered",
         group_start: Annotated[float, Field(ge=0, lt=1)] = 5_000 / 20_000,
         group_every: Annotated[float, Field(gt=0, le=1)] = 100 / 20_000,
-        registration: Literal["direct", "features"] = "direct",
         distance: Literal["l2", "cosine"] = "l2",
         lr: Annotated[float, Field(gt=0)] = 0.1,
         iterations: Count = 20_000,
@@ -58,7 +56,7 @@ class GradInversion(GradientMatching):
         super().__init__(
             distance=kind(alpha_grad) if alpha_grad else None,
             priors=[TotalVariationL2(alpha_tv), ImageL2(alpha_l2), BatchNormStatistics(alpha_bn)],
-            group=Group(agents, alpha_group, consensus, group_start, group_every, registration),
+            group=Group(agents, alpha_group, consensus, group_start, group_every),
             optimizer=Adam(lr, warmup_cosine(50), noise=alpha_noise),
             iterations=iterations,
             restarts=restarts,

@@ -1,8 +1,8 @@
 """Improved Deep Leakage from Gradients: the label is read off the gradient, then DLG with that label."""
 
-from attacks.dlg import DLG
-from attacks.matching import LabelPolicy
-from attacks.registry import Paper, register_attack
+from gradinv.attacks.dlg import DLG
+from gradinv.attacks.gradient_matching.attack import LabelPolicy
+from gradinv.attacks.registry import Paper, register_attack
 
 ZHAO_2020 = Paper(
     title="iDLG: Improved Deep Leakage from Gradients",

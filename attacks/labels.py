@@ -7,10 +7,9 @@ Both rules find distinct classes only, and rest on features that are not negativ
 from collections.abc import Callable
 
 import torch
+from gradinv.attacks.leak import Leak
+from gradinv.attacks.victim import Victim
 from torch import Tensor
-
-from attacks.leak import Leak
-from attacks.victim import Victim
 
 Rule = Callable[[Tensor, int], Tensor]
 

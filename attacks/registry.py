@@ -5,13 +5,13 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from metrics.keys import Key, bracketed, checked_arguments, parse_key
-from metrics.registry import InvalidEntryError, Registry, UnknownNameError, natural_key, unknown
+from gradinv.metrics.keys import Key, bracketed, checked_arguments, parse_key
+from gradinv.metrics.registry import InvalidEntryError, Registry, UnknownNameError, natural_key, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attacks.attack import Attack
+    from gradinv.attacks.attack import Attack
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class Parametrised:
 
 
 ATTACKS: "Registry[type[Attack]]" = Registry(
-    "attack", package="attacks", decorator="register_attack", group="gradinv.attacks"
+    "attack", package="gradinv.attacks", decorator="register_attack", group="gradinv.attacks"
 )
 PRESETS: "Registry[dict[str, Any]]" = Registry(
-    "preset", package="attacks", decorator="register_preset", group="gradinv.presets"
+    "preset", package="gradinv.attacks", decorator="register_preset", group="gradinv.presets"
 )
 
 

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from gradinv.attacks.leak import Statistics
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-from attacks.leak import Statistics
 
 
 class NoClassifierError(ValueError):

@@ -3,9 +3,8 @@
 import sys
 
 import typer
-
-from benchmark.commands import boards, compare, iip, labels, look, run, train
-from metrics.registry import RequestError
+from gradinv.benchmark.commands import boards, compare, iip, labels, look, run, train
+from gradinv.metrics.registry import RequestError
 
 app = typer.Typer(
     name="gradinv",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
-from metrics.registry import InvalidEntryError, unknown
+from gradinv.metrics.registry import InvalidEntryError, unknown
 
 _KEY = re.compile(r"^(?P<name>[A-Za-z_]\w*)(?:\.(?P<preset>\w+))?(?:\[(?P<parameters>.*)\])?$")
 _CONSTANTS = {"true": True, "false": False, "none": None}

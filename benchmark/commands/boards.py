@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from benchmark.commands.options import console
+from gradinv.benchmark.commands.options import console
 
 
 def leaderboard(
@@ -21,10 +20,10 @@ def leaderboard(
     ] = None,
 ) -> None:
     """Print the leaderboard of run directories; write it as CSV, LaTeX or HTML."""
-    from metrics.leaderboard import leaderboard as board
-    from metrics.leaderboard import write_boards
-    from metrics.records import read_records
-    from metrics.tables import print_leaderboard
+    from gradinv.metrics.boards.leaderboard import leaderboard as board
+    from gradinv.metrics.boards.leaderboard import write_boards
+    from gradinv.metrics.boards.terminal import print_leaderboard
+    from gradinv.metrics.records.reading import read_records
 
     records, faults = read_records(runs)
     for fault in faults:
@@ -32,13 +31,13 @@ def leaderboard(
     written = board(records) if csv is None else write_boards(records, csv, csv.with_suffix(".images.csv"))
     print_leaderboard(written, console())
     if latex is not None:
-        from metrics.latex import write_latex
+        from gradinv.metrics.boards.latex import write_latex
 
         write_latex(records, latex)
     if html is not None:
-        from benchmark.controls import MEANING
-        from benchmark.recipes import recipe
-        from metrics.site import Extras, write_html
+        from gradinv.benchmark.experiment.controls import MEANING
+        from gradinv.benchmark.runs.rerun import recipe
+        from gradinv.metrics.report.site import Extras, write_html
 
         print(write_html(records, html, Extras(runs, MEANING, recipe)))
 
@@ -47,10 +46,10 @@ def plot(
     runs: list[Path], out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures")
 ) -> None:
     """Draw figures and contact sheets from run directories."""
-    from benchmark.runner import contrasts_of
-    from metrics.figures import draw_all
-    from metrics.records import read_records
-    from metrics.sheets import draw_sheets
+    from gradinv.benchmark.runs.runner import contrasts_of
+    from gradinv.metrics.figures.all_figures import draw_all
+    from gradinv.metrics.figures.sheets import draw_sheets
+    from gradinv.metrics.records.reading import read_records
 
     records = read_records(runs)[0]
     contrasts = [contrast for directory in runs for contrast in contrasts_of(directory)]

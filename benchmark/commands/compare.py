@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from benchmark.commands.options import Plugins, console, load_plugins
-from metrics.registry import RequestError
+from gradinv.benchmark.commands.options import Plugins, console, load_plugins
+from gradinv.metrics.registry import RequestError
 
 _SHOWN = 20  # faults of a board; a file that is wrong throughout has one in every line
 
@@ -29,12 +28,12 @@ def compare(
 
     Only rows that were granted the same things are compared; the fields that keep others apart are named.
     """
-    from metrics.boards import read_board
-    from metrics.comparison_table import print_reports, write_comparison
-    from metrics.contest import find_key
-    from metrics.records import read_records
-    from metrics.report import reports
-    from metrics.samples import pooled, samples_of
+    from gradinv.metrics.boards.image_table import read_board
+    from gradinv.metrics.comparison.findings import reports
+    from gradinv.metrics.comparison.meetings import find_key
+    from gradinv.metrics.comparison.table import print_reports, write_comparison
+    from gradinv.metrics.records.reading import read_records
+    from gradinv.metrics.records.samples import pooled, samples_of
 
     if not runs and not board:
         raise RequestError("nothing to compare: give run directories, or a board with --board")

@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-
-from benchmark.commands.options import Device, Download, resolve_device
-from metrics.registry import RequestError
+from gradinv.benchmark.commands.options import Device, Download, resolve_device
+from gradinv.metrics.registry import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from benchmark.victims import VictimSpec
-    from metrics.record import Record
+    from gradinv.benchmark.victims.loading import VictimSpec
+    from gradinv.metrics.records.record import Record
 
 
 def iip(
@@ -33,9 +32,9 @@ def iip(
     Nearest by the cosine of the network's pooled features, among the whole evaluation split and within the class. The
     values stand beside the records; the runs' leaderboards are written again with their columns.
     """
-    from benchmark.identify import identify
-    from metrics.leaderboard import write_leaderboard
-    from metrics.records import read_records
+    from gradinv.benchmark.runs.identify import identify
+    from gradinv.metrics.boards.leaderboard import write_leaderboard
+    from gradinv.metrics.records.reading import read_records
 
     spec, chosen = _spec(network, state, seed, epochs, weights), resolve_device(device)
     for directory in runs:
@@ -51,9 +50,8 @@ def iip(
 
 def _spec(model: str, state: str, seed: int, epochs: int | None, weights: Path | None) -> "VictimSpec":
     """The judge; RequestError in one line where its options contradict each other."""
+    from gradinv.benchmark.victims.loading import VictimSpec
     from pydantic import ValidationError
-
-    from benchmark.victims import VictimSpec
 
     own = {"epochs": epochs, "weights": None if weights is None else str(weights)}
     try:
@@ -64,10 +62,10 @@ def _spec(model: str, state: str, seed: int, epochs: int | None, weights: Path |
 
 def _lines(records: "Sequence[Record]") -> "Iterator[str]":
     """Each cell with its shares and their 95 % intervals over batches; its controls say what chance and priors give."""
-    from metrics.iip import iip_title
-    from metrics.recovery import share_better
-    from metrics.samples import samples_of
-    from metrics.scales import scale_of
+    from gradinv.metrics.figures.recovery_curves import share_better
+    from gradinv.metrics.images.facts import scale_of
+    from gradinv.metrics.images.iip import iip_title
+    from gradinv.metrics.records.samples import samples_of
 
     for sample in samples_of(records, "records"):
         words = [str(sample.setting[name]) for name in ("victim", "victim_state", "defense")]

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-
-from benchmark.commands.options import Device, Download, console, resolve_device
-from metrics.registry import RequestError
+from gradinv.benchmark.commands.options import Device, Download, console, resolve_device
+from gradinv.metrics.registry import RequestError
 
 if TYPE_CHECKING:
-    from benchmark.victims import VictimSpec
+    from gradinv.benchmark.victims.loading import VictimSpec
 
 BATCH_SIZES = [1, 2, 4, 8, 16, 32, 48]
 
@@ -36,10 +35,10 @@ def labels(
 
     Labels are distinct within a batch. The same command goes on where it was stopped.
     """
-    from benchmark.datasets import create_dataset
-    from benchmark.label_inference import infer_labels_of
-    from metrics.label_board import label_board, write_label_boards
-    from metrics.label_views import draw_label_figure, print_label_board
+    from gradinv.benchmark.datasets import create_dataset
+    from gradinv.benchmark.label_inference.run import infer_labels_of
+    from gradinv.metrics.boards.label_board import label_board, write_label_boards
+    from gradinv.metrics.boards.label_views import draw_label_figure, print_label_board
 
     if epochs is not None and "trained" not in state:
         raise RequestError("--epochs is for --state trained only")
@@ -65,9 +64,8 @@ def labels(
 
 def _spec(model: str, state: str, seed: int, stem: str, epochs: int | None) -> "VictimSpec":
     """The victim; RequestError in one line where its options contradict each other."""
+    from gradinv.benchmark.victims.loading import VictimSpec
     from pydantic import ValidationError
-
-    from benchmark.victims import VictimSpec
 
     own = {"epochs": epochs if state == "trained" else None}
     try:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-
-from benchmark.commands.options import Plugins, load_plugins
-from metrics.registry import RequestError
+from gradinv.benchmark.commands.options import Plugins, load_plugins
+from gradinv.metrics.registry import RequestError
 
 SHOWN = 30  # lines of faults; a file that is wrong throughout has one in every line
 Kind = Literal["attacks", "controls", "datasets", "defenses", "metrics", "models", "suites"]
@@ -26,7 +25,7 @@ def list_(kind: Kind, pattern: Annotated[str, typer.Argument(help="Wildcard.")] 
 
 def show(kind: Shown, name: str, plugin: Plugins = []) -> None:  # noqa: B006
     """Show one entry: what it is, its parameters, its paper."""
-    from benchmark.show import describe
+    from gradinv.benchmark.commands.show import describe
 
     load_plugins(plugin)
     print(describe(kind, name))
@@ -36,7 +35,7 @@ def status(runs: list[Path]) -> None:
     """Count the trials of run directories by state, with the reasons of those that failed."""
     from collections import Counter
 
-    from metrics.records import read_records
+    from gradinv.metrics.records.reading import read_records
 
     records, faults = read_records(runs)
     for state, count in sorted(Counter(record.state for record in records).items()):
@@ -67,8 +66,8 @@ def check(
 
 
 def _check_suite(suite: str) -> None:
-    from benchmark.plan import Planner
-    from benchmark.suite import load_suite, suite_path
+    from gradinv.benchmark.runs.plan import Planner
+    from gradinv.benchmark.runs.suite import load_suite, suite_path
 
     resolved = load_suite(suite_path(suite))
     plan = Planner(device="cpu", download=False, may_train=False, progress=False).plan(resolved, "")
@@ -78,10 +77,10 @@ def _check_suite(suite: str) -> None:
 
 def _check_board(path: Path, runs: list[Path]) -> None:
     """Exit status 2 and one line for each fault, where there is one."""
-    from metrics.board_check import check_board
-    from metrics.board_rebuild import rebuilt
-    from metrics.records import read_records
-    from metrics.verdict import counted
+    from gradinv.metrics.boards.check import check_board
+    from gradinv.metrics.boards.rebuild import rebuilt
+    from gradinv.metrics.comparison.verdict import counted
+    from gradinv.metrics.records.reading import read_records
 
     checked = check_board(path)
     faults, warnings = list(checked.faults), list(checked.warnings)
@@ -101,26 +100,26 @@ def _check_board(path: Path, runs: list[Path]) -> None:
 
 def doctor() -> None:
     """Say what is here and what is not: devices, data sets, weights, versions."""
-    from benchmark.doctor import report
+    from gradinv.benchmark.commands.doctor import report
 
     print("\n".join(report()))
 
 
 def _names(kind: Kind) -> list[str]:
     if kind == "attacks":
-        from attacks.registry import attack_keys
+        from gradinv.attacks.registry import attack_keys
 
         return attack_keys()
     if kind == "defenses":
-        from benchmark.defenses import DEFENSES
+        from gradinv.benchmark.defenses import DEFENSES
 
         return DEFENSES.names()
     if kind == "metrics":
-        from metrics.scoring import METRICS
+        from gradinv.metrics.images.scoring import METRICS
 
         return METRICS.names()
     if kind == "datasets":
-        from benchmark.datasets import dataset_names
+        from gradinv.benchmark.datasets import dataset_names
 
         return dataset_names()
     return _slow_names(kind)
@@ -129,15 +128,14 @@ def _names(kind: Kind) -> list[str]:
 def _slow_names(kind: Kind) -> list[str]:
     """Names that only torch or timm know."""
     if kind == "suites":
-        from benchmark.suite import suite_names
+        from gradinv.benchmark.runs.suite import suite_names
 
         return suite_names()
     if kind == "controls":
-        from benchmark.controls import CONTROLS
+        from gradinv.benchmark.experiment.controls import CONTROLS
 
         return list(CONTROLS)
+    import gradinv.benchmark.victims.networks  # noqa: F401 - registers our own networks with timm
     import timm
-
-    import benchmark.networks  # noqa: F401 - registers our own networks with timm
 
     return timm.list_models()

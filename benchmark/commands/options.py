@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-
-from metrics.registry import RequestError
+from gradinv.metrics.registry import RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +31,7 @@ def load_plugins(paths: list[Path], download: bool = False) -> None:
     """Register what the plug-in files hold; `download` allows downloading data and weights."""
     import os
 
-    from metrics.registry import load_plugin
+    from gradinv.metrics.registry import load_plugin
 
     if download:
         os.environ["GRADINV_DOWNLOAD"] = "1"

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from benchmark.commands.options import (
+from gradinv.benchmark.commands.options import (
     AskedEngine,
     AskedPrecision,
     Device,
@@ -16,7 +15,7 @@ from benchmark.commands.options import (
     load_plugins,
     resolve_device,
 )
-from metrics.registry import RequestError
+from gradinv.metrics.registry import RequestError
 
 
 def run(
@@ -55,11 +54,11 @@ def run(
     ] = False,
 ) -> None:
     """Run what is missing of a suite; the same command goes on where it was stopped."""
-    from benchmark.engines import EngineChoice
-    from benchmark.plan import Planner, hash_of
-    from benchmark.process import prepare_process
-    from benchmark.runner import RunOptions, default_jobs, print_plan, run_plan
-    from benchmark.suite import load_suite, select, suite_path
+    from gradinv.benchmark.machine import prepare_process
+    from gradinv.benchmark.runs.engine_choice import EngineChoice
+    from gradinv.benchmark.runs.plan import Planner, hash_of
+    from gradinv.benchmark.runs.runner import RunOptions, default_jobs, print_plan, run_plan
+    from gradinv.benchmark.runs.suite import load_suite, select, suite_path
 
     prepare_process()
     part, chosen = _shard(shard), resolve_device(device)

@@ -3,8 +3,7 @@
 from typing import Annotated, Literal
 
 import typer
-
-from benchmark.commands.options import Device, Download, resolve_device
+from gradinv.benchmark.commands.options import Device, Download, resolve_device
 
 
 def train(
@@ -22,9 +21,9 @@ def train(
     """Train a victim and keep it in the cache, where suites find it; prints its accuracy and its files."""
     import json
 
-    from benchmark.datasets import create_dataset
-    from benchmark.training import train_victim
-    from benchmark.victims import VictimSpec
+    from gradinv.benchmark.datasets import create_dataset
+    from gradinv.benchmark.victims.loading import VictimSpec
+    from gradinv.benchmark.victims.training import train_victim
 
     spec = VictimSpec.model_validate({"model": model, "state": "trained", "seed": seed, "stem": stem, "epochs": epochs})
     path = train_victim(spec, create_dataset(dataset, image_size, download=download), device=resolve_device(device))

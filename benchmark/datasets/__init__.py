@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from benchmark.folders import data_root
-from metrics.registry import Registry, RequestError, UnknownNameError, natural_key, unknown
+from gradinv.benchmark.machine import data_root
+from gradinv.metrics.registry import Registry, RequestError, UnknownNameError, natural_key, unknown
 
 if TYPE_CHECKING:
-    from benchmark.datasets.base import Dataset
+    from gradinv.benchmark.datasets.base import Dataset
 
 HELD_OUT_FOLDERS = ("test", "val")
 
@@ -17,7 +17,7 @@ class DataError(RequestError):
 
 
 DATASETS: Registry[Callable[..., "Dataset"]] = Registry(
-    "data set", package="benchmark.datasets", decorator="register_dataset", group="gradinv.datasets"
+    "data set", package="gradinv.benchmark.datasets", decorator="register_dataset", group="gradinv.datasets"
 )
 
 
@@ -52,7 +52,7 @@ def create_dataset(name: str, image_size: int | None = None, *, download: bool =
     if name in DATASETS.names():
         return DATASETS.get(name).target(image_size, download=download)
     if name in folder_names():
-        from benchmark.datasets.folder import folder_dataset
+        from gradinv.benchmark.datasets.folder import folder_dataset
 
         return folder_dataset(data_root() / name, image_size)
     reason = unknown("data set", name, dataset_names())

@@ -8,10 +8,9 @@ from typing import Literal
 
 import numpy as np
 import torch
+from gradinv.benchmark.datasets import DataError
+from gradinv.benchmark.datasets.seeds import random_state
 from torch import Tensor
-
-from benchmark.datasets import DataError
-from benchmark.seeds import random_state
 
 Role = Literal["train", "tuning", "evaluation"]
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]

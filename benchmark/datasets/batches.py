@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from gradinv.benchmark.datasets import DataError
+from gradinv.benchmark.datasets.base import Dataset, Role, Split
+from gradinv.benchmark.datasets.seeds import random_state, seed_of
 from torch import Tensor
-
-from benchmark.datasets import DataError
-from benchmark.datasets.base import Dataset, Role, Split
-from benchmark.seeds import random_state, seed_of
 
 __all__ = ["Batch", "draw_batch", "draw_like", "mean_image", "seed_of"]
 

@@ -6,10 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from gradinv.benchmark.datasets import HELD_OUT_FOLDERS, DataError
+from gradinv.benchmark.datasets.base import Dataset, Split, held_out_loaders
 from PIL import Image, UnidentifiedImageError
-
-from benchmark.datasets import HELD_OUT_FOLDERS, DataError
-from benchmark.datasets.base import Dataset, Split, held_out_loaders
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 MEMORY_LIMIT = 10**9  # bytes of decoded pixels that one split may hold

@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 import skimage
+from gradinv.benchmark.datasets import DataError, register_dataset
+from gradinv.benchmark.datasets.base import ArraySplit, Dataset, Role
+from gradinv.benchmark.datasets.seeds import random_state
 from PIL import Image
-
-from benchmark.datasets import DataError, register_dataset
-from benchmark.datasets.base import ArraySplit, Dataset, Role
-from benchmark.seeds import random_state
 
 PHOTOGRAPHS = {
     "astronaut": "astronaut.png",

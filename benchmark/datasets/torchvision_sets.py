@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gradinv.benchmark.datasets import DataError, register_dataset
+from gradinv.benchmark.datasets.base import ArraySplit, Dataset, Split, held_out_loaders
+from gradinv.benchmark.datasets.folder import FileSplit, square
+from gradinv.benchmark.machine import data_root
 from PIL import Image
 from torchvision import datasets as tv
-
-from benchmark.datasets import DataError, register_dataset
-from benchmark.datasets.base import ArraySplit, Dataset, Split, held_out_loaders
-from benchmark.datasets.folder import FileSplit, square
-from benchmark.folders import data_root
 
 IMAGENET_SIZE = 224
 

@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from attacks.registry import Paper, Parametrised
-from metrics.keys import Key, checked_arguments, parse_key
-from metrics.registry import Registry, UnknownNameError, unknown
+from gradinv.attacks.registry import Paper, Parametrised
+from gradinv.metrics.keys import Key, checked_arguments, parse_key
+from gradinv.metrics.registry import Registry, UnknownNameError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ class Defense(Parametrised, ABC):
 
 
 DEFENSES: "Registry[type[Defense]]" = Registry(
-    "defense", package="benchmark.defenses", decorator="register_defense", group="gradinv.defenses"
+    "defense", package="gradinv.benchmark.defenses", decorator="register_defense", group="gradinv.defenses"
 )
 
 

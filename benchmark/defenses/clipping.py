@@ -3,11 +3,10 @@
 from typing import Annotated
 
 import torch
+from gradinv.attacks.registry import Paper
+from gradinv.benchmark.defenses import Defense, register_defense
 from pydantic import Field
 from torch import Generator, Tensor
-
-from attacks.registry import Paper
-from benchmark.defenses import Defense, register_defense
 
 ABADI_2016 = Paper(
     title="Deep Learning with Differential Privacy",

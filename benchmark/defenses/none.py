@@ -1,8 +1,7 @@
 """No defense: the client sends its gradients as they are."""
 
+from gradinv.benchmark.defenses import Defense, register_defense
 from torch import Generator, Tensor
-
-from benchmark.defenses import Defense, register_defense
 
 
 @register_defense("none", paper=None)

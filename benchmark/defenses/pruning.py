@@ -3,11 +3,10 @@
 from typing import Annotated
 
 import torch
+from gradinv.attacks.dlg import ZHU_2019
+from gradinv.benchmark.defenses import Defense, register_defense
 from pydantic import Field
 from torch import Generator, Tensor
-
-from attacks.dlg import ZHU_2019
-from benchmark.defenses import Defense, register_defense
 
 
 @register_defense("pruning", paper=ZHU_2019)

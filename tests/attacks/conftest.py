@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from gradinv.attacks.gradient_matching.objective import Given, Gradients, Objective
+from gradinv.attacks.leak import Leak, ThreatModel
+from gradinv.attacks.victim import Victim
+from gradinv.benchmark.victims.networks import build_network
 from torch import Tensor, nn
-
-from attacks.leak import Leak, ThreatModel
-from attacks.objective import Given, Gradients, Objective
-from attacks.victim import Victim
-from benchmark.networks import build_network
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
 

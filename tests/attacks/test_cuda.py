@@ -2,18 +2,17 @@
 
 import pytest
 import torch
-
-from attacks.descent import Descent
-from attacks.engine import Engine
-from attacks.leak import ThreatModel
-from attacks.registry import create_attack
-from attacks.victim import Victim
-from benchmark.client import client_update, observe
-from benchmark.datasets import create_dataset
-from benchmark.datasets.batches import draw_batch
-from benchmark.defenses import create_defense
-from benchmark.networks import build_network
-from benchmark.normalisation import normalise
+from gradinv.attacks.gradient_matching.descent import Descent
+from gradinv.attacks.gradient_matching.evaluation import Engine
+from gradinv.attacks.leak import ThreatModel
+from gradinv.attacks.registry import create_attack
+from gradinv.attacks.victim import Victim
+from gradinv.benchmark.datasets import create_dataset
+from gradinv.benchmark.datasets.batches import draw_batch
+from gradinv.benchmark.defenses import create_defense
+from gradinv.benchmark.experiment.client import client_update, observe
+from gradinv.benchmark.victims.networks import build_network
+from gradinv.benchmark.victims.normalisation import normalise
 
 pytestmark = pytest.mark.cuda
 KEYS = [

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from gradinv.attacks.labels import RULES, LabelInferenceError, infer_labels, min_rule, resolve_labels, sum_rule
+from gradinv.attacks.leak import Leak
+from gradinv.attacks.victim import NoClassifierError, Victim
 from torch import nn
-
-from attacks.labels import RULES, LabelInferenceError, infer_labels, min_rule, resolve_labels, sum_rule
-from attacks.leak import Leak
-from attacks.victim import NoClassifierError, Victim
 
 CLASSES = 20
 

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from gradinv.attacks.attack import Setting
+from gradinv.attacks.leak import Leak, ThreatModel
+from gradinv.attacks.registry import ATTACKS, create_attack
+from gradinv.attacks.victim import Victim
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-
-from attacks.attack import Setting
-from attacks.leak import Leak, ThreatModel
-from attacks.registry import ATTACKS, create_attack
-from attacks.victim import Victim
 
 SEED, BUDGET, CLASSES, SIZE = 4, 12, 6, 16
 MODELS = ("lenet_dlg", "test_resnet")
@@ -27,10 +26,10 @@ import json, sys
 from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
-from attacks.leak import Leak
-from attacks.registry import create_attack
-from attacks.victim import Victim
-from benchmark.networks import build_network
+from gradinv.attacks.leak import Leak
+from gradinv.attacks.registry import create_attack
+from gradinv.attacks.victim import Victim
+from gradinv.benchmark.victims.networks import build_network
 
 torch.set_num_threads(1)
 home, jobs = Path(sys.argv[1]), json.loads(sys.argv[2])
@@ -40,7 +39,8 @@ for key, model, seed, budget, classes, size in jobs:
     leak = Leak.load(home / f"{model}.leak")
     found = create_attack(key).reconstruct(leak, Victim(module), seed=seed, budget=budget)
     save_file({"images": found.images, "final": found.final, "labels": found.labels}, home / f"{key}.result")
-assert not any(name.startswith(("benchmark.datasets", "benchmark.client", "skimage")) for name in sys.modules)
+private = ("gradinv.benchmark.datasets", "gradinv.benchmark.experiment.client", "skimage")
+assert not any(name.startswith(private) for name in sys.modules)
 """
 
 

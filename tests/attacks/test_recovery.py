@@ -4,17 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
+from gradinv.attacks.registry import create_attack
+from gradinv.attacks.victim import Victim
+from gradinv.benchmark.datasets import create_dataset
+from gradinv.benchmark.datasets.batches import draw_batch
+from gradinv.benchmark.defenses import create_defense
+from gradinv.benchmark.experiment.client import client_update, observe
+from gradinv.benchmark.experiment.controls import noise_gradient
+from gradinv.benchmark.victims.normalisation import denormalise, normalisation_of, normalise
 from torch import Tensor
-
-from attacks.leak import Leak, Reconstruction, ThreatModel
-from attacks.registry import create_attack
-from attacks.victim import Victim
-from benchmark.client import client_update, observe
-from benchmark.controls import noise_gradient
-from benchmark.datasets import create_dataset
-from benchmark.datasets.batches import draw_batch
-from benchmark.defenses import create_defense
-from benchmark.normalisation import denormalise, normalisation_of, normalise
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ import sys
 from typing import get_type_hints
 
 import pytest
-
-from attacks.attack import Attack
-from attacks.registry import (
+from gradinv.attacks.attack import Attack
+from gradinv.attacks.registry import (
     ATTACKS,
     PRESETS,
     Parametrised,
@@ -18,8 +17,8 @@ from attacks.registry import (
     hyperparameters,
     register_preset,
 )
-from metrics.keys import parse_key
-from metrics.registry import InvalidEntryError, UnknownNameError
+from gradinv.metrics.keys import parse_key
+from gradinv.metrics.registry import InvalidEntryError, UnknownNameError
 
 NAMES = ATTACKS.names()
 

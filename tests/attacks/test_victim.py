@@ -6,9 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from gradinv.attacks.victim import NoClassifierError, Victim, bn_layers
 from torch import Tensor, nn
-
-from attacks.victim import NoClassifierError, Victim, bn_layers
 
 LABELS = torch.tensor([3, 0, 4])
 

@@ -1,11 +1,153 @@
-"""Fixtures for the experiment's tests: tiny data sets, and caches and data roots of their own."""
+"""Fixtures for the experiment's tests: tiny data sets and suites, plug-ins, the command run inside this process."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from gradinv.attacks.registry import ATTACKS
+from gradinv.benchmark import cli
+from gradinv.benchmark.datasets.base import ArraySplit, Dataset, held_out_loaders
+from gradinv.benchmark.runs.plan import Plan, Planner
+from gradinv.benchmark.runs.suite import load_suite
+from gradinv.metrics.images.scoring import METRICS
+from gradinv.metrics.records.reading import read_records
+from gradinv.metrics.records.record import Record
 
-from benchmark.datasets.base import ArraySplit, Dataset, held_out_loaders
+SUITE = {
+    "name": "tiny",
+    "victims": [{"model": "lenet_dlg", "state": "untrained"}],
+    "attacks": ["dlg"],
+    "controls": "none",
+    "batches": 1,
+    "budget": 5,
+    "metrics": ["psnr"],
+}
+
+PLUGIN = '''
+"""A plug-in attack in a few lines."""
+import os
+import torch
+from gradinv.attacks.dlg import DLG, ZHU_2019
+from gradinv.attacks.registry import register_attack
+
+@register_attack("NAME", paper=ZHU_2019)
+class Plugged(DLG):
+    """DLG from other seeds, with accidents on request."""
+
+    def __init__(self, *, accident: str = "none", step: float = 1.0) -> None:
+        super().__init__(lr=step)
+        self.accident = accident
+
+    def reconstruct(self, leak, victim, *, seed, budget=None):
+        if self.accident == "raise":
+            raise RuntimeError("no luck today")
+        if self.accident == "oom":
+            raise torch.OutOfMemoryError("out of memory")
+        if self.accident == "leave":
+            raise SystemExit(3)
+        if self.accident == "die":
+            os._exit(1)
+        return super().reconstruct(leak, victim, seed=seed + 100, budget=budget)
+'''
+
+
+@dataclass(frozen=True)
+class Result:
+    """How the command ended and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+def make_plugin(path: Path, name: str) -> Path:
+    """Write a plug-in file that registers the attack `name`."""
+    path.write_text(PLUGIN.replace("NAME", name), encoding="utf-8")
+    return path
+
+
+def make_suite(path: Path, **settings: Any) -> Path:
+    """Write a suite: `SUITE` with other settings; None removes one."""
+    chosen = {name: value for name, value in (SUITE | settings).items() if value is not None}
+    path.write_text(yaml.safe_dump(chosen), encoding="utf-8")
+    return path
+
+
+def records_by_label(directory: Path) -> dict[tuple[str, int], Record]:
+    """(key, batch) -> record of a run directory."""
+    return {(record.cell.key, record.repetition): record for record in read_records([directory])[0]}
+
+
+def files_of(directory: Path) -> dict[str, tuple[bytes, int]]:
+    """Path below `trials` -> (content, time of the last change) of every file of a finished trial."""
+    files = [path for path in (directory / "trials").glob("[!.]*/*") if path.is_file()]
+    return {str(path.relative_to(directory)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.fixture(scope="session")
+def tools() -> SimpleNamespace:
+    """The helper functions of this file, for fixtures of any scope."""
+    return SimpleNamespace(
+        make_plugin=make_plugin, make_suite=make_suite, records_by_label=records_by_label, files_of=files_of
+    )
+
+
+@pytest.fixture(autouse=True)
+def forget_plugins() -> Iterator[None]:
+    """What plug-ins registered is gone after the test."""
+    yield
+    for registry in (ATTACKS, METRICS):
+        for name, entry in list(registry._entries.items()):
+            if getattr(entry.target, "__module__", "").startswith("gradinv_plugin_"):
+                del registry._entries[name]
+
+
+@pytest.fixture
+def write_suite(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a suite file."""
+    return lambda file="suite.yaml", **settings: make_suite(tmp_path / file, **settings)
+
+
+@pytest.fixture
+def make_plan(write_suite: Callable[..., Path]) -> Callable[..., Plan]:
+    """Plans a suite with these settings."""
+
+    def make(may_train: bool = True, **settings: Any) -> Plan:
+        planner = Planner(device="cpu", download=False, may_train=may_train, progress=False)
+        return planner.plan(load_suite(write_suite(**settings)), "hash")
+
+    return make
+
+
+@pytest.fixture
+def gradinv(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Runs the command in this process, one trial at a time unless told otherwise, without figures."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["gradinv", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Result(int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def run_suite(gradinv: Callable[..., Result], tmp_path: Path) -> Callable[..., Result]:
+    """`gradinv run SUITE --out tmp_path/run`, one job, no figures."""
+
+    def run(suite: object, *arguments: object, out: Path = tmp_path / "run") -> Result:
+        return gradinv("run", suite, "--out", out, "--jobs", 1, "--no-figures", "--device", "cpu", *arguments)
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-
-from attacks.leak import Reconstruction
-from benchmark.datasets.batches import Batch
-from benchmark.executors import execute, jobs_of
-from benchmark.outcome import score
-from benchmark.plan import Planner, hash_of
-from benchmark.store import Store
-from benchmark.suite import Suite
-from metrics.figures import draw_all
-from metrics.records import read_records
+from gradinv.attacks.leak import Reconstruction
+from gradinv.benchmark.datasets.batches import Batch
+from gradinv.benchmark.experiment.outcome import score
+from gradinv.benchmark.runs.executors import execute, jobs_of
+from gradinv.benchmark.runs.plan import Planner, hash_of
+from gradinv.benchmark.runs.store import Store
+from gradinv.benchmark.runs.suite import Suite
+from gradinv.metrics.figures.all_figures import draw_all
+from gradinv.metrics.records.reading import read_records
 
 SUITE = {
     "name": "trivial",

@@ -5,16 +5,15 @@ import sys
 
 import pytest
 import torch
-
-from attacks.distances import CosineDistance, LayerwiseL2, SquaredL2
-from attacks.engine import Engine
-from attacks.leak import Leak
-from attacks.objective import Objective
-from attacks.priors import BatchNormStatistics, TotalVariation
-from attacks.victim import Victim
-from benchmark.networks import build_network
-from metrics.matching import match
-from metrics.scoring import score_images
+from gradinv.attacks.gradient_matching.distances import CosineDistance, LayerwiseL2, SquaredL2
+from gradinv.attacks.gradient_matching.evaluation import Engine
+from gradinv.attacks.gradient_matching.objective import Objective
+from gradinv.attacks.gradient_matching.priors import BatchNormStatistics, TotalVariation
+from gradinv.attacks.leak import Leak
+from gradinv.attacks.victim import Victim
+from gradinv.benchmark.victims.networks import build_network
+from gradinv.metrics.images.matching import match
+from gradinv.metrics.images.scoring import score_images
 
 OBJECTIVES = {
     "dlg": (SquaredL2(), []),
@@ -96,5 +95,5 @@ def test_matching(benchmark):
 @pytest.mark.benchmark(group="start-up")
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "attacks"]])
 def test_start_up(benchmark, arguments):
-    command = [sys.executable, "-c", "from benchmark.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from gradinv.benchmark.cli import main; main()", *arguments]
     benchmark.pedantic(subprocess.run, args=(command,), kwargs={"check": True, "capture_output": True}, rounds=5)

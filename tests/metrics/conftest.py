@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gradinv.metrics.records.record import Cell, ImageScore, Record
 from safetensors.numpy import save_file
-
-from metrics.record import Cell, ImageScore, Record
 
 SETTING = {
     "dataset": "photos",

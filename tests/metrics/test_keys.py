@@ -4,10 +4,9 @@ import math
 from typing import Annotated, Any, Literal
 
 import pytest
+from gradinv.metrics.keys import Key, bracketed, checked_arguments, parse_key
+from gradinv.metrics.registry import InvalidEntryError
 from pydantic import Field
-
-from metrics.keys import Key, bracketed, checked_arguments, parse_key
-from metrics.registry import InvalidEntryError
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import gradinv.metrics.registry
 import pytest
-
-import metrics.registry
-from metrics.registry import (
+from gradinv.metrics.registry import (
     InvalidEntryError,
     Registry,
     UnknownNameError,
@@ -126,7 +125,9 @@ def test_other_packages_add_names_through_entry_points(
 ) -> None:
     (tmp_path / f"{PACKAGE}_birds.py").write_text(HEAD + "@register_animal('owl')\nclass Owl: ...\n")
     point = EntryPoint("owl", f"{PACKAGE}_birds:Owl", "zoo.animals")
-    monkeypatch.setattr(metrics.registry, "entry_points", lambda group: [point] if group == "zoo.animals" else [])
+    monkeypatch.setattr(
+        gradinv.metrics.registry, "entry_points", lambda group: [point] if group == "zoo.animals" else []
+    )
     assert zoo.names() == ["cat9", "lion", "owl"]
     assert f"{PACKAGE}_birds" not in sys.modules
     assert zoo.get("owl").target is sys.modules[f"{PACKAGE}_birds"].Owl

@@ -1,10 +1,11 @@
 """Where trials run: the same records from this process and from workers, whatever happens to some of them."""
 
 import pytest
-
-from benchmark import cli, executors, trial
-from benchmark.executors import execute, jobs_of, run_here
-from metrics.registry import load_plugin
+from gradinv.benchmark import cli
+from gradinv.benchmark.experiment import trial
+from gradinv.benchmark.runs import executors
+from gradinv.benchmark.runs.executors import execute, jobs_of, run_here
+from gradinv.metrics.registry import load_plugin
 
 MEASURED = {"seconds", "peak_memory_mb", "date"}
 ACCIDENTS = ["troubled[accident=raise]", "troubled[accident=oom]", "troubled[accident=die]"]

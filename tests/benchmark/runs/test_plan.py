@@ -1,16 +1,15 @@
 """From a suite to trials: which there are, in which order, which cannot exist, and what each costs."""
 
 import pytest
+from gradinv.attacks.registry import PRESETS
+from gradinv.benchmark.datasets import DataError
+from gradinv.benchmark.runs.executors import jobs_of
+from gradinv.benchmark.runs.plan import Planner, granted_numbers_per_pixel, hash_of
+from gradinv.benchmark.runs.preflight import estimated_seconds
+from gradinv.benchmark.runs.suite import SuiteError, load_suite, select
+from gradinv.metrics.registry import Entry, UnknownNameError, load_plugin
 from safetensors.torch import load_file
 from torch import nn
-
-from attacks.registry import PRESETS
-from benchmark.datasets import DataError
-from benchmark.executors import jobs_of
-from benchmark.plan import Planner, granted_numbers_per_pixel, hash_of
-from benchmark.preflight import estimated_seconds
-from benchmark.suite import SuiteError, load_suite, select
-from metrics.registry import Entry, UnknownNameError, load_plugin
 
 LENET = {"model": "lenet_dlg", "state": "untrained"}
 RESNET = {"model": "test_resnet", "state": "untrained"}
@@ -72,7 +71,7 @@ def test_what_a_trial_may_spend(make_plan):
 def test_an_attack_without_a_budget_of_its_own_needs_one(make_plan, tmp_path):
     path = tmp_path / "free.py"
     path.write_text(
-        "from attacks.attack import Attack\nfrom attacks.registry import register_attack\n\n"
+        "from gradinv.attacks.attack import Attack\nfrom gradinv.attacks.registry import register_attack\n\n"
         "@register_attack('free', paper=None)\nclass Free(Attack):\n    '''Nothing yet.'''\n"
     )
     load_plugin(path)

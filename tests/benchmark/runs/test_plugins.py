@@ -8,18 +8,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
-from benchmark import spec
-from benchmark.spec import result_versions
-from metrics.registry import load_plugin
+from gradinv.benchmark.experiment import spec
+from gradinv.benchmark.experiment.spec import result_versions
+from gradinv.metrics.registry import load_plugin
 
 OWN_LOOP = '''
 """Follow the sign of the matching gradient: a whole attack."""
 import torch
-from attacks.attack import Attack
-from attacks.dlg import ZHU_2019
-from attacks.leak import Reconstruction
-from attacks.registry import register_attack
+from gradinv.attacks.attack import Attack
+from gradinv.attacks.dlg import ZHU_2019
+from gradinv.attacks.leak import Reconstruction
+from gradinv.attacks.registry import register_attack
 
 @register_attack("sign_descent", paper=ZHU_2019)
 class SignDescent(Attack):
@@ -39,14 +38,14 @@ class SignDescent(Attack):
         return Reconstruction(images, images, leak.labels, "given", evaluations=budget)
 '''
 PACKAGE = """
-from attacks.dlg import DLG, ZHU_2019
-from attacks.registry import register_attack
+from gradinv.attacks.dlg import DLG, ZHU_2019
+from gradinv.attacks.registry import register_attack
 
 register_attack("from_a_package", paper=ZHU_2019)(type("Packaged", (DLG,), {"__doc__": "DLG.", "__module__": __name__}))
 """
 LISTING = """
 import sys
-from attacks.registry import attack_keys
+from gradinv.attacks.registry import attack_keys
 print(*attack_keys(), sep="\\n")
 assert "torch" not in sys.modules, "torch was imported"
 """
@@ -151,16 +150,17 @@ def test_attacks_of_other_packages_are_listed(installed_package):
 
 def test_attacks_of_other_packages_are_made(installed_package):
     made = run_python(
-        "from attacks.registry import create_attack; print(create_attack('from_a_package'))", installed_package
+        "from gradinv.attacks.registry import create_attack; print(create_attack('from_a_package'))", installed_package
     )
     assert made.returncode == 0, made.stderr
     assert made.stdout.startswith("Packaged[")
 
 
 def test_a_new_file_in_the_package_is_listed_without_importing_anything(tmp_path):
-    for package in ("attacks", "benchmark", "metrics"):
-        shutil.copytree(Path(find_spec(package).origin).parent, tmp_path / package)
-    (tmp_path / "attacks" / "brand_new.py").write_text(
+    for package in ("gradinv", "gradinv.attacks", "gradinv.metrics"):
+        folder = Path(find_spec(package).origin).parent
+        shutil.copytree(folder, tmp_path.joinpath(*package.split(".")), dirs_exist_ok=True)
+    (tmp_path / "gradinv" / "attacks" / "brand_new.py").write_text(
         'raise RuntimeError("imported")\n\n@register_attack("brand_new", paper=None)\nclass BrandNew:\n    pass\n'
     )
     listed = run_python(LISTING, tmp_path)

@@ -1,10 +1,9 @@
 """What is said before a run: the time it will take, and that its evaluations do not fit."""
 
 import pytest
-
-from benchmark import preflight
-from benchmark.memory import GIB
-from benchmark.preflight import memory_warnings, seconds_per_evaluation
+from gradinv.benchmark.runs import preflight
+from gradinv.benchmark.runs.memory import GIB
+from gradinv.benchmark.runs.preflight import memory_warnings, seconds_per_evaluation
 
 RESNET = {"model": "resnet18", "state": "untrained"}
 

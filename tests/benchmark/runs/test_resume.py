@@ -10,9 +10,8 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-
-from benchmark import cli
-from benchmark.store import Store
+from gradinv.benchmark import cli
+from gradinv.benchmark.runs.store import Store
 
 SETTINGS = {
     "attacks": ["dlg", "idlg", "inverting_gradients"],
@@ -133,6 +132,6 @@ def test_stopping_by_hand_says_how_to_go_on(gradinv, write_suite, monkeypatch, t
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("benchmark.runner.run_plan", stopped)
+    monkeypatch.setattr("gradinv.benchmark.runs.runner.run_plan", stopped)
     result = gradinv("run", write_suite(), "--out", tmp_path / "run")
     assert (result.status, result.err) == (130, "gradinv: stopped; the same command goes on from here\n")

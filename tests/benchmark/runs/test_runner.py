@@ -3,10 +3,9 @@
 import csv
 
 import pytest
+from gradinv.benchmark.runs.runner import default_jobs, write_results
+from gradinv.metrics.records.reading import RecordsError
 from rich.console import Console
-
-from benchmark.runner import default_jobs, write_results
-from metrics.records import RecordsError
 
 
 def rows_of(path):

@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-
-from benchmark import store as store_module
-from benchmark.store import ABANDONED_AFTER, Store
-from metrics.record import Cell, Record
-from metrics.records import read_records
+from gradinv.benchmark.runs import store as store_module
+from gradinv.benchmark.runs.store import ABANDONED_AFTER, Store
+from gradinv.metrics.records.reading import read_records
+from gradinv.metrics.records.record import Cell, Record
 
 CELL = Cell(
     attack="dlg",

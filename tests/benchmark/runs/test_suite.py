@@ -1,9 +1,8 @@
 """Suites: what is valid, what is not and what is said about it, and which part of a suite is asked for."""
 
 import pytest
-
-from benchmark.controls import CONTROLS
-from benchmark.suite import SuiteError, load_suite, select, suite_names, suite_path
+from gradinv.benchmark.experiment.controls import CONTROLS
+from gradinv.benchmark.runs.suite import SuiteError, load_suite, select, suite_names, suite_path
 
 TWO_BATCH_NORMS = {"model": "test_resnet", "state": "untrained"}
 LENET = {"model": "lenet_dlg", "state": "untrained"}

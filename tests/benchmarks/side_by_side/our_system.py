@@ -4,10 +4,10 @@ import copy
 from typing import Any
 
 import torch
+from gradinv.attacks.leak import Leak
+from gradinv.attacks.registry import create_attack
+from gradinv.attacks.victim import Victim
 
-from attacks.leak import Leak
-from attacks.registry import create_attack
-from attacks.victim import Victim
 from tests.benchmarks.side_by_side.machine import now
 from tests.benchmarks.side_by_side.problems import CLASSES, MEAN, STD, Engine, Problem
 from tests.benchmarks.side_by_side.timing import Run
@@ -94,6 +94,6 @@ def attack_key(problem: Problem) -> str:
 
 
 def _engine(kind: Engine) -> Any:
-    from attacks import engine  # only where it is asked for
+    from gradinv.attacks.gradient_matching import evaluation as engine  # only where it is asked for
 
     return engine.Engine(kind=kind)

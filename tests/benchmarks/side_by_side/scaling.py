@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from gradinv.metrics.figures.style import DARK_GREY, drawing, look, save, write_table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from metrics.style import DARK_GREY, drawing, look, save, write_table
 from tests.benchmarks.side_by_side.problems import Case
 from tests.benchmarks.side_by_side.rounds import Measurement, measure
 

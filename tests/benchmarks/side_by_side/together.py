@@ -4,8 +4,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
-from attacks.engine import Engine
-from attacks.matching import GradientMatching
+from gradinv.attacks.gradient_matching.attack import GradientMatching
+from gradinv.attacks.gradient_matching.evaluation import Engine
+
 from tests.benchmarks.side_by_side.machine import now
 from tests.benchmarks.side_by_side.problems import Case
 from tests.benchmarks.side_by_side.ratios import median_interval, paired_ratios

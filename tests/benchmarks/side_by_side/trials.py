@@ -3,20 +3,19 @@
 from dataclasses import dataclass
 
 import torch
+from gradinv.attacks.gradient_matching.attack import GradientMatching
+from gradinv.attacks.gradient_matching.evaluation import Engine
+from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
+from gradinv.attacks.registry import create_attack
+from gradinv.attacks.victim import Victim
+from gradinv.benchmark.datasets import create_dataset
+from gradinv.benchmark.datasets.batches import draw_batch
+from gradinv.benchmark.defenses import create_defense
+from gradinv.benchmark.experiment.client import client_update, observe
+from gradinv.benchmark.victims.networks import build_network
+from gradinv.benchmark.victims.normalisation import denormalise, normalise
+from gradinv.metrics.images.matching import match
 from torch import Tensor
-
-from attacks.engine import Engine
-from attacks.leak import Leak, Reconstruction, ThreatModel
-from attacks.matching import GradientMatching
-from attacks.registry import create_attack
-from attacks.victim import Victim
-from benchmark.client import client_update, observe
-from benchmark.datasets import create_dataset
-from benchmark.datasets.batches import draw_batch
-from benchmark.defenses import create_defense
-from benchmark.networks import build_network
-from benchmark.normalisation import denormalise, normalise
-from metrics.matching import match
 
 NEAR = 0.01
 """Standard deviation of the noise on the solution, where an image has about 1."""

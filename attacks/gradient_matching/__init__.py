@@ -1,0 +1,1 @@
+"""Gradient matching: candidates -> distance and priors -> optimizer step, the machine under most attacks."""

@@ -1,0 +1,118 @@
+"""How candidates move: Adam with its schedules, signs and noise, and L-BFGS (`lbfgs`).
+
+An optimizer is a frozen recipe; `start` makes the stepper of N independent candidates, whose variables are tensors of
+(N, ...) that an update changes in place. An update costs one evaluation of the objective, whatever the optimizer.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from gradinv.attacks.gradient_matching.lbfgs import LBFGS
+from torch import Tensor
+
+__all__ = ["LBFGS", "NOISE_STREAM", "Adam", "Optimizer", "Schedule", "Stepper", "step_decay", "warmup_cosine"]
+
+NOISE_STREAM = 0x5EED
+"""Keeps the noise apart from the start, which is drawn from the seed itself."""
+
+Schedule = Callable[[int, int], float]
+
+
+class Stepper(Protocol):
+    """The optimizer of N candidates on their way: what one does never depends on the others."""
+
+    def update(self, values: Tensor, gradients: Sequence[Tensor | None], moving: Tensor | None) -> None:
+        """Move the candidates in place, given objective (N,) and gradients of the variables where they stand now.
+
+        A variable whose gradient is None stays. `moving`, (N,) bool: those that are False stay exactly where they are,
+        though their gradients are still taken note of; None: all move.
+        """
+        ...
+
+
+class Optimizer(Protocol):
+    """A recipe for steppers."""
+
+    def start(self, variables: list[Tensor], evaluations: int, seeds: Sequence[int]) -> Stepper:
+        """A stepper for `variables`, each (N, ...), that will see `evaluations` updates; one seed a candidate."""
+        ...
+
+
+def step_decay(*at: float, factor: float = 0.1) -> Schedule:
+    """Times `factor` after each share `at` of the steps (Geiping et al. 2020: 3/8, 5/8, 7/8).
+
+    >>> [round(step_decay(0.5)(t, 4), 2) for t in range(4)]
+    [1.0, 1.0, 0.1, 0.1]
+    """
+    return lambda step, steps: factor ** sum(step >= share * steps for share in at)
+
+
+def warmup_cosine(warmup: int) -> Schedule:
+    """Linear over `warmup` steps (at most a quarter of all), then a cosine to zero (Yin et al. 2021, section 4.1).
+
+    >>> [round(warmup_cosine(1)(t, 5), 2) for t in range(5)]
+    [1.0, 1.0, 0.85, 0.5, 0.15]
+    """
+
+    def rate(step: int, steps: int) -> float:
+        length = min(warmup, steps // 4)
+        if step < length:
+            return (step + 1) / length
+        return 0.5 * (1 + math.cos(math.pi * (step - length) / max(steps - length, 1)))
+
+    return rate
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam at `lr` times the schedule; `sign` steps on the sign of the gradient.
+
+    `noise` adds to the first variable, the images, that many times the current learning rate times N(0, 1) after each
+    step (Yin et al. 2021, the update rule of section 3.4); each candidate draws it from its own seed.
+    """
+
+    lr: float
+    schedule: Schedule
+    sign: bool = False
+    noise: float = 0.0
+
+    def start(self, variables: list[Tensor], evaluations: int, seeds: Sequence[int]) -> Stepper:
+        """A stepper with its own moments and its own noise."""
+        return _AdamStepper(self, variables, evaluations, seeds)
+
+
+class _AdamStepper:
+    def __init__(self, recipe: Adam, variables: list[Tensor], evaluations: int, seeds: Sequence[int]) -> None:
+        self.recipe, self.variables, self.evaluations, self.taken = recipe, variables, evaluations, 0
+        self.optimizer = torch.optim.Adam(variables, lr=recipe.lr)
+        device = variables[0].device
+        self.generators = [torch.Generator(device).manual_seed(seed ^ NOISE_STREAM) for seed in seeds]
+
+    def update(self, values: Tensor, gradients: Sequence[Tensor | None], moving: Tensor | None) -> None:
+        """One step of Adam and its noise; `values` are not used."""
+        before = None if moving is None else [variable.clone() for variable in self.variables]
+        rate = self.recipe.lr * self.recipe.schedule(self.taken, self.evaluations)
+        self._step(gradients, rate)
+        self._add_noise(rate)
+        self.taken += 1
+        if moving is not None and before is not None:
+            for variable, old in zip(self.variables, before, strict=True):
+                variable.copy_(torch.where(moving.view(-1, *[1] * (variable.dim() - 1)), variable, old))
+
+    def _step(self, gradients: Sequence[Tensor | None], rate: float) -> None:
+        for variable, gradient in zip(self.variables, gradients, strict=True):
+            variable.grad = gradient.sign() if self.recipe.sign and gradient is not None else gradient
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        # The variables are the caller's, who passes gradients by hand.
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _add_noise(self, rate: float) -> None:
+        if self.recipe.noise:
+            images = self.variables[0]
+            for image, generator in zip(images, self.generators, strict=True):
+                draw = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
+                image.add_(draw, alpha=self.recipe.noise * rate)

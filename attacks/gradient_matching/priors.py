@@ -1,0 +1,93 @@
+"""Image priors: what an attacker believes of photographs, and of the statistics that they leave in a network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from gradinv.attacks.gradient_matching.distances import norm
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a prior sees: the images (B, C, H, W), normalised, and the batch-norm statistics of their forward pass.
+
+    `granted` are the statistics that the leak grants; both are empty unless the prior needs them.
+    """
+
+    images: Tensor
+    bn_statistics: Sequence[tuple[Tensor, Tensor]] = ()
+    granted: Sequence[tuple[Tensor, Tensor]] = ()
+
+
+class Prior:
+    """A penalty on a candidate."""
+
+    needs_bn_statistics = False
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def __call__(self, candidate: Candidate) -> Tensor:
+        """The penalty, not yet weighted."""
+        raise TypeError(f"{type(self).__name__} has no __call__ method")
+
+
+class TotalVariation(Prior):
+    """Mean absolute difference of horizontal plus that of vertical neighbours (Geiping et al. 2020; their code).
+
+    >>> TotalVariation(1.0)(Candidate(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]]))).item()
+    1.0
+    """
+
+    def __call__(self, candidate: Candidate) -> Tensor:
+        """The penalty, not yet weighted; 0 for a constant image."""
+        x = candidate.images
+        return (x[..., :, 1:] - x[..., :, :-1]).abs().mean() + (x[..., 1:, :] - x[..., :-1, :]).abs().mean()
+
+
+class TotalVariationL2(Prior):
+    """Sum of the l2 norms of the differences in four directions, each over the whole batch.
+
+    The R_TV of GradInversion (Yin et al. 2021, Eq. 9), whose norm the paper leaves open, as its authors normalise it in
+    DeepInversion (Yin et al. 2020).
+
+    >>> TotalVariationL2(1.0)(Candidate(torch.ones(1, 1, 4, 4))).item()
+    0.0
+    """
+
+    def __call__(self, candidate: Candidate) -> Tensor:
+        """The penalty, not yet weighted; 0 for a constant image."""
+        x = candidate.images
+        return (
+            norm(x[..., :, 1:] - x[..., :, :-1])
+            + norm(x[..., 1:, :] - x[..., :-1, :])
+            + norm(x[..., 1:, 1:] - x[..., :-1, :-1])
+            + norm(x[..., 1:, :-1] - x[..., :-1, 1:])
+        )
+
+
+class ImageL2(Prior):
+    """Mean over the images of their l2 norm (R_l2 of Yin et al. 2021, Eq. 9; normalised as in DeepInversion).
+
+    >>> ImageL2(1.0)(Candidate(torch.ones(2, 1, 2, 2))).item()
+    2.0
+    """
+
+    def __call__(self, candidate: Candidate) -> Tensor:
+        """The penalty, not yet weighted."""
+        return torch.linalg.vector_norm(candidate.images.flatten(1), dim=1).mean()
+
+
+class BatchNormStatistics(Prior):
+    """Sum over the batch-norm layers of un-squared l2 distances of mean and variance (Yin et al. 2021, Eq. 10).
+
+    The candidate's variance is the biased one. The target is what the leak grants: running or exact statistics.
+    """
+
+    needs_bn_statistics = True
+
+    def __call__(self, candidate: Candidate) -> Tensor:
+        """The penalty, not yet weighted; 0 where the candidate has the granted statistics."""
+        pairs = zip(candidate.bn_statistics, candidate.granted, strict=True)
+        return torch.stack([norm(m - mean) + norm(v - var) for (m, v), (mean, var) in pairs]).sum()

@@ -1,0 +1,122 @@
+"""Programs: an objective's evaluation, traced once to a flat list of operations and shared by all trials of its shape.
+
+A program takes the variables, what the trial gives and the network's state as inputs, so that restarts, agents,
+images, repetitions and trials of a process share one; compiled ones are cached on disk by PyTorch across processes.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from typing import Any, Protocol
+
+import torch
+from gradinv.attacks.gradient_matching.objective import Given, Objective
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+KEPT = 16
+"""Programs that a process keeps; trials come victim by victim, so that the oldest is not needed any more."""
+
+WARM_UP = 3
+"""Runs before a capture, as PyTorch's notes on CUDA graphs ask for."""
+
+
+class Program(Protocol):
+    """One evaluation of one chunk of candidates."""
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        """Objectives and gradients of the variables, which come first among the inputs."""
+        ...
+
+
+_programs: "OrderedDict[Hashable, tuple[Program, tuple[object, ...]]]" = OrderedDict()
+
+
+def program_of(
+    objective: Objective,
+    kind: str,
+    width: int,
+    precision: str,
+    inputs: Sequence[Tensor],
+    given: Given,
+    variables: int,
+) -> Program:
+    """The program for such inputs: from this process's store, or else traced now.
+
+    The first `variables` of the inputs are the variables; `given` shows how the others are nested. With a `width` above
+    1 variables and givens have that first dimension.
+    """
+    parts = (objective.distance, *objective.priors)
+    shapes = tuple((tuple(value.shape), value.dtype) for value in inputs)
+    victim = objective.victim
+    key = (id(victim.source), victim.bn_mode, victim.device, kind, width, precision, *map(_named, parts), shapes)
+    if key not in _programs:
+        program: Program = _traced(objective, width, inputs, given, variables)
+        if kind == "compiled":
+            program = torch.compile(program, fullgraph=True, dynamic=False)
+        if kind in ("compiled", "captured") and victim.device.type == "cuda":
+            program = Captured(program, inputs)
+        _programs[key] = (program, (victim.source, *parts))  # kept, so that no other object gets their ids
+        if len(_programs) > KEPT:
+            _programs.popitem(last=False)
+    return _programs[key][0]
+
+
+def _named(part: object) -> Hashable:
+    """What parts of an objective share if they compute the same: class and plain attributes, else identity."""
+    attributes = tuple(sorted(vars(part).items())) if hasattr(part, "__dict__") else ()
+    plain = all(isinstance(value, int | float | str | None) for _, value in attributes)
+    return (type(part), attributes) if plain else id(part)
+
+
+def _traced(objective: Objective, width: int, inputs: Sequence[Tensor], given: Given, variables: int) -> GraphModule:
+    """The operations of one evaluation in a row, without a tape."""
+    given_leaves, given_nesting = tree_flatten(given)
+    state_names = list(objective.victim.state)
+
+    def evaluation(*leaves: Tensor) -> Any:
+        rest = leaves[variables:]
+        state = dict(zip(state_names, rest[len(given_leaves) :], strict=True))
+        return objective.functional(leaves[:variables], tree_unflatten(rest[: len(given_leaves)], given_nesting), state)
+
+    if width > 1:
+        of_candidates = variables + len(given_leaves)
+        dims = (*[0] * of_candidates, *[None] * (len(inputs) - of_candidates))
+        evaluation = torch.func.vmap(evaluation, in_dims=dims)
+    with torch.no_grad():  # with a tape, vmap cannot go through batch norm in train mode
+        graph = make_fx(evaluation)(*[value.detach() for value in inputs])
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+class Captured:
+    """A program as one CUDA graph: its inputs are copied to where the graph reads them, and it is replayed.
+
+    What it returns is overwritten by the next call. Inputs that are the same tensors as in the last call and have not
+    changed since are not copied again.
+    """
+
+    def __init__(self, program: Program, inputs: Sequence[Tensor]) -> None:
+        self.static = [value.detach().clone() for value in inputs]
+        self._copied: list[tuple[Tensor, int] | None] = [None] * len(inputs)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                program(*self.static)
+        torch.cuda.current_stream().wait_stream(side)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.result = program(*self.static)
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        """Copy what changed, replay."""
+        for index, (static, value) in enumerate(zip(self.static, inputs, strict=True)):
+            known = self._copied[index]
+            if known is None or known[0] is not value or known[1] != value._version:
+                static.copy_(value)
+                self._copied[index] = (value, value._version)
+        self.graph.replay()
+        return self.result

@@ -1,0 +1,136 @@
+"""What candidates remember of their paths, on the device: best iterate, objective curve, a few snapshots."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from gradinv.attacks.leak import Reconstruction
+from torch import Tensor
+
+SNAPSHOTS = 8
+CURVE_POINTS = 100
+
+
+class Tracker:
+    """Watches the variables, each (N, ...), of N candidates; `observe` never waits for the device.
+
+    From evaluation `select_from` (counted from 0) on, the best iterate is sought among these alone. A candidate that is
+    over is not observed any more.
+    """
+
+    def __init__(self, variables: Sequence[Tensor], evaluations: int, select_from: int = 0) -> None:
+        self.variables, self.select_from = variables, select_from
+        count = len(variables[0])
+        self.best = [variable.clone() for variable in variables]
+        self.last = variables[0].clone()
+        self.spent = [0] * count
+        self.over = [False] * count
+        self._taken = self._looked_at = 0
+        self._moving: Tensor | None = None
+        self._curve = variables[0].new_full((evaluations, count), math.nan)
+        self._best_value = variables[0].new_full((count,), math.inf)
+        self._wanted = snapshot_evaluations(evaluations)
+        self._snapshots: dict[int, Tensor] = {}
+
+    @property
+    def moving(self) -> Tensor | None:
+        """Which candidates are not over, (N,) on the device; None where all of them move."""
+        return self._moving
+
+    def observe(self, values: Tensor) -> None:
+        """Note the objectives `values` (N,) of the variables as they stand now.
+
+        A value that is not finite never becomes the best, so a diverged restart keeps its best finite iterate.
+        """
+        known = torch.full_like(self._best_value, math.inf) if self._taken == self.select_from else self._best_value
+        improved = (values < known) & torch.isfinite(values)
+        if self._moving is not None:
+            improved &= self._moving
+            values = torch.where(self._moving, values, math.nan)
+        self._best_value = torch.where(improved, values, self._best_value)
+        for best, variable in zip(self.best, self.variables, strict=True):
+            best.copy_(torch.where(_beside(improved, variable), variable, best))
+        self._keep_last()
+        self._curve[self._taken] = values
+        self._taken += 1
+        self.spent = [spent + (not over) for spent, over in zip(self.spent, self.over, strict=True)]
+        if self._taken in self._wanted:
+            self._snapshots[self._taken] = self.last.clone()
+
+    def _keep_last(self) -> None:
+        images = self.variables[0]
+        if self._moving is None:
+            self.last.copy_(images)
+        else:
+            self.last.copy_(torch.where(_beside(self._moving, images), images, self.last))
+
+    def look(self, every: int, tolerance: float) -> None:
+        """See who is over: objective below `tolerance`, not finite, or not moving at all any more.
+
+        Looks only once in `every` evaluations, since each look waits for the device.
+        """
+        if self._taken < self._looked_at + every:
+            return
+        self._looked_at = self._taken
+        recent = self._curve[self._taken - every : self._taken]
+        ended = ~torch.isfinite(recent).all(dim=0) | (self._best_value < tolerance) | (recent == recent[0]).all(dim=0)
+        self.over = [was or now for was, now in zip(self.over, ended.tolist(), strict=True)]
+        if any(self.over):
+            self._moving = torch.tensor([not over for over in self.over], device=self.last.device)
+
+    def diverged(self, index: int) -> bool:
+        """Whether any objective of a candidate was not finite."""
+        return not bool(torch.isfinite(self._curve[: self.spent[index], index]).all())
+
+    def best_value(self, index: int) -> float:
+        """The best objective of a candidate so far; inf where none was finite."""
+        return float(self._best_value[index])
+
+    def latest_value(self, index: int) -> float:
+        """The last objective of a candidate; inf where it is not finite."""
+        value = float(self._curve[self.spent[index] - 1, index])
+        return value if math.isfinite(value) else math.inf
+
+    def curve(self, index: int) -> list[float]:
+        """The objectives of a candidate, one an evaluation."""
+        values: list[float] = self._curve[: self.spent[index], index].tolist()
+        return values
+
+    def reconstruction(
+        self, index: int, *, labels: Tensor, label_method: str, uses: tuple[str, ...], evaluations: int, agents: int = 1
+    ) -> Reconstruction:
+        """A candidate's descent as an attack's result; `evaluations` counts all restarts.
+
+        Of several `agents` that descend side by side each costs one evaluation a step.
+        """
+        curve, spent = self.curve(index), self.spent[index]
+        chosen = sorted({round(i * (spent - 1) / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)})
+        kept = {step: images[index] for step, images in self._snapshots.items() if step <= spent}
+        return Reconstruction(
+            images=self.best[0][index],
+            final=self.last[index],
+            labels=labels,
+            label_method=label_method,
+            uses=uses,
+            objective_start=curve[0],
+            objective_end=self.best_value(index),
+            evaluations=evaluations,
+            diverged=self.diverged(index),
+            curve=tuple((agents * (step + 1), curve[step]) for step in chosen),
+            snapshots=tuple(kept.values()),
+            snapshot_at=tuple(agents * step for step in kept),
+        )
+
+
+def _beside(mask: Tensor, variable: Tensor) -> Tensor:
+    """A mask (N,) in the shape that chooses among N candidates."""
+    return mask.view(-1, *[1] * (variable.ndim - 1))
+
+
+def snapshot_evaluations(evaluations: int) -> set[int]:
+    """At most eight evaluation numbers from 1 to `evaluations`, in geometric steps.
+
+    >>> sorted(snapshot_evaluations(128))
+    [1, 2, 4, 8, 16, 32, 64, 128]
+    """
+    return {round(evaluations ** (i / (SNAPSHOTS - 1))) for i in range(SNAPSHOTS)}

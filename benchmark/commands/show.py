@@ -1,0 +1,53 @@
+"""What `gradinv show` prints: an entry with its parameters, defaults and paper."""
+
+import inspect
+from typing import Any
+
+from gradinv.attacks.registry import ATTACKS, PRESETS, hyperparameters
+from gradinv.benchmark.defenses import DEFENSES, canonical_defense
+from gradinv.benchmark.experiment.controls import CONTROLS, MEANING
+from gradinv.benchmark.runs.suite import suite_path
+from gradinv.metrics.images.scoring import METRICS
+from gradinv.metrics.keys import parse_key
+from gradinv.metrics.registry import UnknownNameError, unknown
+
+
+def describe(kind: str, name: str) -> str:
+    """Text about the entry; raises UnknownNameError or InvalidEntryError."""
+    if kind == "attack":
+        return _attack(name)
+    if kind == "defense":
+        key = canonical_defense(name)
+        entry = DEFENSES.get(key.name)
+        return _with_paper(entry.target, dict(key.parameters), entry.metadata["paper"])
+    if kind == "metric":
+        facts = METRICS.get(name)
+        return "\n".join([_doc(facts.target), *(f"{field}: {value}" for field, value in facts.metadata.items())])
+    if kind == "suite":
+        return suite_path(name).read_text(encoding="utf-8").rstrip()
+    if name not in CONTROLS:
+        raise UnknownNameError(unknown("control", name, list(CONTROLS)))
+    return f"{name}: {MEANING[name]}"
+
+
+def _attack(name: str) -> str:
+    key = parse_key(name)
+    chosen = hyperparameters(key)
+    entry = ATTACKS.get(key.name)
+    presets = PRESETS.names(f"{key.name}.*")
+    return _with_paper(entry.target, chosen, entry.metadata["paper"]) + f"\n\npresets: {', '.join(presets) or 'none'}"
+
+
+def _with_paper(target: Any, chosen: dict[str, Any], paper: Any) -> str:
+    callee = target.__init__ if inspect.isclass(target) else target
+    parameters = [
+        f"  {name} = {chosen.get(name, parameter.default)}"
+        for name, parameter in inspect.signature(callee).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    lines = [_doc(target), "", "parameters:" if parameters else "no parameters", *parameters]
+    return "\n".join([*lines, "", paper.bibtex] if paper else lines)
+
+
+def _doc(target: Any) -> str:
+    return inspect.getdoc(target) or ""

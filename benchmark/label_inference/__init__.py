@@ -1,0 +1,1 @@
+"""Label inference on many batches, apart from any reconstruction."""

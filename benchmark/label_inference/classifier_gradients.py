@@ -1,0 +1,88 @@
+"""The client's gradient of the classifier's weight from one forward pass, for many batch sizes at once.
+
+In eval mode no image changes another's features or logits. The gradient of the mean cross-entropy over B images is then
+the mean over images of (softmax of the logits - one-hot label) times the features that enter the linear classifier: one
+forward pass of the largest batch gives it for every smaller batch that is a beginning of it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from gradinv.attacks.victim import NoClassifierError, Victim
+from gradinv.benchmark.defenses import create_defense
+from gradinv.benchmark.experiment.client import SELF_CHECK_TOLERANCE, InconsistentExperimentError, client_update
+from gradinv.metrics.registry import RequestError
+from torch import Tensor, nn
+
+
+class ClassifierError(RequestError):
+    """A network whose classifier is not one linear layer that makes the logits out of features (B, F)."""
+
+
+def classifier_name(module: nn.Module) -> str:
+    """Name of the classifier's weight; ClassifierError where the classifier is no linear layer or there is none."""
+    try:
+        name = Victim(module).classifier_weight
+    except NoClassifierError as error:
+        raise ClassifierError(str(error)) from error
+    if not isinstance(_layer(module, name), nn.Linear):
+        raise ClassifierError(f"the classifier of {_title(module)} is no linear layer; take a victim where it is one")
+    return name
+
+
+def classifier_gradients(
+    module: nn.Module, classifier: str, images: Tensor, labels: Tensor, batch_sizes: Sequence[int]
+) -> dict[int, Tensor]:
+    """Batch size -> gradient (classes, features) for the beginning of that size of a batch.
+
+    `classifier` is the weight's name as `classifier_name` gives it. `images` (B, C, H, W) are normalised and `labels`
+    (B,) class indices, B at least the largest size; the network is in eval mode. The gradient is the client's, of the
+    mean cross-entropy. Raises ClassifierError for networks where it cannot be had in this way.
+    """
+    features, logits = _classified(module, classifier, images)
+    errors = logits.log_softmax(1).exp() - nn.functional.one_hot(labels, logits.shape[1])
+    return {size: (errors[:size] / size).T @ features[:size] for size in batch_sizes}
+
+
+def check_against_client(
+    module: nn.Module, classifier: str, images: Tensor, labels: Tensor, gradients: dict[int, Tensor]
+) -> None:
+    """Compare each gradient with what the client's update by backpropagation has for the same tensor.
+
+    Raises InconsistentExperimentError where they differ by more than rounding.
+    """
+    none = create_defense("none")
+    for size, gradient in gradients.items():
+        update = client_update(module, images[:size], labels[:size], bn_mode="eval", defense=none, seed=0)
+        true = update.sent[classifier]
+        if not bool((gradient - true).norm() <= SELF_CHECK_TOLERANCE * true.norm()):
+            raise InconsistentExperimentError(
+                f"the gradient of {classifier} is not that of the client's update at batch size {size}: they differ by "
+                f"{float((gradient - true).norm()):.3g} at a norm of {float(true.norm()):.3g}"
+            )
+
+
+def _classified(module: nn.Module, classifier: str, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What enters the classifier (B, F) and the logits (B, classes) that the network makes of the images."""
+    layer = _layer(module, classifier)
+    seen: list[tuple[Tensor, Tensor]] = []
+    handle = layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    try:
+        with torch.no_grad():
+            logits = module(images)
+    finally:
+        handle.remove()
+    if len(seen) != 1 or seen[0][0].ndim != 2 or not torch.equal(seen[0][1], logits):
+        raise ClassifierError(
+            f"the logits of {_title(module)} are not what its linear classifier makes of features (B, F); "
+            "take a victim where they are"
+        )
+    return seen[0]
+
+
+def _layer(module: nn.Module, weight: str) -> nn.Module:
+    return module.get_submodule(weight.rpartition(".")[0])
+
+
+def _title(module: nn.Module) -> str:
+    return type(module).__name__

@@ -1,0 +1,1 @@
+"""A run: from a suite to its trials, through executors to records, boards and figures."""

@@ -1,0 +1,51 @@
+"""Recipes: a suite file that runs one row of a board again, made from the specifications in its records."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from gradinv.metrics.records.record import Record
+from gradinv.metrics.report.pages import Recipe
+
+
+def recipe(name: str, trials: Sequence[Record], controls: Sequence[str]) -> Recipe | None:
+    """A suite with just these trials of one attack and these controls, and the options of `gradinv run` beside it.
+
+    None where the records hold no specification. A weight file stands in the suite by its name alone: where it lies
+    differs from machine to machine.
+    """
+    spec = trials[0].spec
+    if not spec:
+        return None
+    suite = {
+        "name": name,
+        "dataset": spec["dataset"],
+        "image_size": spec["image_size"],
+        "victims": [_victim(spec["victim"])],
+        "attacks": [spec["attack"]],
+        "controls": list(dict.fromkeys(controls)) or "none",
+        "defenses": [spec["defense"]],
+        "threat_model": spec["threat_model"],
+        "batch_sizes": [spec["batch_size"]],
+        "batches": max(trial.repetition for trial in trials) + 1,
+        "budget": "paper" if spec["budget"] is None else spec["budget"],
+        "metrics": spec["metrics"],
+    }
+    text = yaml.safe_dump(suite, sort_keys=False, default_flow_style=None, width=100)
+    plugins = ["--plugin FILE"] if spec["sources"] else []
+    return Recipe(text, (*plugins, f"--device {spec['device']}", *_engine(spec)))
+
+
+def _engine(spec: dict[str, Any]) -> list[str]:
+    """The engine's options; the precision only where it is not what everybody has."""
+    precision = spec.get("precision", "float32")
+    options = [f"--engine {spec['engine']}", f"--together {spec.get('together', 1)}"]
+    return options + ([f"--precision {precision}"] if precision != "float32" else [])
+
+
+def _victim(spec: dict[str, Any]) -> dict[str, Any]:
+    chosen = {name: value for name, value in spec.items() if value is not None}
+    if "weights" in chosen:
+        chosen["weights"] = Path(chosen["weights"]).name
+    return chosen

@@ -1,0 +1,257 @@
+"""A suite: a YAML file, validated into blocks, each block a grid of cells."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from gradinv.attacks.leak import ThreatModel
+from gradinv.attacks.registry import create_attack, hyperparameters
+from gradinv.benchmark.defenses import canonical_defense
+from gradinv.benchmark.experiment.controls import CONTROLS
+from gradinv.benchmark.victims.loading import VictimSpec
+from gradinv.metrics.images.scoring import DEFAULT_METRICS, METRICS
+from gradinv.metrics.keys import Key, parse_key
+from gradinv.metrics.registry import InvalidEntryError, RequestError, UnknownNameError, unknown
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+
+SHIPPED = Path(__file__).parent.parent / "suites"
+LARGEST_BATCH = 512
+
+
+class SuiteError(RequestError):
+    """A suite that cannot be run; its text is one line that says where it is wrong and how to mend it."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Block(_Strict):
+    """One grid: every attack against every victim, threat model, defense and batch size."""
+
+    dataset: str = "photos"
+    image_size: int | None = Field(default=None, ge=8)
+    victims: tuple[VictimSpec, ...] = Field(min_length=1)
+    attacks: tuple[str, ...] = Field(min_length=1)
+    controls: tuple[str, ...] = CONTROLS
+    defenses: tuple[str, ...] = Field(default=("none",), min_length=1)
+    threat_model: ThreatModel = ThreatModel()
+    batch_sizes: tuple[int, ...] = Field(default=(1,), min_length=1)
+    batches: PositiveInt | dict[PositiveInt, PositiveInt] = 8
+    budget: PositiveInt | Literal["paper"] = 1000
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+
+    @field_validator("controls", mode="before")
+    @classmethod
+    def _controls(cls, value: Any) -> Any:
+        """`all`, `none`, or a list of names."""
+        chosen = {"all": CONTROLS, "none": ()}.get(value, value) if isinstance(value, str) else value
+        for name in chosen if isinstance(chosen, list | tuple) else ():
+            if name not in CONTROLS:
+                raise ValueError(unknown("control", str(name), list(CONTROLS)))
+        return chosen
+
+    @field_validator("attacks")
+    @classmethod
+    def _attacks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(canonical_attack(text)) for text in value)
+
+    @field_validator("defenses")
+    @classmethod
+    def _defenses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(canonical_defense(text)) for text in value)
+        except (UnknownNameError, InvalidEntryError) as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in METRICS.names():
+                raise ValueError(unknown("metric", name, METRICS.names()))
+        return value
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _batch_sizes(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(1 <= size <= LARGEST_BATCH for size in value):
+            raise ValueError(f"batch sizes lie in 1..{LARGEST_BATCH}")
+        return value
+
+    def batches_of(self, batch_size: int) -> int:
+        """How many private batches of that size."""
+        if isinstance(self.batches, int):
+            return self.batches
+        if batch_size not in self.batches:
+            raise SuiteError(f"batches says nothing of batch size {batch_size}; add `{batch_size}: N`")
+        return self.batches[batch_size]
+
+
+class SuiteContrast(_Strict):
+    """Two keys whose paired difference is of interest, in every setting that has both."""
+
+    name: str
+    attack: str
+    against: str
+
+    @field_validator("attack", "against")
+    @classmethod
+    def _keys(cls, value: str) -> str:
+        return str(canonical_attack(value))
+
+
+class Suite(_Strict):
+    """A named list of blocks, and the contrasts that its figure shows."""
+
+    name: str
+    description: str = ""
+    contrasts: tuple[SuiteContrast, ...] = ()
+    blocks: tuple[Block, ...]
+
+    @model_validator(mode="after")
+    def _contrasted(self) -> Self:
+        known = {attack for block in self.blocks for attack in block.attacks}
+        for contrast in self.contrasts:
+            for key in (contrast.attack, contrast.against):
+                if key not in known:
+                    raise ValueError(f"contrast {contrast.name!r}: {unknown('attack of this suite', key, list(known))}")
+        return self
+
+
+def canonical_attack(text: str) -> Key:
+    """The key with its parameters validated; ValueError in one line where attack, preset or parameter is wrong."""
+    try:
+        key = parse_key(text)
+        create_attack(text)
+        own = {name: value for name, value in hyperparameters(key).items() if name in key.parameters}
+    except (UnknownNameError, InvalidEntryError) as error:
+        raise ValueError(str(error)) from error
+    return Key(key.name, key.preset, own)
+
+
+def suite_names() -> list[str]:
+    """The suites that ship with gradinv."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def suite_path(name: str) -> Path:
+    """The file of a shipped suite, or `name` itself where it is a file; SuiteError where it is neither."""
+    shipped = SHIPPED / f"{name}.yaml"
+    if shipped.is_file():
+        return shipped
+    if Path(name).is_file():
+        return Path(name)
+    raise SuiteError(unknown("suite", name, suite_names()) + "; or give the path of a YAML file")
+
+
+def load_suite(path: Path, overrides: Mapping[str, Any] | None = None) -> Suite:
+    """Read and validate a suite; `overrides` (dotted names) go over every block. SuiteError in one line."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SuiteError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise SuiteError(f"{path} must hold a mapping such as `name: my-suite`")
+    head = {name: raw.pop(name) for name in ("name", "description", "contrasts") if name in raw}
+    grids = raw.pop("grids", None) or [{}]
+    if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
+        raise SuiteError(f"{path}: grids must be a list of mappings")
+    merged = [_override({**raw, **grid}, overrides or {}) for grid in grids]
+    try:
+        return Suite.model_validate({"name": path.stem, **head, "blocks": merged})
+    except ValidationError as error:
+        raise SuiteError(f"{path}: {_one_line(error)}") from error
+
+
+def _override(block: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `block` with each dotted name set."""
+    result = dict(block)
+    for name, value in overrides.items():
+        *parents, last = name.split(".")
+        target = result
+        for parent in parents:
+            inner = target.get(parent) or {}
+            if not isinstance(inner, dict):
+                raise SuiteError(f"--set {name}: {parent} has no parts that can be set one by one; set {parent} whole")
+            target[parent] = dict(inner)
+            target = target[parent]
+        target[last] = value
+    return result
+
+
+def _one_line(error: ValidationError) -> str:
+    """All that is wrong, each with its place; an unknown name comes with the nearest valid one."""
+    faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
+    return "; ".join(dict.fromkeys(_sentence(fault) for fault in faults))
+
+
+def _sentence(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        valid = [
+            *Suite.model_fields,
+            *SuiteContrast.model_fields,
+            *Block.model_fields,
+            *VictimSpec.model_fields,
+            *ThreatModel.model_fields,
+            "grids",
+        ]
+        near = difflib.get_close_matches(str(fault["loc"][-1]), valid, n=1)
+        return f"{fault['loc'][-1]!r} is no known setting" + (f"; did you mean {near[0]}?" if near else "")
+    settings = [part for part in fault["loc"] if str(part).isidentifier() and part != "blocks"]
+    reason = fault["msg"].removeprefix("Value error, ").replace("tuple", "list")
+    return ": ".join([".".join(settings), reason] if settings else [reason])
+
+
+def select(
+    suite: Suite,
+    *,
+    attacks: Sequence[str] = (),
+    victims: str | None = None,
+    defenses: str | None = None,
+    batch_sizes: Sequence[int] = (),
+    limit: int | None = None,
+) -> Suite:
+    """The part of a suite that is asked for.
+
+    An attack with a wildcard keeps the suite's attacks that match, an attack without one stands in for the suite's own.
+    `victims` and `defenses` are wildcards over keys. `limit` is the largest number of batches a cell. SuiteError where
+    nothing is left.
+    """
+    blocks = []
+    for block in suite.blocks:
+        sizes = tuple(b for b in block.batch_sizes if not batch_sizes or b in batch_sizes)
+        chosen: dict[str, Any] = {
+            "attacks": _chosen_attacks(block, attacks),
+            "victims": tuple(victim for victim in block.victims if _matches(victim.key, victims or "*")),
+            "defenses": tuple(defense for defense in block.defenses if _matches(defense, defenses or "*")),
+            "batch_sizes": sizes,
+            "batches": {b: min(limit or block.batches_of(b), block.batches_of(b)) for b in sizes},
+        }
+        if all(chosen.values()):
+            blocks.append(block.model_copy(update=chosen))
+    if not blocks:
+        raise SuiteError(f"nothing of suite {suite.name} is left after the filters")
+    return suite.model_copy(update={"blocks": tuple(blocks)})
+
+
+def _chosen_attacks(block: Block, wanted: Sequence[str]) -> tuple[str, ...]:
+    if not wanted:
+        return block.attacks
+    chosen: list[str] = []
+    for text in wanted:
+        is_pattern = any(mark in text.split("[")[0] for mark in "*?")
+        try:
+            found = [a for a in block.attacks if _matches(a, text)] if is_pattern else [str(canonical_attack(text))]
+        except ValueError as error:
+            raise SuiteError(str(error)) from error
+        chosen += [attack for attack in found if attack not in chosen]
+    return tuple(chosen)
+
+
+def _matches(key: str, pattern: str) -> bool:
+    """Whether the wildcard fits; brackets stand for themselves, since keys have them."""
+    return fnmatchcase(key, pattern.replace("[", "[[]"))

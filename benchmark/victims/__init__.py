@@ -1,0 +1,1 @@
+"""Victims: which network in which state, and how to get it."""

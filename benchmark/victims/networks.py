@@ -1,0 +1,171 @@
+"""Building victims' networks: any timm model so that it can be differentiated twice, and the LeNet of the DLG paper."""
+
+import difflib
+from typing import Any, Literal
+
+import timm
+import torch
+from gradinv.metrics.registry import RequestError, UnknownNameError
+from timm.layers import activations, activations_me, set_fused_attn
+from timm.models import register_model
+from torch import Tensor, nn
+
+Stem = Literal["default", "cifar"]
+
+
+class VictimError(RequestError):
+    """A victim that cannot be had; its text is one line that says why and how to mend it."""
+
+
+class HardSigmoid(nn.Module):
+    """relu6(x + 3) / 6: the hard sigmoid by operations that PyTorch differentiates twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.relu6(x + 3) / 6
+
+
+class HardSwish(nn.Module):
+    """x relu6(x + 3) / 6: the hard swish by operations that PyTorch differentiates twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * nn.functional.relu6(x + 3) / 6
+
+
+TWICE_DIFFERENTIABLE: tuple[tuple[tuple[type[nn.Module], ...], type[nn.Module]], ...] = (
+    ((nn.Hardsigmoid, activations.HardSigmoid, activations_me.HardSigmoidMe), HardSigmoid),
+    ((nn.Hardswish, activations.HardSwish, activations_me.HardSwishMe), HardSwish),
+)
+
+
+class LeNetDLG(nn.Module):
+    """The sigmoid LeNet of DLG (Zhu et al. 2019): three 5x5 convolutions of 12 channels, then one linear layer."""
+
+    def __init__(self, *, num_classes: int, img_size: int, in_chans: int) -> None:
+        super().__init__()
+        strides = (2, 2, 1)
+        channels = (in_chans, 12, 12)
+        layers: list[nn.Module] = []
+        for inputs, stride in zip(channels, strides, strict=True):
+            layers += [nn.Conv2d(inputs, 12, kernel_size=5, stride=stride, padding=2), nn.Sigmoid()]
+        self.body = nn.Sequential(*layers)
+        side = -(-img_size // 4)  # each stride of 2 halves the side, rounded up
+        self.fc = nn.Linear(12 * side * side, num_classes)
+        self.num_classes = num_classes
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -0.5, 0.5)
+
+    def get_classifier(self) -> nn.Linear:
+        """The linear layer."""
+        return self.fc
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(x).flatten(1))
+
+
+@register_model
+def lenet_dlg(
+    pretrained: bool = False,
+    *,
+    num_classes: int = 10,
+    img_size: int = 32,
+    in_chans: int = 3,
+    pretrained_cfg: Any = None,
+    pretrained_cfg_overlay: Any = None,
+    cache_dir: Any = None,
+) -> LeNetDLG:
+    """The LeNet of Zhu et al. 2019, weights and biases U(-0.5, 0.5), for square images of any size."""
+    if pretrained:
+        raise VictimError("lenet_dlg has no pretrained weights; take state untrained or trained")
+    return LeNetDLG(num_classes=num_classes, img_size=img_size, in_chans=in_chans)
+
+
+def build_network(
+    model: str,
+    *,
+    num_classes: int,
+    image_size: int,
+    stem: Stem = "default",
+    pretrained: bool = False,
+    seed: int = 0,
+    untrained: bool = False,
+    pretrained_file: str | None = None,
+) -> nn.Module:
+    """A timm model in eval mode that can be differentiated twice, its weights drawn from `seed`.
+
+    `untrained` says that nothing is loaded afterwards: no residual block then starts with a zeroed normalisation, which
+    would leave most parameters without a gradient. `pretrained` takes timm's weights (from `pretrained_file` if given;
+    else downloaded unless cached). `stem` cifar: 3x3 first convolution of stride 1, no pooling. timm's fused attention,
+    which has no second derivative, is switched off in the process. The caller's random state is left alone. Raises
+    UnknownNameError with near names, VictimError where the model cannot take such images or such a stem.
+    """
+    require_model(model)
+    set_fused_attn(False)
+    options: dict[str, Any] = {"num_classes": num_classes, "pretrained": pretrained}
+    if pretrained_file is not None:
+        options["pretrained_cfg_overlay"] = {"file": pretrained_file}
+    optional: dict[str, Any] = {"img_size": image_size} | ({"zero_init_last": False} if untrained else {})
+    with torch.random.fork_rng(devices=[]):
+        try:
+            network = _create(model, options, optional, seed)
+            if stem == "cifar":
+                _cifar_stem(network, model)
+            _make_twice_differentiable(network)
+            _probe(network.eval(), num_classes, image_size)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise VictimError(f"{model} cannot be built for {image_size} x {image_size} images: {reason}") from error
+    return network
+
+
+def require_model(model: str) -> None:
+    """Nothing for a model that timm knows (a plug-in's own included); UnknownNameError with near names for others."""
+    if not timm.is_model(model.split(".")[0]):
+        near = difflib.get_close_matches(model, timm.list_models(), n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else "see `gradinv list models`"
+        raise UnknownNameError(f"unknown model {model!r}; {hint}")
+
+
+def _create(model: str, options: dict[str, Any], optional: dict[str, Any], seed: int) -> nn.Module:
+    """The model with those of the `optional` arguments that it accepts: it is asked until it refuses none."""
+    while True:
+        torch.manual_seed(seed)
+        try:
+            return timm.create_model(model, **options, **optional)
+        except TypeError as error:
+            refused = [name for name in optional if f"'{name}'" in str(error)]
+            if not refused:
+                raise
+            optional = {name: value for name, value in optional.items() if name not in refused}
+
+
+def _cifar_stem(network: nn.Module, model: str) -> None:
+    """3x3 stride-1 first convolution and no pooling, for networks with timm's ResNet stem (`conv1`, `maxpool`)."""
+    conv, pool = getattr(network, "conv1", None), getattr(network, "maxpool", None)
+    first = conv[0] if isinstance(conv, nn.Sequential) else conv
+    if not isinstance(first, nn.Conv2d) or pool is None:
+        raise VictimError(f"{model} has no ResNet stem (conv1, maxpool), so stem=cifar does not fit; take stem=default")
+    bias = first.bias is not None
+    new = nn.Conv2d(first.in_channels, first.out_channels, kernel_size=3, stride=1, padding=1, bias=bias)
+    nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+    if isinstance(conv, nn.Sequential):
+        conv[0] = new
+    else:
+        network.conv1 = new
+    network.maxpool = nn.Identity()
+
+
+def _make_twice_differentiable(network: nn.Module) -> None:
+    """Swap every hard sigmoid and hard swish, whose kernels PyTorch cannot differentiate twice, for equal modules."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            for replaced, replacement in TWICE_DIFFERENTIABLE:
+                if isinstance(child, replaced):
+                    setattr(parent, name, replacement())
+
+
+def _probe(network: nn.Module, num_classes: int, image_size: int) -> None:
+    """One forward pass, so that a network which cannot take such images fails here and not in the middle of a run."""
+    with torch.no_grad():
+        logits = network(torch.zeros(1, 3, image_size, image_size))
+    if tuple(logits.shape) != (1, num_classes):
+        raise RuntimeError(f"its output has the shape {tuple(logits.shape)} and not {(1, num_classes)}")

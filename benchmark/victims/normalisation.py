@@ -1,0 +1,30 @@
+"""Between images in [0, 1] and images as a victim sees them."""
+
+import torch
+from gradinv.benchmark.datasets.base import Dataset
+from torch import Tensor
+
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+
+# The code of the DLG paper feeds its LeNet images in [0, 1] as they are.
+OWN: dict[str, Normalisation] = {"lenet_dlg": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))}
+
+
+def normalisation_of(model: str, dataset: Dataset) -> Normalisation:
+    """Mean and standard deviation a channel: the network's own where its authors fix them, else the data set's."""
+    return OWN.get(model, (dataset.mean, dataset.std))
+
+
+def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Images (B, C, H, W) in [0, 1] as the victim sees them."""
+    return (images - _channels(mean, images)) / _channels(std, images)
+
+
+def denormalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """The inverse of `normalise`, clamped to [0, 1]; what is not finite becomes mid-grey."""
+    pixels = images * _channels(std, images) + _channels(mean, images)
+    return torch.where(torch.isfinite(pixels), pixels, torch.full_like(pixels, 0.5)).clamp(0, 1)
+
+
+def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)

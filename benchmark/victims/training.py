@@ -1,0 +1,229 @@
+"""Training a victim, and keeping it: one safetensors file with its recipe and accuracy in a JSON file beside it."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gradinv.benchmark.datasets.base import Dataset, Split
+from gradinv.benchmark.datasets.seeds import seed_of
+from gradinv.benchmark.machine import cache_root
+from gradinv.benchmark.victims.networks import VictimError, build_network
+from gradinv.benchmark.victims.normalisation import Normalisation, normalisation_of, normalise
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from gradinv.benchmark.victims.loading import VictimSpec
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy")
+
+
+class Recipe(BaseModel):
+    """How a victim is trained: SGD with Nesterov momentum, one-cycle learning rate, mirrored and shifted images.
+
+    `shift` is the largest shift as a share of the image's side; what is shifted in is black.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    flip: bool = True
+    shift: float = Field(default=0.125, ge=0, lt=1)
+
+
+def default_epochs(images: int) -> int:
+    """Epochs for so many training images: more for small sets, so that each is trained to a useful accuracy.
+
+    >>> [default_epochs(n) for n in (2_000, 50_000, 100_000)]
+    [30, 8, 4]
+    """
+    if images <= 20_000:
+        return 30
+    return 8 if images <= 60_000 else 4
+
+
+def default_recipe(spec: "VictimSpec", dataset: Dataset) -> Recipe:
+    """The recipe of a victim: one epoch for state early, else what it asks for, else what the data's size asks for."""
+    if spec.state == "early":
+        return Recipe(epochs=1)
+    return Recipe(epochs=spec.epochs or default_epochs(len(dataset.split("train"))))
+
+
+def victim_path(spec: "VictimSpec", dataset: Dataset, recipe: Recipe) -> Path:
+    """Where the trained victim is kept: its name carries the hash of everything that shapes it."""
+    shaping = {
+        "spec": spec.model_dump(exclude={"epochs", "weights"}),
+        "dataset": dataset.name,
+        "image_size": dataset.image_size,
+        "train": dataset.split("train").content_hash,
+        "recipe": recipe.model_dump(),
+    }
+    digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
+    return cache_root() / "victims" / f"{spec.model}-{dataset.name}-{digest}.safetensors"
+
+
+def train_victim(
+    spec: "VictimSpec",
+    dataset: Dataset,
+    *,
+    recipe: Recipe | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Path:
+    """Train a victim on the train images and keep it; returns the path of its weights.
+
+    Without a `recipe` the default one is used, under which `load_victim` finds the victim again; with another, name the
+    returned path as `weights`. Seeded: on a CPU with as many threads the same weights to the bit. An existing file is
+    replaced. Raises DataError where there are no train images, VictimError where training diverges.
+    """
+    recipe = recipe or default_recipe(spec, dataset)
+    path = victim_path(spec, dataset, recipe)
+    normalisation = normalisation_of(spec.model, dataset)
+    network = build_network(
+        spec.model,
+        num_classes=len(dataset.classes),
+        image_size=dataset.image_size,
+        stem=spec.stem,
+        seed=spec.seed,
+        untrained=True,
+    ).to(device)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of("training", spec.seed))
+        title = f"training {spec.model} on {dataset.name}"
+        loss = _fit(network, dataset.split("train"), normalisation, recipe, title=title, progress=progress)
+    network.eval()
+    correct = {role: correct_share(network, normalisation, dataset.split(role)) for role in ("tuning", "evaluation")}
+    report = _report(spec, dataset, recipe, loss, correct) | {"device": device, "threads": torch.get_num_threads()}
+    _write(path, network, report)
+    return path
+
+
+def _fit(
+    network: nn.Module, split: Split, normalisation: Normalisation, recipe: Recipe, *, title: str, progress: bool
+) -> float:
+    """Train in place; returns the mean loss of the last epoch."""
+    network.train().to(memory_format=torch.channels_last)
+    steps = max(1, len(split) // recipe.batch_size)
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=recipe.lr, total_steps=steps * recipe.epochs, pct_start=0.3, cycle_momentum=False
+    )
+    shown = progress and sys.stderr.isatty()
+    mean_loss = float("nan")
+    with tqdm(total=steps * recipe.epochs, desc=title, unit="step", disable=not shown) as bar:
+        for epoch in range(1, recipe.epochs + 1):
+            total = torch.zeros((), device=next(network.parameters()).device)
+            for images, labels in _batches(split, recipe, steps, normalisation):
+                total += _step(network, optimizer, images, labels)
+                schedule.step()
+                bar.update()
+            mean_loss = _checked(float(total) / steps, title)
+            bar.set_postfix(epoch=epoch, loss=f"{mean_loss:.3f}")
+            if progress and not shown:
+                print(f"{title}: epoch {epoch}/{recipe.epochs}, loss {mean_loss:.3f}", file=sys.stderr, flush=True)
+    return mean_loss
+
+
+def _step(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> Tensor:
+    device = next(network.parameters()).device
+    images = images.to(device, memory_format=torch.channels_last)
+    loss = nn.functional.cross_entropy(network(images), labels.to(device))
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def _checked(loss: float, title: str) -> float:
+    if not np.isfinite(loss):
+        raise VictimError(f"{title} diverged (loss {loss}); train with a lower learning rate")
+    return loss
+
+
+def _batches(split: Split, recipe: Recipe, steps: int, normalisation: Normalisation) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of shuffled, augmented, normalised batches; the incomplete last one is left out."""
+    order = torch.randperm(len(split))
+    labels = torch.from_numpy(split.labels)
+    for step in range(steps):
+        chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+        images = augment(split.images(chosen.tolist()), recipe)
+        yield normalise(images, *normalisation), labels[chosen]
+
+
+def augment(images: Tensor, recipe: Recipe) -> Tensor:
+    """Images (n, 3, H, W), each mirrored with probability a half and shifted at random, by torch's global generator."""
+    count, _, height, width = images.shape
+    if recipe.flip:
+        mirrored = torch.rand(count) < 0.5
+        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    reach = round(recipe.shift * height)
+    if reach == 0:
+        return images
+    padded = nn.functional.pad(images, (reach, reach, reach, reach))
+    top, left = torch.randint(0, 2 * reach + 1, (2, count, 1))
+    rows, columns = top + torch.arange(height), left + torch.arange(width)
+    image = torch.arange(count)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def correct_share(network: nn.Module, normalisation: Normalisation, split: Split) -> float:
+    """Share of the split's images, in [0, 1], that the network classifies correctly."""
+    device = next(network.parameters()).device
+    correct = 0
+    with torch.no_grad():
+        for start in range(0, len(split), 256):
+            chosen = range(start, min(start + 256, len(split)))
+            predicted = network(normalise(split.images(chosen), *normalisation).to(device)).argmax(1).cpu()
+            correct += int((predicted == torch.from_numpy(split.labels[start : start + 256])).sum())
+    return correct / len(split)
+
+
+def _report(
+    spec: "VictimSpec", dataset: Dataset, recipe: Recipe, loss: float, correct: dict[Any, float]
+) -> dict[str, Any]:
+    sizes = {role: len(dataset.split(role)) for role in correct}
+    return {
+        "spec": spec.model_dump(),
+        "recipe": recipe.model_dump(),
+        "dataset": dataset.name,
+        "image_size": dataset.image_size,
+        "classes": dataset.classes,
+        "accuracy": sum(correct[role] * sizes[role] for role in correct) / sum(sizes.values()),
+        "accuracy_by_role": correct,
+        "train_loss": loss,
+        "data_hashes": {role: dataset.split(role).content_hash for role in ("train", *correct)},
+        "versions": {package: version(package) for package in PACKAGES},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _write(path: Path, network: nn.Module, report: dict[str, Any]) -> None:
+    """Both files, each by a rename; the weights come last, so that where they are the report is too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path.with_suffix(".json"))
+    # Copies, because safetensors refuses tensors that share memory (tied weights).
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    save_file(tensors, temporary)
+    temporary.replace(path)

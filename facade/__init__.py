@@ -1,0 +1,1 @@
+"""gradinv: the benchmark of gradient-inversion attacks. Rooms: `gradinv.attacks`, `.benchmark`, `.metrics`."""

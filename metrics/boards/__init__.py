@@ -1,0 +1,1 @@
+"""Leaderboards: from records to tables, and published tables read back and checked."""

@@ -1,0 +1,126 @@
+"""The board of label inference: what its columns mean, its rows from the results of single batches, its files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from gradinv.metrics.boards.columns import SETTING, Column
+from gradinv.metrics.records.files import write_csv
+from gradinv.metrics.statistics.intervals import Interval, interval
+from scipy import stats
+
+LABEL_SCHEMA = 1
+
+_SHARE = ("share", "0 to 1")
+_UP = "higher"
+
+_VICTIM = {
+    **{name: SETTING[name] for name in ("dataset", "image_size", "victim", "victim_state", "victim_seed", "bn_mode")},
+    "victim_accuracy": Column("share of held-out images that the victim gets right; empty: not measured", *_SHARE),
+    "zero_gradient_share": Column("share of the parameters in tensors without any gradient", *_SHARE),
+}
+_RULE = {"rule": Column("rule of label inference: sum or min (attacks/labels.py)")}
+_SIZE = {
+    "batch_size": Column("images in one private batch", "count", "≥ 1"),
+    "max_equal_labels": SETTING["max_equal_labels"],
+    "num_classes": Column("classes of the data set", "count", "≥ 2"),
+}
+_MEASURED = {
+    "n_batches": Column("private batches, repetitions 0 to n - 1: the n of every interval", "count", "≥ 1"),
+    "accuracy_mean": Column("share of a batch's labels that the rule found: mean over batches", *_SHARE, _UP),
+    "accuracy_low": Column("lower 95 % bound of that mean, over batches", *_SHARE, _UP),
+    "accuracy_high": Column("upper 95 % bound of that mean; no width where all batches are alike", *_SHARE, _UP),
+    "all_correct_mean": Column("share of the batches of which every label was found", *_SHARE, _UP),
+    "all_correct_low": Column("lower 95 % bound of that share (Clopper and Pearson 1934)", *_SHARE, _UP),
+    "all_correct_high": Column("upper 95 % bound of that share (Clopper and Pearson 1934)", *_SHARE, _UP),
+    "chance": Column("what B different classes guessed at random get: B / num_classes on average", *_SHARE),
+}
+_ORIGIN = {
+    "data_hash": Column("first 16 digits of the hash of the evaluation images and labels"),
+    "weights_hash": Column("hash of the victim's weights"),
+    "device": Column("device that computed the gradients"),
+    "versions": Column("versions of what was installed"),
+    "date": Column("day of the row's latest batch", "YYYY-MM-DD"),
+    "schema": Column("version of this table of columns", "count", f"{LABEL_SCHEMA}"),
+}
+LABEL_COLUMNS = {**_RULE, **_VICTIM, **_SIZE, **_MEASURED, **_ORIGIN}
+
+LABEL_BATCH_COLUMNS = {
+    **_RULE,
+    **{name: SETTING[name] for name in ("victim", "victim_state", "victim_seed")},
+    "batch_size": _SIZE["batch_size"],
+    "batch": Column("repetition: the same number is the same draw in every row of one data set", "count", "≥ 0"),
+    "accuracy": Column("share of the batch's labels that the rule found", *_SHARE, _UP),
+}
+
+
+@dataclass(frozen=True)
+class LabelCell:
+    """One row: a rule against a victim at a batch size; `accuracies` holds each batch's share of labels found.
+
+    Repetition r is entry r. `victim_accuracy` and `zero_gradient_share` are None where nobody measured them.
+    """
+
+    rule: str
+    dataset: str
+    image_size: int
+    victim: str
+    victim_state: str
+    victim_seed: int
+    victim_accuracy: float | None
+    zero_gradient_share: float | None
+    batch_size: int
+    num_classes: int
+    accuracies: tuple[float, ...]
+    data_hash: str
+    weights_hash: str
+    device: str
+    versions: str
+    date: str
+    bn_mode: str = "eval"
+    max_equal_labels: int = 1
+
+
+def label_board(cells: Sequence[LabelCell]) -> pd.DataFrame:
+    """One row per cell, in their order, columns as in `LABEL_COLUMNS`."""
+    rows = [vars(cell) | _measured(cell) | {"schema": LABEL_SCHEMA} for cell in cells]
+    return pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
+
+
+def label_batches(cells: Sequence[LabelCell]) -> pd.DataFrame:
+    """One row per cell and batch, columns as in `LABEL_BATCH_COLUMNS`."""
+    rows = [
+        vars(cell) | {"batch": batch, "accuracy": accuracy}
+        for cell in cells
+        for batch, accuracy in enumerate(cell.accuracies)
+    ]
+    return pd.DataFrame(rows, columns=list(LABEL_BATCH_COLUMNS))
+
+
+def write_label_boards(cells: Sequence[LabelCell], out_dir: Path) -> tuple[Path, Path]:
+    """Write `labels.csv` and `labels.batches.csv` into `out_dir`, each whole or not at all; returns their paths."""
+    board, batches = out_dir / "labels.csv", out_dir / "labels.batches.csv"
+    return write_csv(label_board(cells), board), write_csv(label_batches(cells), batches)
+
+
+def proportion(successes: int, n: int) -> Interval:
+    """Share of successes among `n` independent trials with its exact 95 % interval (Clopper and Pearson 1934).
+
+    >>> found = proportion(10, 10)
+    >>> found.mean, round(found.low, 4), found.high
+    (1.0, 0.6915, 1.0)
+    """
+    bounds = stats.binomtest(successes, n).proportion_ci(confidence_level=0.95, method="exact")
+    return Interval(successes / n, float(bounds.low), float(bounds.high), n)
+
+
+def _measured(cell: LabelCell) -> dict[str, Any]:
+    values = np.asarray(cell.accuracies)
+    found = {"accuracy": interval(values), "all_correct": proportion(int((values == 1).sum()), len(values))}
+    row: dict[str, Any] = {"n_batches": len(values), "chance": cell.batch_size / cell.num_classes}
+    for name, value in found.items():
+        row |= {f"{name}_mean": value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
+    return row

@@ -1,0 +1,179 @@
+"""The leaderboard as LaTeX: one booktabs table a setting, to be pasted into a paper or read with `\\input`."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from gradinv.metrics.boards.lines import BEST, Line, digits, fixed, lines_by_setting, metrics_measured
+from gradinv.metrics.images.facts import scale_of
+from gradinv.metrics.records.files import write_text
+from gradinv.metrics.records.record import Record
+from gradinv.metrics.records.settings import Setting, granted, slug, title, varying, wrap_key
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "·": r"$\cdot$",
+    "≥": r"$\geq$",
+}
+_ARROWS = {"higher": r"$\uparrow$", "lower": r"$\downarrow$"}
+_KEY_WIDTH, _CONTROL_WIDTH = 30, 42  # characters on a line
+_LEGEND = (
+    "Mean over n batches [95 % interval]. In italics: controls, which never see the true gradient. Gain: PSNR minus "
+    "that of the best control, paired by batch; an attack works where the whole interval lies above 0. "
+    f"{BEST} Bold says nothing of the controls."
+)
+_SHOWN = ("psnr", "ssim", "lpips_alex", "lpips_vgg")
+_GAIN = "psnr_gain"
+
+
+def escape(text: str) -> str:
+    r"""The text as LaTeX prints it, whatever it holds; white space of any kind becomes a blank.
+
+    >>> escape("a_b & 50 %")
+    'a\\_b \\& 50 \\%'
+    """
+    return "".join(_ESCAPES.get(character, character) for character in _flat(text))
+
+
+def _flat(text: str) -> str:
+    """One line of printable characters: what would end a comment or stop LaTeX becomes a blank."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
+def write_latex(records: Sequence[Record], path: Path) -> None:
+    """Write `latex_tables` of the records to a file, whole or not at all."""
+    write_text(path, latex_tables(records))
+
+
+def latex_tables(records: Sequence[Record]) -> str:
+    """One `table` for each setting with scored trials, after a comment that says what was run.
+
+    Means over batches with their 95 % intervals. Controls stand below a rule, in italics. An attack is bold in a column
+    only where it beats every other attack of its setting by the paired comparison. Needs `\\usepackage{booktabs}`.
+    """
+    groups = lines_by_setting(records)
+    also = varying(setting for setting, _ in groups)
+    metrics = [name for name in metrics_measured([line for _, lines in groups for line in lines]) if name in _SHOWN]
+    shown = [(setting, lines) for setting, lines in groups if any(line.is_scored for line in lines)]
+    labels = _labels([slug(setting, also) for setting, _ in shown])
+    tables = [
+        _table(label, _caption(setting, also, lines), lines, metrics)
+        for label, (setting, lines) in zip(labels, shown, strict=True)
+    ]
+    return "\n".join([_header(records), *tables])
+
+
+def _header(records: Sequence[Record]) -> str:
+    """What was run, as comments."""
+    suites = sorted({record.suite for record in records})
+    versions = sorted({f"{name} {number}" for record in records for name, number in record.versions.items()})
+    dates = sorted({record.date[:10] for record in records if record.date})
+    said = [
+        "Made by `gradinv leaderboard --latex` from records alone; needs \\usepackage{booktabs}.",
+        f"suites: {', '.join(suites)}; {len(records)} trials; {' to '.join(dict.fromkeys(dates[:1] + dates[-1:]))}",
+        f"devices: {', '.join(sorted({record.device for record in records}))}",
+        f"versions: {', '.join(versions)}",
+        "Rows of different tables were granted different things: never compare them.",
+        "Reconstructions are matched to originals by the evaluator's oracle, for attacks and controls alike.",
+    ]
+    return "".join(f"% {_flat(line)}\n" for line in said)
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """Labels that LaTeX takes, numbered where two would be the same."""
+    plain = [re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-") for name in names]
+    count = [plain[: index + 1].count(name) for index, name in enumerate(plain)]
+    return [name if number == 1 else f"{name}--{number}" for name, number in zip(plain, count, strict=True)]
+
+
+def _table(label: str, caption: str, lines: Sequence[Line], metrics: Sequence[str]) -> str:
+    """One setting's table: attacks, a rule, controls."""
+    attacks = [line for line in lines if line.is_scored and not line.cell.is_control]
+    controls = [line for line in lines if line.is_scored and line.cell.is_control]
+    body = [_row(line, metrics) for line in attacks]
+    body += [r"\midrule"] * bool(attacks and controls) + [_row(line, metrics) for line in controls]
+    text = [
+        r"\begin{table}",
+        r"\centering\footnotesize",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:gradinv-{label}}}\par\smallskip",
+        rf"\begin{{tabular}}{{@{{}}lrr{'r@{ }l' * (len(metrics) + 1)}l@{{}}}}",
+        r"\toprule",
+        _headings(metrics),
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {escape(_LEGEND)}}}",
+        r"\end{table}",
+        "",
+    ]
+    return "\n".join(text)
+
+
+def _caption(setting: Setting, also: Sequence[str], lines: Sequence[Line]) -> str:
+    budget = "" if "budget" in also else f"; budget {setting['budget']}"
+    unscored = [f"{line.cell.key} ({line.reason})" for line in lines if not line.is_scored and not line.cell.is_control]
+    words = f"{title(setting, also)}{budget}; {granted(setting)}."
+    return escape(words + f" Not scored: {'; '.join(unscored)}." * bool(unscored))
+
+
+def _headings(metrics: Sequence[str]) -> str:
+    cells = ["attack", "$B$", "$n$"]
+    cells += [rf"\multicolumn{{2}}{{c}}{{{_heading(name)}}}" for name in metrics]
+    cells += [rf"\multicolumn{{2}}{{c}}{{gain (dB) {_ARROWS['higher']}}}", "works"]
+    return " & ".join(cells) + r" \\"
+
+
+def _heading(metric: str) -> str:
+    scale = scale_of(metric)
+    if scale is None:
+        return escape(metric)
+    unit = f" ({scale.unit})" if scale.unit else ""
+    return f"{escape(scale.title + unit)} {_ARROWS[scale.direction]}"
+
+
+def _row(line: Line, metrics: Sequence[str]) -> str:
+    row, is_control = line.row, line.cell.is_control
+    cells = [_name(line), str(row["batch_size"]), str(row["n_batches"])]
+    cells += [_value(line, name, bold=name in line.best_on) for name in metrics]
+    cells += [_value(line, _GAIN), "" if is_control else line.works or "--"]
+    return " & ".join(rf"\textit{{{cell}}}" if is_control and cell.isdecimal() else cell for cell in cells) + r" \\"
+
+
+def _name(line: Line) -> str:
+    """The key, a control's in italics; on several lines where it is long."""
+    cell = line.cell
+    style = "textit" if cell.is_control else "texttt"
+    if cell.is_control and len(cell.key) <= _CONTROL_WIDTH:
+        lines = [cell.key]
+    elif cell.is_control and cell.preset:
+        lines = [f"{cell.attack} of", *wrap_key(cell.preset, _KEY_WIDTH).split("\n")]
+    else:
+        lines = wrap_key(cell.key, _KEY_WIDTH).split("\n")
+    parts = [rf"\{style}{{{escape(part)}}}" for part in lines]
+    stacked = r"\\".join(parts)
+    return parts[0] if len(parts) == 1 else rf"\begin{{tabular}}[t]{{@{{}}l@{{}}}}{stacked}\end{{tabular}}"
+
+
+def _value(line: Line, name: str, *, bold: bool = False) -> str:
+    """Mean and interval in two columns; both empty where nothing was measured."""
+    mean, low, high = (fixed(value, digits(name)).replace("-", "$-$") for value in line.interval(name))
+    if not mean:
+        return "&"
+    style = "textbf" if bold else "textit" if line.cell.is_control else ""
+    shown = rf"\{style}{{{mean}}}" if style else mean
+    return f"{shown} & " + (rf"{{\tiny [{low}, {high}]}}" if low else "")

@@ -1,0 +1,155 @@
+"""What one row of a board must fulfil by itself: words and ranges, counts that add up, a budget that was kept."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import get_args
+
+from gradinv.metrics.boards.columns import COLUMNS, LEADERBOARD_SCHEMA, METRICS_SHOWN
+from gradinv.metrics.boards.rows import count, number
+from gradinv.metrics.images.facts import scale_of
+from gradinv.metrics.records.record import BUDGET_LEFT, Cell, State
+
+KEPT = 0.95
+"""Smallest share of its budget that an attack spends without a note that says why."""
+
+_WORDS = {
+    "bn_mode": ("eval", "train"),
+    "bn_statistics": ("none", "running", "proxy", "inferred", "exact"),
+    "labels": ("none", "counts", "known"),
+    "precision": ("float32", "tf32", "bf16"),
+    "victim_state": ("untrained", "untrained_degenerate", "early", "trained", "pretrained"),
+    "state": get_args(State),
+    "works": ("", "true", "false"),
+}
+_NO_NUMBER = ("text", "true/false", "YYYY-MM-DD")
+_ROUNDING = 1e-6  # of a mean of values in single precision
+
+Words = Mapping[str, str]
+
+
+def metrics_of(words: Words) -> list[str]:
+    """The metrics of a board, plug-ins' too: those that have all three columns."""
+    names = [name.removesuffix("_mean") for name in words if name.endswith("_mean")]
+    return [name for name in names if f"{name}_low" in words and f"{name}_high" in words and name != "psnr_gain"]
+
+
+def row_faults(words: Words, cell: Cell) -> Iterator[str]:
+    """One line for each rule that a row breaks; `words` are its fields by column, `cell` what they identify."""
+    for fault in (_schema(words), *_wrong_words(words), *_wrong_numbers(words)):
+        if fault:
+            yield fault
+            return  # what follows computes with these words and numbers
+    yield from _counts(words, cell)
+    yield from _intervals(words)
+    yield from _unmeasured(words)
+    yield from _verdict(words, cell)
+    yield from _overspent(words, cell)
+
+
+def spends_less(words: Words, cell: Cell) -> str:
+    """What a row spent less than its budget without saying why; empty where it kept to it or `paper` decides."""
+    spent = _value(words["evaluations"])
+    attacks = not cell.is_control or bool(cell.preset)
+    if not (attacks and cell.budget.isdecimal()) or math.isnan(spent) or spent >= KEPT * int(cell.budget):
+        return ""
+    if BUDGET_LEFT in words["notes"] or words["n_diverged"] != "0":
+        return ""
+    return f"spent {spent:g} of {cell.budget} evaluations and no note says why (`{BUDGET_LEFT}: ...`)"
+
+
+def _schema(words: Words) -> str:
+    version = words["schema"]
+    if not version.isdecimal() or version == "0":
+        return f"schema is {version!r}, not a version from 1"
+    newer = int(version) > LEADERBOARD_SCHEMA
+    return f"schema is {version}, this version knows up to {LEADERBOARD_SCHEMA}: upgrade" if newer else ""
+
+
+def _wrong_words(words: Words) -> Iterator[str]:
+    for name, allowed in _WORDS.items():
+        if words[name] not in allowed:
+            yield f"{name} is {words[name]!r}, not one of {', '.join(filter(None, allowed))}"
+
+
+def _wrong_numbers(words: Words) -> Iterator[str]:
+    """Numbers that are none, not finite or outside what their column can hold; empty ones are not measured."""
+    for name, word in words.items():
+        unit = COLUMNS[name].unit if name in COLUMNS else "of a plug-in"
+        if not word or unit in _NO_NUMBER or (name not in COLUMNS and not _measures(name, words)):
+            continue
+        try:
+            value = count(name, word) if unit in ("count", "px") else number(name, word)
+        except ValueError as error:
+            yield str(error)
+            continue
+        low, high = _bounds(name)
+        if not (math.isfinite(value) and low - _ROUNDING <= value <= high + _ROUNDING):
+            yield f"{name} is {value:g}, outside {low:g} to {high:g}"
+
+
+def _measures(name: str, words: Words) -> bool:
+    return name.rpartition("_")[0] in metrics_of(words)
+
+
+def _bounds(name: str) -> tuple[float, float]:
+    """What a column's values lie between. The bounds of an interval may leave the metric's range, its mean may not."""
+    metric, _, kind = name.rpartition("_")
+    scale = scale_of(metric) if kind == "mean" else None
+    if scale is not None:
+        return scale.low, min(scale.high, scale.cap)
+    text = COLUMNS[name].range if name in COLUMNS else ""
+    if kind in ("low", "high") or name == "batch_size":  # the sizes of the papers; larger ones may be run
+        return -math.inf, math.inf
+    if text.startswith("≥"):
+        return float(text[1:]), math.inf
+    low, to, high = text.partition(" to ")
+    return (float(low), float(high)) if to else (-math.inf, math.inf)
+
+
+def _counts(words: Words, cell: Cell) -> Iterator[str]:
+    batches, images, diverged, failed, skipped = (
+        int(words[f"n_{what}"] or 0) for what in ("batches", "images", "diverged", "failed", "skipped")
+    )
+    if images != batches * cell.batch_size:
+        yield f"n_images is {images}, not {batches} batches of {cell.batch_size}"
+    if diverged > batches:
+        yield f"n_diverged is {diverged}, of {batches} scored batches"
+    if words["state"] == "done" and diverged + failed + skipped:
+        yield f"state is done, but {diverged + failed + skipped} batches diverged, failed or were skipped"
+    if not batches and not words["notes"]:
+        yield "no batch has values and notes give no reason"
+
+
+def _intervals(words: Words) -> Iterator[str]:
+    for metric in (*metrics_of(words), "psnr_gain"):
+        low, high = (_value(words[f"{metric}_{bound}"]) for bound in ("low", "high"))
+        if low > high:
+            yield f"{metric}_low is {low:g}, above {metric}_high {high:g}"
+
+
+def _unmeasured(words: Words) -> Iterator[str]:
+    """A metric of a scored row that is empty needs its reason."""
+    if words["n_batches"] == "0":
+        return
+    for metric in METRICS_SHOWN:
+        if words.get(f"{metric}_mean") == "" and f"{metric}:" not in words["notes"]:
+            yield f"{metric}_mean is empty and notes give no reason (`{metric}: ...`)"
+
+
+def _verdict(words: Words, cell: Cell) -> Iterator[str]:
+    low = _value(words["psnr_gain_low"])
+    expected = "" if math.isnan(low) else "true" if low > 0 else "false"
+    if cell.is_control and (words["works"] or words["best_control"]):
+        yield "a control has no `works` and no `best_control`"
+    elif words["works"] != expected:
+        yield f"works is {words['works']!r}, but psnr_gain_low {words['psnr_gain_low'] or 'is empty'}"
+
+
+def _overspent(words: Words, cell: Cell) -> Iterator[str]:
+    spent = _value(words["evaluations"])
+    if cell.budget.isdecimal() and spent > int(cell.budget):
+        yield f"spent {spent:g} evaluations, its budget is {cell.budget}"
+
+
+def _value(word: str) -> float:
+    return float(word) if word else math.nan

@@ -1,0 +1,1 @@
+"""One attack against another: paired differences, and the verdict in words."""

@@ -1,0 +1,1 @@
+"""Figures, each with the table it was drawn from."""

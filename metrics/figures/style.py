@@ -1,0 +1,83 @@
+"""How pictures look: one style that is readable in print and with colour-blind eyes, and how they are saved."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.style
+import pandas as pd
+from gradinv.metrics.records.files import write_csv
+from matplotlib.figure import Figure
+
+GREY, DARK_GREY, BAND = "#8c8c8c", "#4d4d4d", "#d9d9d9"
+# Okabe & Ito, "Color Universal Design" (2008), without yellow, which is unreadable on white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "image.interpolation": "nearest",
+    "pdf.fonttype": 42,
+}
+
+
+class Look(NamedTuple):
+    """Colour and marker of one attack; neither alone has to tell it apart."""
+
+    color: str
+    marker: str
+
+
+def look(index: int) -> Look:
+    """Colour and marker of the attack of that index; the pairs repeat after 63 attacks."""
+    return Look(_COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)])
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw in the style of this module, and leave everyone else's settings alone."""
+    # Figures leave so much garbage that the collector runs often: it need not search the imported packages each time.
+    gc.freeze()
+    try:
+        with matplotlib.style.context(["default", _STYLE]):
+            yield
+    finally:
+        gc.unfreeze()
+
+
+def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
+    """Write the figure as `stem.png` (150 dpi) and `stem.pdf`; the same figure gives the same bytes.
+
+    The figure is laid out once, so that both files show the same; it keeps that layout.
+    """
+    without_date: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.set_dpi(150)
+    engine = figure.get_layout_engine()
+    if engine is not None:  # else each `savefig` would lay out, and draw all of it a second time for that
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+    for path, kind in zip(paths, kinds, strict=True):
+        figure.savefig(path, dpi=150, metadata=without_date[kind])
+    return paths
+
+
+def write_table(table: pd.DataFrame, stem: Path) -> Path:
+    """Write the numbers that a figure was drawn from to `stem.csv`; empty where not measured."""
+    return write_csv(table, stem.with_name(f"{stem.name}.csv"))

@@ -1,0 +1,1 @@
+"""Image metrics: from reconstructions and originals to numbers."""

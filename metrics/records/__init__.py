@@ -1,0 +1,1 @@
+"""Records: what a trial leaves behind, on disk and read back."""

@@ -1,0 +1,288 @@
+"""Whatever evaluates the candidates computes what autograd computes in turn, and says so where it cannot."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+from gradinv.attacks.gradient_matching import programs
+from gradinv.attacks.gradient_matching.distances import CosineDistance, Distance, LayerwiseL2, SquaredL2
+from gradinv.attacks.gradient_matching.evaluation import Engine, InChunks, InTurn
+from gradinv.attacks.gradient_matching.objective import Objective
+from gradinv.attacks.gradient_matching.priors import (
+    BatchNormStatistics,
+    Candidate,
+    ImageL2,
+    Prior,
+    TotalVariation,
+    TotalVariationL2,
+)
+from gradinv.attacks.leak import Leak
+from gradinv.attacks.registry import create_attack
+from gradinv.attacks.victim import Victim
+from torch import Tensor
+
+PRIORS = [TotalVariation(0.1), TotalVariationL2(1e-3), ImageL2(1e-4), BatchNormStatistics(0.1)]
+ALL = {
+    "squared": (SquaredL2(), []),
+    "cosine": (CosineDistance(), PRIORS[:1]),
+    "layerwise": (LayerwiseL2(1e-3), PRIORS[1:]),
+    "blind": (None, PRIORS),
+}
+WAYS = [Engine(together=4), Engine("captured"), Engine("captured", together=3)]
+each_way = pytest.mark.parametrize("way", WAYS, ids=str)
+each_objective = pytest.mark.parametrize("name", ALL)
+
+
+@pytest.fixture(autouse=True)
+def empty_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program is left from another test."""
+    monkeypatch.setattr(programs, "_programs", programs.OrderedDict())
+
+
+@pytest.fixture
+def many(make_net: Callable, make_images: Callable, make_leak: Callable) -> Callable[..., tuple[list[Leak], Victim]]:
+    """`many(count, bn_mode="eval", dtype=torch.float32)`: leaks of two images each, and their victim."""
+
+    def make(count: int, *, bn_mode: str = "eval", dtype: torch.dtype = torch.float32) -> tuple[list[Leak], Victim]:
+        net, labels = make_net(dtype=dtype), torch.tensor([3, 1])
+        batches = [make_images(2, seed=20 + index, dtype=dtype) for index in range(count)]
+        return [make_leak(net, images, labels, statistics="exact") for images in batches], Victim(net, bn_mode=bn_mode)
+
+    return make
+
+
+def by_finite_difference(objective: Objective, images: Tensor, leak: Leak, direction: Tensor) -> Tensor:
+    """The slope of the objective along a direction."""
+    given, step = objective.given(leak, leak.labels), 1e-6
+    ahead, behind = (objective.evaluate([images + s * direction], given)[0] for s in (step, -step))
+    return (ahead - behind) / (2 * step)
+
+
+@each_objective
+@pytest.mark.parametrize("bn_mode", ["eval", "train"])
+def test_autograds_gradient_is_the_slope(many: Callable, make_images: Callable, name: str, bn_mode: str) -> None:
+    (leak,), victim = many(1, bn_mode=bn_mode, dtype=torch.float64)
+    objective = Objective(victim, *ALL[name])
+    images, direction = (make_images(2, seed=seed, dtype=torch.float64) for seed in (1, 2))
+    with objective.ready():
+        _, (slope,) = objective.evaluate([images], objective.given(leak, leak.labels))
+        expected = by_finite_difference(objective, images, leak, direction)
+    torch.testing.assert_close((slope * direction).sum(), expected, rtol=1e-5, atol=1e-7)
+
+
+@each_way
+@each_objective
+@pytest.mark.parametrize("bn_mode", ["eval", "train"])
+def test_every_way_has_autograds_values_and_gradients(many: Callable, way: Engine, name: str, bn_mode: str) -> None:
+    """At random points and at the solution; five candidates leave the last chunk unfilled."""
+    leaks, victim = many(5, bn_mode=bn_mode, dtype=torch.float64)
+    objective = Objective(victim, *ALL[name])
+    given = [objective.given(leak, leak.labels) for leak in leaks]
+    with objective.ready():
+        for seed in range(4):
+            points = torch.randn(5, 2, 3, 6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            found = InChunks(objective, [points], given, way)([points], [False] * 5)
+            expected = InTurn(objective, given)([points], [False] * 5)
+            torch.testing.assert_close(found[0], expected[0], rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(found[1][0], expected[1][0], rtol=1e-10, atol=1e-12)
+
+
+@each_way
+def test_optimised_labels_have_autograds_gradients(many: Callable, way: Engine) -> None:
+    leaks, victim = many(4, dtype=torch.float64)
+    objective = Objective(victim, SquaredL2(), [])
+    given = [objective.given(leak, None) for leak in leaks]
+    generator = torch.Generator().manual_seed(1)
+    points = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((4, 2, 3, 6, 6), (4, 2, 5))]
+    with objective.ready():
+        found, expected = (
+            evaluator(points, [False] * 4)
+            for evaluator in (InChunks(objective, points, given, way), InTurn(objective, given))
+        )
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-10, atol=1e-12)
+    for mine, theirs in zip(found[1], expected[1], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("key", ["dlg", "idlg", "inverting_gradients", "gradinversion.fidelity", "gradinversion.no_bn"])
+def test_trials_side_by_side_end_where_each_ends_alone(many: Callable, key: str) -> None:
+    leaks, victim = many(3, dtype=torch.float64)
+    attack = create_attack(f"{key}[restarts=2]")
+    alone = [attack.reconstruct(leak, victim, seed=seed, budget=40) for seed, leak in enumerate(leaks)]
+    attack.engine = Engine(together=4)
+    together = attack.reconstruct_together(leaks, victim, seeds=range(3), budget=40)
+    assert [run.engine for run in together] == ["eager, 4 together"] * 3
+    for mine, theirs in zip(together, alone, strict=True):
+        torch.testing.assert_close(mine.images, theirs.images, rtol=1e-6, atol=1e-6)
+        assert (mine.evaluations, mine.labels.tolist()) == (theirs.evaluations, theirs.labels.tolist())
+
+
+def test_the_company_of_a_trial_changes_no_bit_of_it(many: Callable) -> None:
+    leaks, victim = many(4)
+    attack = create_attack("inverting_gradients")
+    attack.engine = Engine(together=4)
+    whole = attack.reconstruct_together(leaks, victim, seeds=range(4), budget=30)
+    for order in ([2], [3, 0], [3, 2, 1, 0]):
+        part = attack.reconstruct_together([leaks[i] for i in order], victim, seeds=order, budget=30)
+        assert all(torch.equal(found.images, whole[i].images) for found, i in zip(part, order, strict=True))
+
+
+def test_a_trial_that_ends_early_leaves_the_others_their_budget(many: Callable) -> None:
+    leaks, victim = many(2)
+    broken = replace(leaks[0], gradients={name: value * torch.nan for name, value in leaks[0].gradients.items()})
+    attack = create_attack("idlg")
+    attack.labels = replace(attack.labels, always_infer=False)
+    attack.engine = Engine(together=2)
+    diverged, fine = attack.reconstruct_together([broken, leaks[1]], victim, seeds=[0, 1], budget=120)
+    assert (diverged.diverged, fine.diverged) == (True, False)
+    assert diverged.evaluations < fine.evaluations == 120
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The width of every program that was made."""
+    widths: list[int] = []
+    original = programs._traced
+    monkeypatch.setattr(
+        programs, "_traced", lambda o, width, *rest: (widths.append(width), original(o, width, *rest))[1]
+    )
+    return widths
+
+
+def test_one_program_serves_restarts_images_attacks_of_one_key_and_the_controls(many: Callable, traced: list) -> None:
+    leaks, victim = many(3)
+    for leak in leaks:
+        attack = create_attack("gradinversion.fidelity[restarts=2]")
+        attack.engine = Engine("captured")
+        copied = Victim(victim.source)
+        attack.reconstruct(leak, copied, seed=1, budget=4)
+    assert traced == [1]
+    other = create_attack("gradinversion.fidelity[alpha_tv=0.5]")
+    other.engine = Engine("captured")
+    other.reconstruct(leaks[0], victim, seed=1, budget=2)
+    other.reconstruct(leaks[0], Victim(copy.deepcopy(victim.source)), seed=1, budget=2)
+    assert traced == [1, 1, 1]  # another objective, and a network that might be another
+
+
+class Wild(Distance):
+    """What it computes depends on the host: a program remembers the first call."""
+
+    calls = 0
+
+    def value(self, gradients: list[Tensor], prepared: list[Tensor]) -> Tensor:
+        Wild.calls += 1
+        return Wild.calls * torch.stack([gradient.square().sum() for gradient in gradients]).sum()
+
+
+class Branching(Prior):
+    """Asks a value of the host, which no tracer can follow."""
+
+    def __call__(self, candidate: Candidate) -> Tensor:
+        return candidate.images.sum() * (1 if candidate.images.mean().item() > 0 else 2)
+
+
+@pytest.mark.parametrize(
+    ("distance", "prior", "reason"), [(Wild(), None, "differ from autograd's by"), (SquaredL2(), Branching(1.0), "")]
+)
+def test_what_cannot_be_a_program_falls_back_aloud(
+    many: Callable, distance: Distance, prior: Prior | None, reason: str
+) -> None:
+    (leak,), victim = many(1)
+    attack = create_attack("inverting_gradients")
+    attack.distance, attack.priors, attack.engine = distance, [prior] if prior else [], Engine("captured", together=2)
+    with pytest.warns(UserWarning, match="engine: eager in place of captured, 2 together: .*" + reason):
+        found = attack.reconstruct(leak, victim, seed=1, budget=4)
+    assert found.engine == "eager"
+    assert found.notes[0].startswith("engine: eager in place of captured, 2 together")
+
+
+def test_the_compiled_program_is_autograd(many: Callable) -> None:
+    """Needs a C++ compiler; without one it falls back aloud, and that is what is tested then."""
+    leaks, victim = many(2)
+    attack = create_attack("inverting_gradients")
+    expected = [attack.reconstruct(leak, victim, seed=1, budget=3) for leak in leaks]
+    attack.engine = Engine("compiled", together=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = attack.reconstruct_together(leaks, victim, seeds=[1, 1], budget=3)
+    fell_back = any("engine: eager in place" in str(warning.message) for warning in caught)
+    assert found[0].engine == ("eager" if fell_back else "compiled, 2 together")
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine.objective_end == pytest.approx(theirs.objective_end, rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_half_precision_is_near_and_not_equal(case: Callable, precision: str) -> None:
+    leak, victim = case(bn=False, statistics="none")
+    attack = create_attack("inverting_gradients")
+    exact = attack.reconstruct(leak, victim, seed=1, budget=3)
+    attack.engine = Engine(precision=precision)
+    coarse = attack.reconstruct(leak, victim, seed=1, budget=3)
+    assert coarse.engine == f"eager, {precision}"
+    assert coarse.objective_start == pytest.approx(exact.objective_start, rel=0.05)
+    assert coarse.objective_start != exact.objective_start
+
+
+def test_rounding_on_cuda_is_switched_for_the_attack_alone() -> None:
+    before = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+    for precision, allowed in (("float32", False), ("tf32", True), ("bf16", False)):
+        with Engine(precision=precision).numerics():
+            assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (allowed, allowed)
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
+def test_a_term_of_weight_zero_costs_no_gradient(case: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    leak, victim = case()
+    monkeypatch.setattr(Victim, "gradients", None)
+    found = create_attack("gradinversion.fidelity[alpha_grad=0]").reconstruct(leak, victim, seed=0, budget=3)
+    assert "gradient" not in found.uses
+    assert found.objective_end <= found.objective_start
+
+
+class PretendedGraph:
+    """Stands in for a CUDA graph: what is replayed is the program, on whatever its own inputs hold by then."""
+
+    def __init__(self) -> None:
+        self.replay: Callable[[], None] = lambda: None
+
+
+@pytest.fixture
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams and graphs that do nothing."""
+    stream = type("Stream", (), {"wait_stream": lambda self, other: None})
+    for name, stand_in in {
+        "Stream": stream,
+        "current_stream": stream,
+        "stream": lambda _: nullcontext(),
+        "CUDAGraph": PretendedGraph,
+        "graph": lambda _: nullcontext(),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+
+
+def test_a_captured_program_sees_new_inputs_and_changed_ones_and_copies_no_others(without_cuda: None) -> None:
+    def program(images: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return (images - target).square().sum(), [2 * (images - target)]
+
+    images, target, other = torch.ones(2), torch.zeros(2), torch.full((2,), 5.0)
+    captured = programs.Captured(program, [images, target])
+
+    def replay() -> None:
+        value, (slope,) = program(*captured.static)
+        captured.result[0].copy_(value)
+        captured.result[1][0].copy_(slope)
+
+    captured.graph.replay = replay
+    assert captured(images, target)[0].item() == 2.0
+    images += 1
+    assert captured(images, target)[0].item() == 8.0
+    assert captured(images, other)[0].item() == 18.0
+    assert captured(images, target)[1][0].tolist() == [4.0, 4.0]
+    captured.static[1].fill_(7.0)  # an input that is the same tensor, unchanged, is not copied again
+    assert captured(images, target)[1][0].tolist() == [-10.0, -10.0]
+    assert images.tolist() == [2.0, 2.0]
+    assert target.tolist() == [0.0, 0.0]

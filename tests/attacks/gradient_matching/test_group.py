@@ -1,0 +1,164 @@
+"""The consensus of agents: who takes part, in which order, and what is reported of it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+import torch
+from gradinv.attacks.gradient_matching import group as module
+from gradinv.attacks.gradient_matching.group import Group, find_consensus, slot_orders
+from gradinv.metrics.registration.align import Registration
+from torch import Tensor
+
+LAZY = Group(agents=3, weight=0.5, consensus="lazy", start=0.25, every=0.005)
+REGISTERED = replace(LAZY, consensus="registered")
+
+
+def smooth(count: int, size: int = 32) -> Tensor:
+    """Different smooth colour pictures with texture in all directions, (count, 3, size, size)."""
+    coarse = torch.rand(count, 3, 7, 7, generator=torch.Generator().manual_seed(4))
+    return torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1)
+
+
+def shifted(images: Tensor, pixels: int) -> Tensor:
+    """The same scene through a window that many pixels further right; the pictures are cut from larger ones."""
+    return images[..., 4:-4, 4 + pixels : images.shape[-1] - 4 + pixels]
+
+
+def test_the_penalty_is_the_mean_distance_of_the_images_and_grows_with_none_of_them() -> None:
+    images, consensus = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
+    expected = 0.5 * sum(float((images[i] - consensus[i]).square().sum()) ** 0.5 for i in range(3)) / 3
+    found = LAZY.penalty(torch.stack([images, consensus]), torch.stack([consensus, consensus]))
+    assert found.tolist() == pytest.approx([expected, 0.0])
+    twice = LAZY.penalty(images.repeat(2, 1, 1, 1)[None], consensus.repeat(2, 1, 1, 1)[None])
+    assert float(twice) == pytest.approx(expected)
+
+
+def test_the_penalty_has_a_finite_gradient_at_the_consensus() -> None:
+    images = torch.ones(1, 2, 1, 3, 3)
+    penalties, slopes = LAZY.pull(images, images.clone())
+    assert penalties.tolist() == [0.0]
+    assert torch.equal(slopes, torch.zeros_like(images))
+
+
+def test_the_pull_is_the_slope_of_the_penalty_candidate_by_candidate() -> None:
+    images, consensus, direction = torch.randn(3, 4, 2, 1, 3, 3, dtype=torch.float64)
+    penalties, slopes = LAZY.pull(images, consensus)
+    ahead, behind = (LAZY.penalty(images + step * direction, consensus) for step in (1e-6, -1e-6))
+    torch.testing.assert_close(penalties, LAZY.penalty(images, consensus))
+    torch.testing.assert_close(
+        (slopes * direction).flatten(1).sum(dim=1), (ahead - behind) / 2e-6, rtol=1e-6, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "every", "steps", "due"),
+    [
+        (0.25, 0.005, 20_000, list(range(5_000, 20_000, 100))),  # the paper's
+        (0.5, 0.2, 10, [5, 7, 9]),
+        (0.0, 0.001, 4, [0, 1, 2, 3]),
+        (0.99, 1.0, 10, [9]),
+    ],
+)
+def test_the_consensus_is_due_from_the_start_on_and_then_regularly(
+    start: float, every: float, steps: int, due: list[int]
+) -> None:
+    group = replace(LAZY, start=start, every=every)
+    assert [step for step in range(steps) if group.is_due(step, steps)] == due
+    assert not any(replace(group, weight=0.0).is_due(step, steps) for step in range(steps))
+    assert not any(replace(group, agents=1).is_due(step, steps) for step in range(steps))
+
+
+def test_a_lazy_consensus_is_the_plain_mean_and_the_spread_the_standard_deviation() -> None:
+    agents = torch.randn(3, 2, 3, 8, 8)
+    found = find_consensus(LAZY, agents, torch.tensor([5, 6]), reference=1)
+    torch.testing.assert_close(found.images, agents.mean(0))
+    torch.testing.assert_close(found.spread, agents.std(0, correction=0))
+    torch.testing.assert_close(found.targets, agents.mean(0).expand_as(agents))
+    assert not found.registrations
+
+
+def test_registration_brings_shifted_agents_together_where_the_mean_blurs_them() -> None:
+    scene = smooth(2, size=40)
+    agents = torch.stack([shifted(scene, pixels) for pixels in (-2, 0, 2)])
+    labels = torch.tensor([0, 1])
+    lazy, registered = (find_consensus(group, agents, labels, 0) for group in (LAZY, REGISTERED))
+
+    def error(consensus: Tensor) -> float:
+        return float((consensus - agents[1])[..., 4:-4, 4:-4].square().mean())
+
+    assert error(registered.images) < 0.1 * error(lazy.images)
+    assert registered.spread.mean() < 0.3 * lazy.spread.mean()
+    assert registered.registrations == {"accepted": 6}
+
+
+def test_a_rejected_registration_leaves_the_image_in_the_mean_and_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reject(moving: Tensor, fixed: Tensor, *, method: str) -> Registration:
+        everywhere = torch.ones(len(moving), 1, *moving.shape[2:], dtype=torch.bool)
+        no = torch.zeros(len(moving), dtype=torch.bool)
+        return Registration(moving, torch.eye(3).repeat(len(moving), 1, 1), everywhere, no, ("overlap",) * len(moving))
+
+    monkeypatch.setattr(module, "register", reject)
+    agents = torch.randn(3, 2, 3, 8, 8)
+    found = find_consensus(REGISTERED, agents, torch.tensor([5, 6]), reference=0)
+    torch.testing.assert_close(found.images, agents.mean(0))
+    assert found.registrations == {"overlap": 6}
+
+
+def test_pixels_that_an_agent_does_not_cover_are_averaged_over_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(moving: Tensor, fixed: Tensor, *, method: str) -> Registration:
+        coverage = torch.ones(len(moving), 1, *moving.shape[2:], dtype=torch.bool)
+        coverage[0, :, :, :4] = False  # agent 0
+        coverage[:, :, 0, 0] = False  # nobody
+        yes = torch.ones(len(moving), dtype=torch.bool)
+        return Registration(moving, torch.eye(3).repeat(len(moving), 1, 1), coverage, yes, ("",) * len(moving))
+
+    monkeypatch.setattr(module, "register", half)
+    agents = torch.randn(3, 1, 3, 8, 8)
+    found = find_consensus(REGISTERED, agents, torch.tensor([5]), reference=0).images[0]
+    torch.testing.assert_close(found[:, 1:, :4], agents[1:, 0].mean(0)[:, 1:, :4])
+    torch.testing.assert_close(found[:, :, 4:], agents[:, 0].mean(0)[:, :, 4:])
+    torch.testing.assert_close(found[:, 0, 0], agents[:, 0].mean(0)[:, 0, 0])
+
+
+def test_an_agent_that_diverged_takes_no_part() -> None:
+    agents = torch.randn(3, 2, 3, 8, 8)
+    agents[1, 0, 0, 0, 0] = torch.nan
+    found = find_consensus(LAZY, agents, torch.tensor([5, 6]), reference=0)
+    torch.testing.assert_close(found.images, agents[[0, 2]].mean(0))
+
+
+def test_slots_of_equal_labels_are_brought_into_the_reference_agents_order() -> None:
+    images = torch.rand(4, 3, 6, 6)
+    labels = torch.tensor([7, 3, 7, 7])
+    orders = torch.tensor([[0, 1, 2, 3], [2, 1, 3, 0], [3, 1, 2, 0]])
+    agents = torch.stack([images[order] for order in orders])
+    found = find_consensus(LAZY, agents, labels, reference=1)
+    torch.testing.assert_close(found.images, agents[1])  # all hold the same pictures: nothing is blurred
+    torch.testing.assert_close(found.targets, agents)
+    assert float(found.spread.max()) < 1e-6
+
+
+def test_slots_of_different_labels_never_trade_places() -> None:
+    images = torch.rand(2, 3, 6, 6)
+    agents = torch.stack([images, images.flip(0)])
+    assert slot_orders(agents, torch.tensor([1, 2]), 0).tolist() == [[0, 1], [0, 1]]
+    assert slot_orders(agents, torch.tensor([1, 1]), 0).tolist() == [[0, 1], [1, 0]]
+    assert slot_orders(agents, None, 0).tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([4, 4, 9, 9, 4]), None])
+def test_the_order_is_the_best_of_all_that_the_labels_allow(labels: Tensor | None) -> None:
+    agents = torch.randn(2, 5, 1, 3, 3, generator=torch.Generator().manual_seed(1))
+
+    def cost(order: tuple[int, ...]) -> float:
+        return float((agents[0] - agents[1][list(order)]).square().sum())
+
+    allowed = [order for order in permutations(range(5)) if labels is None or torch.equal(labels[list(order)], labels)]
+    assert slot_orders(agents, labels, 0)[1].tolist() == list(min(allowed, key=cost))
+
+
+def test_the_consensus_is_detached(make_images: Callable) -> None:
+    agents = make_images(4, size=16).unflatten(0, (2, 2)).requires_grad_(True)
+    assert not find_consensus(REGISTERED, agents, torch.tensor([0, 1]), 0).targets.requires_grad

@@ -1,0 +1,152 @@
+"""Image priors against plain Python loops; the batch-norm prior against the statistics it is granted."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from gradinv.attacks.gradient_matching.objective import Objective
+from gradinv.attacks.gradient_matching.priors import (
+    BatchNormStatistics,
+    Candidate,
+    ImageL2,
+    Prior,
+    TotalVariation,
+    TotalVariationL2,
+)
+from gradinv.attacks.leak import Leak
+from gradinv.attacks.victim import Victim
+from torch import Tensor, nn
+
+IMAGE_PRIORS = [TotalVariation(1.0), TotalVariationL2(1.0), ImageL2(1.0)]
+
+
+def differences(images: Tensor, down: int, right: int) -> list[float]:
+    """x[i + down, j + right] - x[i, j] over all images and channels, wherever both pixels exist."""
+    batch, channels, height, width = images.shape
+    return [
+        float(images[b, c, i + down, j + right] - images[b, c, i, j])
+        for b in range(batch)
+        for c in range(channels)
+        for i in range(height)
+        for j in range(width)
+        if 0 <= i + down < height and 0 <= j + right < width
+    ]
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """Two images that are not square."""
+    return torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_total_variation_equals_a_loop(images: Tensor) -> None:
+    right, down = ([abs(d) for d in differences(images, *step)] for step in ((0, 1), (1, 0)))
+    expected = sum(right) / len(right) + sum(down) / len(down)
+    assert TotalVariation(1.0)(Candidate(images)).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_total_variation_l2_equals_a_loop_over_four_directions(images: Tensor) -> None:
+    steps = ((0, 1), (1, 0), (1, 1), (1, -1))
+    expected = sum(sum(d * d for d in differences(images, *step)) ** 0.5 for step in steps)
+    assert TotalVariationL2(1.0)(Candidate(images)).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_image_l2_equals_a_loop(images: Tensor) -> None:
+    expected = sum(sum(x * x for x in image.flatten().tolist()) ** 0.5 for image in images) / 2
+    assert ImageL2(1.0)(Candidate(images)).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("prior", [TotalVariation(1.0), TotalVariationL2(1.0)], ids=lambda p: type(p).__name__)
+def test_a_constant_image_has_no_variation_and_no_slope(prior: Prior) -> None:
+    images = torch.tensor([0.7, -0.2, 3.0]).view(1, 3, 1, 1).expand(2, 3, 6, 6).clone().requires_grad_(True)
+    value = prior(Candidate(images))
+    (slope,) = torch.autograd.grad(value, images)
+    assert value.item() == 0.0
+    assert not slope.any()
+
+
+@pytest.mark.parametrize("prior", IMAGE_PRIORS, ids=lambda p: type(p).__name__)
+def test_the_slope_is_finite_at_black_and_equals_a_finite_difference(prior: Prior, images: Tensor) -> None:
+    black = torch.zeros_like(images).requires_grad_(True)
+    assert torch.isfinite(torch.autograd.grad(prior(Candidate(black)), black)[0]).all()
+    direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(1), dtype=images.dtype)
+    x, step = images.clone().requires_grad_(True), 1e-6
+    (slope,) = torch.autograd.grad(prior(Candidate(x)), x)
+    ahead, behind = (prior(Candidate(images + s * direction)) for s in (step, -step))
+    torch.testing.assert_close((slope * direction).sum(), (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-8)
+
+
+@pytest.fixture
+def exact(make_net: Callable, make_images: Callable, make_leak: Callable) -> tuple[Victim, Leak, Tensor]:
+    """A victim, a leak with the exact statistics of a batch, and that batch."""
+    net, images = make_net(dtype=torch.float64), make_images(2, dtype=torch.float64)
+    return Victim(net), make_leak(net, images, torch.tensor([1, 2]), statistics="exact"), images
+
+
+def test_the_bn_prior_is_zero_for_the_batch_itself(exact: tuple[Victim, Leak, Tensor]) -> None:
+    victim, leak, images = exact
+    prior, granted = BatchNormStatistics(1.0), leak.bn_statistics
+    assert prior(Candidate(images, victim.bn_statistics(images), granted)).item() == 0.0
+    assert prior(Candidate(images, victim.bn_statistics(images + 0.1), granted)).item() > 0.01
+
+
+def test_the_bn_prior_is_the_sum_of_unsquared_distances(
+    exact: tuple[Victim, Leak, Tensor], make_images: Callable
+) -> None:
+    victim, leak, _ = exact
+    other = make_images(2, seed=5, dtype=torch.float64)
+    expected = 0.0
+    for (mean, var), (m, v) in zip(leak.bn_statistics, victim.bn_statistics(other), strict=True):
+        expected += float(np.linalg.norm((m - mean).numpy()) + np.linalg.norm((v - var).numpy()))
+    found = BatchNormStatistics(1.0)(Candidate(other, victim.bn_statistics(other), leak.bn_statistics))
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_bn_prior_aims_at_the_running_statistics_where_those_are_granted(
+    make_net: Callable, make_images: Callable, make_leak: Callable
+) -> None:
+    net = make_net()
+    leak = make_leak(net, make_images(1), torch.tensor([0]), statistics="running")
+    granted = Objective(Victim(net), None, [BatchNormStatistics(1.0)]).given(leak, leak.labels)["granted"]
+    assert torch.equal(granted[0][0], net.late.running_mean)
+    assert torch.equal(granted[1][1], net.early.running_var)
+
+
+def test_the_bn_prior_asks_for_its_grant(make_net: Callable, make_images: Callable, make_leak: Callable) -> None:
+    net = make_net()
+    leak = make_leak(net, make_images(1), torch.tensor([0]))
+    with pytest.raises(ValueError, match="needs bn_statistics"):
+        Objective(Victim(net), None, [BatchNormStatistics(1.0)]).given(leak, leak.labels)
+
+
+def test_one_image_and_one_pixel_maps_give_a_finite_bn_prior() -> None:
+    """An unbiased variance of one value would be 0 / 0."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 6), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2)).eval()
+    victim, images = Victim(net), torch.randn(1, 3, 6, 6).requires_grad_(True)
+    with victim.recording_bn_statistics() as recorded:
+        victim.module(images)
+        value = BatchNormStatistics(1.0)(Candidate(images, [recorded[0]], victim.running_statistics))
+    assert torch.isfinite(value)
+    assert torch.isfinite(torch.autograd.grad(value, images)[0]).all()
+    assert torch.equal(recorded[0][1], torch.zeros(4))
+
+
+def test_the_objective_weighs_and_adds(exact: tuple[Victim, Leak, Tensor], make_images: Callable) -> None:
+    victim, leak, _ = exact
+    other = make_images(2, seed=5, dtype=torch.float64)
+    priors = [TotalVariation(0.3), ImageL2(0.0), BatchNormStatistics(0.2)]
+    objective = Objective(victim, None, priors)
+    with objective.ready():
+        found, _ = objective.evaluate([other], objective.given(leak, leak.labels))
+    expected = 0.3 * priors[0](Candidate(other))
+    expected += 0.2 * priors[2](Candidate(other, victim.bn_statistics(other), leak.bn_statistics))
+    torch.testing.assert_close(found, expected)
+
+
+def test_no_hook_where_no_prior_needs_the_statistics(exact: tuple[Victim, Leak, Tensor]) -> None:
+    victim, _, _ = exact
+    for priors, hooks in (([TotalVariation(1.0)], 0), ([BatchNormStatistics(1.0)], 2)):
+        with Objective(victim, None, priors).ready():
+            assert sum(len(layer._forward_pre_hooks) for layer in victim.bn_layers) == hooks
+        assert sum(len(layer._forward_pre_hooks) for layer in victim.bn_layers) == 0

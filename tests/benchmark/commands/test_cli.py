@@ -1,0 +1,253 @@
+"""The command: every verb from end to end, and what it says to wrong requests."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from gradinv.benchmark.experiment.controls import CONTROLS
+from PIL import Image
+
+HEAVY = ("torch", "timm", "pandas", "matplotlib", "scipy")
+IMPORTS = """
+import sys
+from gradinv.benchmark.cli import app
+try:
+    app({arguments!r})
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print("heavy:", *[name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def finished_run(run_suite, write_suite, tmp_path):
+    """The directory of a small finished run."""
+    run_suite(write_suite(controls=["other_gradient", "mean_image"], batches=2))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "attacks"], ["list", "defenses"], ["run", "--help"]])
+def test_a_quick_answer_imports_nothing_heavy(arguments, tmp_path):
+    code = IMPORTS.format(arguments=arguments, heavy=HEAVY)
+    ended = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stderr.strip() == "heavy:"
+    assert ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "pattern", "names"),
+    [
+        ("attacks", "*dlg", ["dlg", "idlg"]),
+        ("attacks", "gradinversion.no_b*", ["gradinversion.no_bn"]),
+        ("controls", "*", list(CONTROLS)),
+        ("datasets", "ph*", ["photos"]),
+        ("defenses", "*ing", ["clipping", "pruning"]),
+        ("metrics", "ps?r", ["psnr"]),
+        ("models", "lenet_*", ["lenet_dlg"]),
+        ("suites", "qu*", ["quick"]),
+        ("attacks", "nothing*", []),
+    ],
+)
+def test_lists(gradinv, kind, pattern, names):
+    result = gradinv("list", kind, pattern)
+    assert (result.status, result.out.split()) == (0, names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("attack", "dlg", ["Zhu et al. 2019", "lr = 1.0", "@misc{zhu2019"]),
+        ("attack", "dlg[lr=0.5]", ["lr = 0.5"]),
+        ("attack", "gradinversion.no_bn", ["presets: ", "gradinversion.no_tv"]),
+        ("defense", "gaussian_noise[sigma=0.2]", ["sigma = 0.2"]),
+        ("metric", "psnr", ["unit: dB", "direction: higher"]),
+        ("control", "mean_image", ["the mean of the training images"]),
+        ("suite", "quick", ["name: quick", "lenet_dlg"]),
+    ],
+)
+def test_shows(gradinv, kind, name, said):
+    result = gradinv("show", kind, name)
+    assert result.status == 0
+    assert all(text in result.out for text in said), result.out
+
+
+@pytest.mark.parametrize("kind", ["attack", "defense", "metric", "control", "suite"])
+def test_showing_what_does_not_exist(gradinv, kind):
+    result = gradinv("show", kind, "nonsense")
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith(f"gradinv: unknown {kind} 'nonsense'")
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--shard", "3/2"], "--shard 3/2: write i/n"),
+        (["--shard", "half"], "--shard half: write i/n"),
+        (["--set", "budget"], "--set budget: write KEY=VALUE"),
+        (["--set", "=3"], "--set =3: write KEY=VALUE"),
+        (["--set", "batch_sizes=[1"], "the value is no YAML"),
+        (["--set", "bugdet=3"], "did you mean budget?"),
+        (["--set", "batches.1=3"], "set batches whole"),
+        (["--set", "dataset=photo"], "did you mean photos?"),
+        (["--set", "batch_sizes=[64]"], "raise max_equal_labels"),
+        (["--device", "cpu", "--engine", "captured"], "CUDA graphs need a CUDA device"),
+        (["--device", "cpu", "--precision", "bf16"], "take float32"),
+        (["--attack", "dgl"], "did you mean dlg, idlg?"),
+        (["--victim", "vgg*"], "nothing of suite tiny is left"),
+        (["--batch-size", 3], "nothing of suite tiny is left"),
+        (["--plugin", "nowhere.py"], "no such Python file"),
+    ],
+)
+def test_wrong_requests_are_one_line_and_run_nothing(run_suite, write_suite, tmp_path, arguments, said):
+    result = run_suite(write_suite(), *arguments)
+    assert result.status == 2
+    assert result.err.startswith("gradinv: ")
+    assert said in result.err
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_there(gradinv, write_suite, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = gradinv("run", write_suite(), "--device", "cuda")
+    assert result.status == 2
+    assert result.err == "gradinv: --device cuda: torch sees no CUDA device here; take auto or cpu\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", "quick", "--device", "tpu"], ["run", "quick", "--limit", 0], ["list", "nonsense"], ["run"], ["fly"]],
+)
+def test_usage_errors(gradinv, arguments):
+    result = gradinv(*arguments)
+    assert result.status == 2
+    assert "Traceback" not in result.err
+
+
+def test_out_must_not_be_a_file(gradinv, write_suite, tmp_path):
+    (tmp_path / "file").touch()
+    assert gradinv("run", write_suite(), "--out", tmp_path / "file").status == 2
+
+
+def test_suite_files_that_are_wrong(gradinv, tmp_path):
+    (tmp_path / "broken.yaml").write_text("attacks: [dlg\n")
+    for verb, suite in (("run", tmp_path / "broken.yaml"), ("check", tmp_path / "missing.yaml"), ("run", tmp_path)):
+        result = gradinv(verb, suite)
+        assert result.status == 2
+        assert result.err.count("\n") == 1
+
+
+def test_a_dry_run_runs_and_trains_nothing(run_suite, write_suite, tmp_path):
+    victims = [{"model": "test_resnet", "state": "trained"}, {"model": "lenet_dlg", "state": "untrained"}]
+    result = run_suite(write_suite(victims=victims, controls=["prior_only"], batches=3), "--dry-run")
+    assert (result.status, result.err) == (0, "")
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "cache" / "victims").exists()
+    assert "skipped: the attack has no prior" in result.out
+    assert "test_resnet, seed 0, on photos 32 px would be trained first" in result.out
+    assert "12 trials, 12 to run, about" in result.out
+    section = result.out.partition("lenet_dlg (untrained) on photos, defense none, B=1\n")[2]
+    assert section.startswith("  dlg: 3 trials, 15 evaluations, about ")
+
+
+def test_a_dry_run_knows_what_is_done(finished_run, run_suite, tmp_path):
+    result = run_suite(tmp_path / "suite.yaml", "--dry-run")
+    assert "6 trials, 0 to run" in result.out
+
+
+def test_settings_limit_and_attacks_on_the_command_line(run_suite, write_suite, tmp_path, tools):
+    suite = write_suite(batches=3, controls=["mean_image"])
+    arguments = ["--attack", "idlg", "--limit", 1, "--set", "budget=3", "--set", "threat_model.labels=none"]
+    assert run_suite(suite, *arguments).status == 0
+    records = tools.records_by_label(tmp_path / "run")
+    assert set(records) == {("idlg", 0), ("mean_image", 0)}
+    assert (records["idlg", 0].evaluations, records["idlg", 0].cell.labels) == (3, "none")
+
+
+def test_status(gradinv, finished_run, tmp_path):
+    result = gradinv("status", finished_run)
+    assert (result.status, result.out.split()) == (0, ["6", "done"])
+    (next((finished_run / "trials").iterdir()) / "record.json").write_text("{")
+    broken = gradinv("status", finished_run)
+    assert broken.status == 1
+    assert "is no valid JSON" in broken.out
+    assert gradinv("status", tmp_path / "nowhere").status == 2
+
+
+def test_status_names_failures(gradinv, run_suite, write_suite, tools, tmp_path):
+    plugin = tools.make_plugin(tmp_path / "sorry.py", "sorry")
+    run_suite(write_suite(attacks=["sorry[accident=raise]"]), "--plugin", plugin)
+    assert "sorry[accident=raise] B=1: RuntimeError: no luck today" in gradinv("status", tmp_path / "run").out
+
+
+def test_leaderboard_writes_the_boards_of_the_run(gradinv, finished_run, tmp_path):
+    result = gradinv("leaderboard", finished_run, "--csv", tmp_path / "boards" / "first.csv")
+    assert result.status == 0
+    assert "other_gradient" in result.out
+    for written, of_the_run in (("first.csv", "leaderboard.csv"), ("first.images.csv", "leaderboard.images.csv")):
+        assert (tmp_path / "boards" / written).read_bytes() == (finished_run / of_the_run).read_bytes()
+
+
+def test_plot(gradinv, finished_run, tmp_path):
+    result = gradinv("plot", finished_run, "--out", tmp_path / "drawn")
+    assert result.status == 0
+    assert set(result.out.split()) == {str(path) for path in (tmp_path / "drawn").rglob("*.*")}
+
+
+def test_check(gradinv, write_suite):
+    result = gradinv("check", write_suite(controls=["prior_only"], batches=2))
+    assert result.status == 0
+    assert "tiny: 4 trials, 2 of them impossible and skipped with a reason; valid" in result.out
+    wrong = gradinv("check", write_suite(attacks=["dgl"]))
+    assert wrong.status == 2
+    assert "did you mean dlg, idlg?" in wrong.err
+
+
+def test_doctor(gradinv):
+    result = gradinv("doctor")
+    assert result.status == 0
+    for name in ("python", "torch", "cuda", "photos", "victims", "psnr: available"):
+        assert name in result.out
+
+
+@pytest.fixture
+def folder_dataset(tmp_path):
+    """An image folder `tiny` of two classes under the data root."""
+    random = np.random.RandomState(0)
+    for split, count in (("train", 6), ("test", 4)):
+        for name in ("dark", "light"):
+            folder = tmp_path / "data" / "tiny" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = random.randint(0, 100, (32, 32, 3)) + 150 * (name == "light")
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.png")
+    return "tiny"
+
+
+def test_train_keeps_a_victim_that_suites_find(gradinv, run_suite, write_suite, folder_dataset, tmp_path, tools):
+    trained = gradinv("train", "test_resnet", "--dataset", folder_dataset, "--epochs", 1)
+    assert trained.status == 0, trained.err
+    assert "test_resnet[epochs=1] on tiny: accuracy" in trained.out
+    kept = list((tmp_path / "cache" / "victims").glob("*.safetensors"))
+    assert trained.out.splitlines()[-1] == str(kept[0])
+    victims = [{"model": "test_resnet", "state": "trained", "epochs": 1}]
+    result = run_suite(write_suite(dataset="tiny", victims=victims, controls=["mean_image"]))
+    assert result.status == 0
+    assert list((tmp_path / "cache" / "victims").glob("*.safetensors")) == kept
+    assert tools.records_by_label(tmp_path / "run")["dlg", 0].cell.victim_state == "trained"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["lenet_dgl"], "did you mean"),
+        (["lenet_dlg", "--dataset", "photo"], "did you mean photos?"),
+        (["lenet_dlg", "--stem", "oak"], "'oak' is not one of"),
+    ],
+)
+def test_what_cannot_be_trained(gradinv, arguments, said):
+    result = gradinv("train", *arguments)
+    assert result.status == 2
+    assert said in result.err

@@ -1,0 +1,104 @@
+"""The classifier's gradient from one forward pass is the client's, or the network is refused in one line."""
+
+import pytest
+import torch
+from gradinv.attacks.labels import min_rule, sum_rule
+from gradinv.benchmark.datasets.batches import draw_batch
+from gradinv.benchmark.defenses import create_defense
+from gradinv.benchmark.experiment.client import InconsistentExperimentError, client_update
+from gradinv.benchmark.label_inference.classifier_gradients import (
+    ClassifierError,
+    check_against_client,
+    classifier_gradients,
+    classifier_name,
+)
+from gradinv.benchmark.victims.loading import VictimSpec, load_victim
+from gradinv.benchmark.victims.networks import build_network
+from gradinv.benchmark.victims.normalisation import normalise
+from torch import nn
+
+SIZES = [1, 2, 4, 6]
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "lenet_dlg", "test_vit", "test_convnext", "test_efficientnet"])
+def test_one_forward_pass_gives_the_clients_gradient_at_every_size(model):
+    network = build_network(model, num_classes=10, image_size=64, seed=1, untrained=True).double()
+    images = torch.randn(6, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([3, 1, 4, 0, 5, 9])
+    name = classifier_name(network)
+    for size, gradient in classifier_gradients(network, name, images, labels, SIZES).items():
+        none = create_defense("none")
+        update = client_update(network, images[:size], labels[:size], bn_mode="eval", defense=none, seed=0)
+        torch.testing.assert_close(gradient, update.sent[name], rtol=1e-10, atol=1e-14)
+
+
+def test_in_single_precision_too(make_dataset):
+    dataset = make_dataset(classes=6, size=32)
+    loaded = load_victim(VictimSpec(model="test_resnet", state="untrained", seed=2), dataset)
+    batch = draw_batch(dataset, repetition=0, batch_size=6)
+    images, name = normalise(batch.images, loaded.mean, loaded.std), classifier_name(loaded.module)
+    for size, gradient in classifier_gradients(loaded.module, name, images, batch.labels, SIZES).items():
+        none = create_defense("none")
+        update = client_update(loaded.module, images[:size], batch.labels[:size], bn_mode="eval", defense=none, seed=0)
+        assert float((gradient - update.sent[name]).norm() / gradient.norm()) < 1e-5
+
+
+def test_a_case_where_the_min_rule_is_exact_and_the_sum_rule_is_not():
+    """Each image has a feature of its own, so only its label has a negative entry there; a bright image's error at
+    the dim image's class makes the sum of that class positive."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4, bias=False)).eval()
+    network[1].weight.data.zero_()
+    network[1].weight.data[0, 1] = 1.0
+    images = torch.zeros(2, 3, 2, 2)
+    images.view(2, 12)[0, 0], images.view(2, 12)[1, 1] = 0.1, 5.0
+    labels = torch.tensor([0, 1])
+    gradient = classifier_gradients(network, classifier_name(network), images, labels, [2])[2]
+    assert min_rule(gradient, 2).tolist() == [0, 1]
+    assert sum_rule(gradient, 2).tolist() != [0, 1]
+
+
+class Crooked(nn.Module):
+    """A network whose logits are not its linear layer's output for features (B, F), in one of several ways."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.fc = way, nn.Linear(12, 4)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        if self.way == "tokens":
+            return self.fc(x[:, None].expand(-1, 5, -1)).mean(1)
+        if self.way == "scaled":
+            return 2 * self.fc(x)
+        if self.way == "functional":
+            return nn.functional.linear(x, self.fc.weight, self.fc.bias)
+        return self.fc(x) + 0 * self.fc(x)
+
+
+@pytest.mark.parametrize("way", ["tokens", "scaled", "functional", "called twice"])
+def test_a_classifier_that_does_not_make_the_logits_is_refused(way):
+    network = Crooked(way).eval()
+    with pytest.raises(ClassifierError, match="are not what its linear classifier makes of features"):
+        classifier_gradients(network, classifier_name(network), torch.randn(2, 3, 2, 2), torch.tensor([0, 1]), [2])
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten()), "is no linear layer"),
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12)), "has no classifier with a weight"),
+    ],
+)
+def test_a_network_without_a_linear_classifier_is_refused(network, said):
+    with pytest.raises(ClassifierError, match=said):
+        classifier_name(network)
+
+
+def test_a_gradient_that_is_not_the_clients_stops_the_run():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).eval()
+    images, labels = torch.randn(2, 3, 2, 2), torch.tensor([0, 1])
+    gradients = classifier_gradients(network, "1.weight", images, labels, [1, 2])
+    check_against_client(network, "1.weight", images, labels, gradients)
+    gradients[2] = gradients[2] * 1.01
+    with pytest.raises(InconsistentExperimentError, match="at batch size 2"):
+        check_against_client(network, "1.weight", images, labels, gradients)

@@ -1,0 +1,209 @@
+"""Label inference over many batches: rules against autograd, nothing run twice, wrong requests in one line."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from gradinv.attacks.labels import RULES
+from gradinv.benchmark import cli
+from gradinv.benchmark.datasets.batches import draw_batch
+from gradinv.benchmark.label_inference import run as label_inference
+from gradinv.benchmark.label_inference.run import LabelRequestError, infer_labels_of, possible_sizes, run_repetitions
+from gradinv.benchmark.victims.loading import VictimSpec, load_victim
+from gradinv.benchmark.victims.normalisation import normalise
+from PIL import Image
+from torch import nn
+
+SIZES = [1, 2, 4, 6]
+SPEC = VictimSpec(model="test_resnet", state="untrained", seed=2)
+
+
+@pytest.fixture
+def dataset(make_dataset):
+    """Six classes of 32 px."""
+    return make_dataset(classes=6, size=32, train=8)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The repetitions that are really run, in order; once `die_after` so many were, a run is killed."""
+
+    class Counted(list):
+        die_after = 10**9
+
+    seen = Counted()
+
+    def run(data, loaded, sizes, repetitions):
+        if len(seen) >= seen.die_after:
+            raise KeyboardInterrupt
+        seen.extend(repetitions)
+        return run_repetitions(data, loaded, sizes, repetitions)
+
+    monkeypatch.setattr(label_inference, "run_repetitions", run)
+    monkeypatch.setattr(label_inference, "CHUNK", 3)
+    return seen
+
+
+@pytest.fixture
+def infer(dataset, tmp_path):
+    """Runs label inference in `tmp_path`, silently."""
+
+    def run(spec=SPEC, *, sizes=SIZES, batches=8, data=dataset):
+        return infer_labels_of(spec, data, batch_sizes=sizes, batches=batches, out=tmp_path, progress=False)
+
+    return run
+
+
+@pytest.mark.parametrize("state", ["untrained", "trained"])
+def test_the_same_shares_as_autograd_on_the_whole_network(dataset, infer, state):
+    spec = VictimSpec(model="test_resnet", state=state, seed=2, epochs=1 if state == "trained" else None)
+    cells = {(cell.rule, cell.batch_size): cell for cell in infer(spec, batches=5)}
+    assert set(cells) == {(rule, size) for rule in RULES for size in SIZES}
+    loaded = load_victim(spec, dataset)
+    weight = loaded.module.get_classifier().weight
+    for size in SIZES:
+        for repetition in range(5):
+            batch = draw_batch(dataset, repetition=repetition, batch_size=size)
+            logits = loaded.module(normalise(batch.images, loaded.mean, loaded.std))
+            (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(logits, batch.labels), weight)
+            for rule, scores in (("sum", gradient.sum(1)), ("min", gradient.min(1).values)):
+                found = set(scores.topk(size, largest=False).indices.tolist())
+                share = len(found & set(batch.labels.tolist())) / size
+                assert cells[rule, size].accuracies[repetition] == share
+    assert {cell.victim_accuracy for cell in cells.values()} == {loaded.accuracy}
+    assert {cell.zero_gradient_share for cell in cells.values()} == {loaded.zero_gradient_share}
+    assert (loaded.accuracy is None) == (state == "untrained")
+
+
+def test_labels_of_one_image_are_always_found_where_features_are_not_negative(infer):
+    assert {cell.accuracies for cell in infer(sizes=[1])} == {(1.0,) * 8}
+
+
+def test_a_finished_run_is_not_run_again(counted, infer):
+    first = infer()
+    assert counted == list(range(8))
+    assert infer() == first
+    assert counted == list(range(8))
+
+
+def test_a_killed_run_loses_at_most_a_chunk(counted, infer):
+    counted.die_after = 6
+    with pytest.raises(KeyboardInterrupt):
+        infer()
+    counted.die_after = 10**9
+    resumed = infer()
+    assert counted == list(range(8))
+    assert all(len(cell.accuracies) == 8 for cell in resumed)
+
+
+def test_one_thread_as_for_a_trial_and_the_callers_afterwards(infer, monkeypatch):
+    seen, before = [], torch.get_num_threads()
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    infer(batches=1)
+    assert seen == [1, before]
+
+
+def test_more_batches_go_on_from_the_chunks(counted, infer):
+    few, more = infer(batches=3), infer(batches=6)
+    assert counted == list(range(6))
+    assert [cell.accuracies[:3] for cell in more] == [cell.accuracies for cell in few]
+
+
+def test_what_changes_a_result_is_run_anew(counted, infer, dataset, make_dataset, monkeypatch):
+    infer(batches=1)
+    infer(SPEC.model_copy(update={"seed": 3}), batches=1)
+    infer(sizes=[1, 2], batches=1)
+    infer(data=make_dataset(classes=6, size=32, train=8, held_out=8), batches=1)
+    monkeypatch.setattr(label_inference, "result_versions", lambda: {"torch": "99"})
+    infer(batches=1)
+    assert counted == [0] * 5
+
+
+def test_a_damaged_chunk_is_run_again(counted, infer, tmp_path):
+    first = infer(batches=3)
+    (chunk,) = (tmp_path / "chunks").iterdir()
+    chunk.write_text(chunk.read_text()[:-20])
+    assert infer(batches=3) == first
+    assert counted == [0, 1, 2] * 2
+    assert json.loads(chunk.read_text())["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_batch_sizes_are_sorted_and_counted_once(dataset):
+    assert possible_sizes(dataset, [4, 1, 4]) == [1, 4]
+
+
+def test_a_batch_larger_than_the_classes_is_refused_before_anything_is_trained(infer, tmp_path):
+    with pytest.raises(LabelRequestError, match="batch size 8: labels are distinct and tiny has 6 classes; take at"):
+        infer(VictimSpec(model="test_resnet", state="trained"), sizes=[1, 8])
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.fixture
+def gradinv(monkeypatch, capsys, make_dataset, tmp_path):
+    """Runs `gradinv labels` on the images of `make_dataset` as a folder; returns status, stdout and stderr."""
+    dataset = make_dataset(classes=4, size=32, train=4, held_out=4)
+    for role, split in (("train", "train"), ("tuning", "test"), ("evaluation", "test")):
+        images = dataset.split(role)
+        for index, label in enumerate(images.labels):
+            folder = tmp_path / "data" / "tiny" / split / f"class{label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images.pixels([index])[0]).save(folder / f"{role}{index}.png")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments, data="tiny", model="test_resnet"):
+        base = ["--dataset", data, "--model", model, "--out", tmp_path / "out", "--device", "cpu"]
+        monkeypatch.setattr(sys, "argv", ["gradinv", "labels", *map(str, [*base, *arguments])])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+def test_the_command_writes_board_batches_and_figure(gradinv, tmp_path):
+    sizes = ["--batch-size", 1, "--batch-size", 4, "--batches", 3]
+    status, out, err = gradinv("--state", "untrained", "--state", "trained", "--epochs", 1, *sizes)
+    assert (status, "Traceback" in err) == (0, False)
+    files = {"labels.csv", "labels.batches.csv", "labels.png", "labels.pdf"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == files | {"chunks"}
+    assert {Path(line).name for line in out.splitlines()[-4:]} == files
+    rows = (tmp_path / "out" / "labels.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 2 * 2
+    assert sum(",test_resnet[epochs=1],trained," in row for row in rows) == 4
+    assert len((tmp_path / "out" / "labels.batches.csv").read_text().splitlines()) == 1 + 3 * 8
+    before = (tmp_path / "out" / "labels.csv").read_bytes()
+    assert gradinv("--state", "untrained", "--state", "trained", "--epochs", 1, *sizes)[1] == out
+    assert (tmp_path / "out" / "labels.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--batch-size", 5], "batch size 5: labels are distinct and tiny has 4 classes; take at most 4"),
+        (["--state", "warm"], "--state warm: Input should be 'untrained'"),
+        (["--epochs", 3], "--epochs is for --state trained only"),
+        (["--state", "pretrained", "--stem", "cifar"], "do not fit another stem"),
+    ],
+)
+def test_wrong_requests_are_one_line(gradinv, tmp_path, arguments, said):
+    status, out, err = gradinv(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("gradinv: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_names_come_with_the_nearest(gradinv):
+    assert "did you mean tiny?" in gradinv(data="tinny")[2]
+    assert "did you mean test_resnet" in gradinv("--batch-size", 2, model="test_resnt")[2]
+
+
+@pytest.mark.parametrize("arguments", [["--batch-size", 0], ["--batches", 0], ["--state"]])
+def test_usage_errors(gradinv, arguments):
+    status, _, err = gradinv(*arguments)
+    assert status == 2
+    assert "Traceback" not in err

@@ -1,0 +1,226 @@
+"""Victims: every state gives what it says or one clear line; nothing ever stands in for missing weights."""
+
+import pickle
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import timm
+import torch
+from gradinv.benchmark.datasets.base import Dataset
+from gradinv.benchmark.victims import loading as victims
+from gradinv.benchmark.victims.loading import VictimError, VictimSpec, load_victim, weights_hash, zero_gradient_share
+from gradinv.benchmark.victims.networks import build_network
+from gradinv.benchmark.victims.training import Recipe, train_victim
+from gradinv.metrics.registry import UnknownNameError
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+TRAINED = VictimSpec(model="test_resnet", state="trained", epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"state": "untrained"}, "resnet18"),
+        ({"state": "trained", "epochs": 5, "stem": "cifar", "seed": 3}, "resnet18[epochs=5,stem=cifar]"),
+        ({"state": "pretrained", "weights": "/some/where/mine.safetensors"}, "resnet18[weights=mine.safetensors]"),
+    ],
+)
+def test_the_key_shows_what_shapes_the_model(options: dict, key: str) -> None:
+    assert VictimSpec(model="resnet18", **options).key == key
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"state": "untrained", "epochs": 3}, "epochs is for state trained"),
+        ({"state": "early", "epochs": 3}, "epochs is for state trained"),
+        ({"state": "untrained", "weights": "x.pt"}, "weights contradict state untrained"),
+        ({"state": "pretrained", "stem": "cifar"}, "do not fit another stem"),
+        ({"state": "warm"}, "untrained"),
+        ({"state": "trained", "epochs": 0}, "greater than or equal to 1"),
+        ({"state": "trained", "depth": 3}, "Extra inputs"),
+    ],
+)
+def test_contradictions_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        VictimSpec(model="resnet18", **options)
+
+
+def test_untrained_is_seeded_and_not_degenerate(make_dataset) -> None:
+    dataset = make_dataset(size=32)
+    first, same = (load_victim(VictimSpec(model="test_resnet", state="untrained", seed=1), dataset) for _ in range(2))
+    other = load_victim(VictimSpec(model="test_resnet", state="untrained", seed=2), dataset)
+    assert first.weights_hash == same.weights_hash != other.weights_hash
+    assert (first.state, first.accuracy, first.mean) == ("untrained", None, dataset.mean)
+    assert first.zero_gradient_share < 0.05
+    assert not first.module.training
+
+
+def test_a_victim_without_gradients_is_called_degenerate(make_dataset) -> None:
+    # timm zero-initialises the classifier of MLP-Mixer, which therefore passes no gradient on.
+    loaded = load_victim(VictimSpec(model="mixer_s32_224", state="untrained"), make_dataset(size=32))
+    assert loaded.state == "untrained_degenerate"
+    assert loaded.zero_gradient_share > 0.9
+
+
+def test_the_zero_gradient_share_counts_parameters_of_dead_tensors() -> None:
+    network = build_network("resnet18", num_classes=4, image_size=32, untrained=False)
+    assert zero_gradient_share(network, 32) > 0.8
+    alive = build_network("resnet18", num_classes=4, image_size=32, untrained=True)
+    assert zero_gradient_share(alive, 32) == 0
+
+
+def test_a_trained_victim_is_trained_once_and_then_loaded(make_dataset, monkeypatch) -> None:
+    dataset = make_dataset()
+    first = load_victim(TRAINED, dataset, progress=False)
+
+    def forbidden(*_, **__) -> None:
+        raise AssertionError("trained twice")
+
+    monkeypatch.setattr(victims, "train_victim", forbidden)
+    again = load_victim(TRAINED, dataset)
+    assert again.weights_hash == first.weights_hash
+    assert 0 <= again.accuracy == first.accuracy <= 1
+    assert (again.state, again.mean, again.std) == ("trained", dataset.mean, dataset.std)
+    assert not again.module.training
+
+
+def test_early_is_one_epoch(make_dataset) -> None:
+    early = load_victim(VictimSpec(model="test_resnet", state="early"), make_dataset(), progress=False)
+    assert early.state == "early"
+    assert early.weights_hash == load_victim(TRAINED, make_dataset(), progress=False).weights_hash
+
+
+def test_an_unknown_model_is_named_before_anything_is_trained(make_dataset) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean"):
+        load_victim(VictimSpec(model="test_resnets", state="trained"), make_dataset())
+
+
+def test_the_weights_hash_sees_every_tensor() -> None:
+    network = build_network("test_resnet", num_classes=4, image_size=32)
+    before = weights_hash(network)
+    assert len(before) == 16
+    network.bn1.running_mean[0] += 1
+    assert weights_hash(network) != before
+
+
+@pytest.fixture
+def weight_file(make_dataset) -> Path:
+    """Weights that no default recipe gives."""
+    return train_victim(TRAINED, make_dataset(), recipe=Recipe(epochs=1, lr=0.01), progress=False)
+
+
+@pytest.mark.parametrize("container", ["safetensors", "plain", "state_dict", "model", "parallel"])
+def test_local_weight_files(make_dataset, weight_file, tmp_path, container: str) -> None:
+    network = build_network("test_resnet", num_classes=4, image_size=16)
+    network.load_state_dict(victims.load_file(weight_file))
+    tensors = network.state_dict()
+    path = tmp_path / "foreign.pt"
+    if container == "safetensors":
+        path = weight_file
+    elif container == "parallel":
+        torch.save({f"module.{name}": value for name, value in tensors.items()}, path)
+    else:
+        torch.save(tensors if container == "plain" else {container: tensors, "epoch": 3}, path)
+    loaded = load_victim(VictimSpec(model="test_resnet", state="trained", weights=str(path)), make_dataset())
+    assert loaded.weights_hash == weights_hash(network)
+    assert loaded.accuracy is None
+
+
+def test_a_local_file_makes_a_pretrained_victim_with_timms_normalisation(make_dataset, weight_file) -> None:
+    spec = VictimSpec(model="test_resnet", state="pretrained", weights=str(weight_file))
+    loaded = load_victim(spec, make_dataset())
+    assert loaded.mean == loaded.std == (0.5, 0.5, 0.5)
+    assert loaded.state == "pretrained"
+
+
+class Bomb:
+    """An object whose unpickling leaves a trace."""
+
+    def __reduce__(self):
+        return (exec, ("import builtins; builtins.victim_exploded = True",))
+
+
+def test_a_checkpoint_that_runs_code_is_refused(make_dataset, tmp_path) -> None:
+    path = tmp_path / "evil.pt"
+    torch.save({"state_dict": Bomb()}, path)
+    bare = tmp_path / "bare.pt"
+    bare.write_bytes(pickle.dumps(Bomb()))
+    for file in (path, bare):
+        with pytest.raises(VictimError, match="is no file of tensors"):
+            load_victim(VictimSpec(model="test_resnet", state="trained", weights=str(file)), make_dataset())
+    assert not hasattr(__import__("builtins"), "victim_exploded")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        ({"fc.weight": torch.zeros(4, 4)}, "does not fit: .* missing, unknown or misshapen"),
+        ([torch.zeros(2)], "holds no dictionary of tensors"),
+        ("broken", "is no file of tensors"),
+    ],
+)
+def test_wrong_weight_files_are_clear_errors(make_dataset, tmp_path, content, message: str) -> None:
+    path = tmp_path / "weights.safetensors"
+    if content == "broken":
+        path.write_bytes(b"nothing of the kind")
+    elif isinstance(content, dict):
+        save_file(content, path)
+    elif content is not None:
+        path = tmp_path / "weights.pt"
+        torch.save(content, path)
+    with pytest.raises(VictimError, match=message) as caught:
+        load_victim(VictimSpec(model="test_resnet", state="trained", weights=str(path)), make_dataset())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def thousand(make_dataset) -> Dataset:
+    """A data set with as many classes as timm's weights."""
+    return make_dataset(classes=1000, train=0, held_out=2, size=32)
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch) -> Path:
+    """An empty Hugging Face cache, and nobody to download from."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+PRETRAINED = VictimSpec(model="test_resnet", state="pretrained")
+
+
+def test_missing_pretrained_weights_are_one_line(thousand, hub_cache) -> None:
+    with pytest.raises(VictimError, match=r"not on this machine; pass --download, or give a weight file"):
+        load_victim(PRETRAINED, thousand)
+    # timm's own words: an old timm takes a newer hub client for a missing one.
+    with pytest.raises(VictimError, match=r"cannot be had|hub model specified"):
+        load_victim(PRETRAINED, thousand, download=True)
+
+
+def test_cached_pretrained_weights_are_used(thousand, hub_cache) -> None:
+    network = build_network("test_resnet", num_classes=1000, image_size=32, seed=5)
+    repository = hub_cache / "models--timm--test_resnet.r160_in1k"
+    snapshot = repository / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123")
+    save_file(network.state_dict(), snapshot / "model.safetensors")
+    loaded = load_victim(PRETRAINED, thousand)
+    assert loaded.weights_hash == weights_hash(network)
+    assert loaded.mean == tuple(timm.get_pretrained_cfg("test_resnet").mean)
+    assert loaded.accuracy is None
+
+
+def test_pretrained_needs_the_weights_own_classes(make_dataset, hub_cache) -> None:
+    with pytest.raises(VictimError, match="know 1000 classes and tiny has 4"):
+        load_victim(PRETRAINED, make_dataset())
+
+
+def test_models_without_weights_cannot_be_pretrained(thousand) -> None:
+    with pytest.raises(VictimError, match=r"give a weight file|state trained"):
+        load_victim(VictimSpec(model="lenet_dlg", state="pretrained"), thousand)

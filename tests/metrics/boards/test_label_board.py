@@ -1,0 +1,171 @@
+"""The board of label inference says what the single batches say: checked against SciPy and hand-written numbers."""
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from gradinv.metrics.boards import label_views
+from gradinv.metrics.boards.columns import schema_markdown
+from gradinv.metrics.boards.label_board import (
+    LABEL_BATCH_COLUMNS,
+    LABEL_COLUMNS,
+    LabelCell,
+    label_batches,
+    label_board,
+    proportion,
+    write_label_boards,
+)
+from gradinv.metrics.boards.label_views import PANELS, draw_label_figure, print_label_board
+from gradinv.metrics.figures.style import drawing
+from rich.console import Console
+from scipy import stats
+
+BOARDS = Path(__file__).parents[3] / "leaderboards"
+SHARES = (1.0, 0.5, 0.75, 1.0)
+
+
+@pytest.fixture
+def make_cell():
+    """Makes a cell; every field can be set."""
+
+    def make(rule="min", batch_size=4, accuracies=SHARES, **fields):
+        defaults = {
+            "dataset": "tiny",
+            "image_size": 32,
+            "victim": "resnet18",
+            "victim_state": "untrained",
+            "victim_seed": 0,
+            "victim_accuracy": None,
+            "zero_gradient_share": 0.0,
+            "num_classes": 200,
+            "data_hash": "d",
+            "weights_hash": "w",
+            "device": "cpu",
+            "versions": "gradinv 0.1, torch 2",
+            "date": "2025-01-02",
+        }
+        return LabelCell(rule=rule, batch_size=batch_size, accuracies=accuracies, **(defaults | fields))
+
+    return make
+
+
+@pytest.fixture
+def cells(make_cell):
+    """Two rules against two victims at two sizes."""
+    trained = {"victim": "resnet18[epochs=3]", "victim_state": "trained", "victim_accuracy": 0.3}
+    return [
+        make_cell(rule, size, SHARES if rule == "min" else SHARES[::-1], **victim)
+        for victim in ({}, trained)
+        for rule in ("sum", "min")
+        for size in (4, 8)
+    ]
+
+
+def test_columns_are_the_documented_ones(cells):
+    assert list(label_board(cells).columns) == list(LABEL_COLUMNS)
+    assert list(label_batches(cells).columns) == list(LABEL_BATCH_COLUMNS)
+    assert not set(LABEL_BATCH_COLUMNS) - {"batch", "accuracy"} - set(LABEL_COLUMNS)
+
+
+def test_the_readme_holds_exactly_the_documented_columns():
+    text = (BOARDS / "README.md").read_text(encoding="utf-8")
+    assert schema_markdown(LABEL_COLUMNS) in text
+    assert schema_markdown(LABEL_BATCH_COLUMNS) in text
+
+
+def test_published_boards_have_the_columns_and_no_contradiction():
+    boards = sorted(BOARDS.glob("labels-*.csv"))
+    assert boards
+    for path in boards:
+        board = pd.read_csv(path)
+        assert list(board.columns) == list(LABEL_COLUMNS)
+        assert (board["n_batches"] >= 1_000).all()
+        assert ((board["accuracy_low"] <= board["accuracy_mean"]) & (board["all_correct_low"] < 1)).all()
+        assert (board["all_correct_mean"] <= board["accuracy_mean"] + 1e-12).all()
+        assert np.allclose(board["chance"], board["batch_size"] / board["num_classes"])
+
+
+def test_means_and_intervals_over_batches(make_cell):
+    row = label_board([make_cell()]).iloc[0]
+    half = stats.t.ppf(0.975, 3) * np.std(SHARES, ddof=1) / 2
+    assert (row["accuracy_mean"], row["n_batches"], row["chance"]) == (0.8125, 4, 0.02)
+    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((0.8125 - half, 0.8125 + half))
+    assert row["all_correct_mean"] == 0.5
+    assert (row["all_correct_low"], row["all_correct_high"]) == pytest.approx((0.06758599, 0.93241401))
+    assert (row["bn_mode"], row["max_equal_labels"], row["schema"]) == ("eval", 1, 1)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(3, 40), (39, 40), (500, 1_000)])
+def test_the_exact_interval_of_a_share(successes, n):
+    found = proportion(successes, n)
+    assert found.mean == successes / n
+    assert stats.binom.sf(successes - 1, n, found.low) == pytest.approx(0.025)
+    assert stats.binom.cdf(successes, n, found.high) == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("successes", [0, 1_000])
+def test_a_share_of_none_or_all_still_has_an_interval(successes):
+    found = proportion(successes, 1_000)
+    assert found.high - found.low == pytest.approx(1 - 0.025 ** (1 / 1_000))
+    assert found.mean in (found.low, found.high)
+
+
+def test_one_batch_has_no_interval_of_its_mean(make_cell):
+    row = label_board([make_cell(accuracies=(0.5,))]).iloc[0]
+    assert (row["accuracy_mean"], row["all_correct_mean"]) == (0.5, 0.0)
+    assert math.isnan(row["accuracy_low"])
+
+
+def test_the_table_of_batches_gives_the_means_back(cells):
+    batches, board = label_batches(cells), label_board(cells)
+    assert list(batches["batch"]) == list(range(4)) * len(cells)
+    keys = ["rule", "victim", "victim_state", "victim_seed", "batch_size"]
+    means = batches.groupby(keys)["accuracy"].mean()
+    assert [means[tuple(row[key] for key in keys)] for _, row in board.iterrows()] == list(board["accuracy_mean"])
+
+
+def test_files_hold_raw_numbers_in_full_precision_and_come_out_the_same(tmp_path, make_cell):
+    cells = [make_cell(accuracies=(1 / 3, 2 / 3, 1.0))]
+    first = write_label_boards(cells, tmp_path / "a")
+    second = write_label_boards(cells, tmp_path / "b")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["labels.batches.csv", "labels.csv"]
+    row = next(csv.DictReader(io.StringIO(first[0].read_text(encoding="utf-8"))))
+    assert float(row["accuracy_mean"]) == np.mean([1 / 3, 2 / 3, 1.0])
+    assert (row["victim_accuracy"], row["versions"]) == ("", "gradinv 0.1, torch 2")
+
+
+def test_the_table_shows_the_board(cells, make_cell):
+    text = io.StringIO()
+    print_label_board(label_board([*cells, make_cell(accuracies=(0.5,))]), Console(file=text, width=160))
+    lines = text.getvalue().splitlines()
+    assert len(lines) == 2 + len(cells)
+    assert lines[1].split()[:4] == ["sum", "resnet18", "(untrained)", "4"]
+    assert "resnet18[epochs=3] (trained)" in text.getvalue()
+    assert "50.00 [6.76, 93.24]" in lines[1]
+    assert "81.25 [" in lines[1]
+    assert "50.00 0.00 [0.00, 97.50]" in " ".join(lines[-1].split())
+
+
+def test_the_figure_stands_at_the_boards_numbers(cells):
+    board = label_board(cells)
+    with drawing():
+        figure = label_views._figure(board)
+    for axis, name in zip(figure.axes, PANELS, strict=True):
+        drawn = [bars.lines[0].get_ydata() for bars in axis.containers]
+        expected = [rows[f"{name}_mean"] for _, rows in board.groupby(label_views._SERIES, sort=False)]
+        assert len(drawn) == len(expected) == 4
+        for line, values in zip(drawn, expected, strict=True):
+            np.testing.assert_allclose(line, values)
+    chance = [line for line in figure.axes[0].get_lines() if line.get_label().startswith("chance")]
+    np.testing.assert_allclose(chance[0].get_ydata(), [0.02, 0.04])
+
+
+def test_the_figure_is_two_files_that_come_out_the_same(tmp_path, cells):
+    first, second = (draw_label_figure(label_board(cells), tmp_path / name / "labels") for name in "ab")
+    assert [path.name for path in first] == ["labels.png", "labels.pdf"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

@@ -1,0 +1,166 @@
+"""The LaTeX tables are well formed, say what the board says, and are bold only where a comparison proves it."""
+
+import math
+import re
+
+import pytest
+from gradinv.metrics.boards.latex import escape, latex_tables, write_latex
+from gradinv.metrics.boards.leaderboard import leaderboard
+from gradinv.metrics.boards.lines import digits, fixed
+
+HOSTILE = r"evil_\end{document}$%&#^~{}" + "\n\\input{x}"
+
+
+@pytest.fixture
+def rivals(make_record):
+    """Two attacks over ten batches, `dlg` 5 dB better in each, and a control."""
+    good = [make_record("dlg", r, (20.0 + r % 3, 21.0), order=1) for r in range(10)]
+    bad = [make_record("idlg", r, (15.0 + r % 3, 16.0 + r % 2 / 9), order=2) for r in range(10)]
+    control = [make_record("mean_image", r, (9.0, 9.0 + r % 2), is_control=True, order=3) for r in range(10)]
+    return good + bad + control
+
+
+def structure(text):
+    """The environments of a LaTeX text as (name, depth); AssertionError where braces or environments do not match."""
+    bare = re.sub(r"(?m)(?<!\\)%.*$", "", text)
+    depth, found, stack = 0, [], []
+    for token in re.finditer(r"\\begin\{(\w+)\}|\\end\{(\w+)\}|\\.|[{}]", bare):
+        if token[1]:
+            found.append((token[1], len(stack)))
+            stack.append(token[1])
+        elif token[2]:
+            assert stack.pop() == token[2]
+        else:
+            depth += {"{": 1, "}": -1}.get(token[0], 0)
+            assert depth >= 0
+    assert depth == 0
+    assert stack == []
+    return found
+
+
+def body(text):
+    """The rows of all tables, each as its cells."""
+    lines = [
+        line.removesuffix(r" \\") for line in text.splitlines() if line.endswith(r" \\") and "multicolumn" not in line
+    ]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)&", line)] for line in lines]
+
+
+def plain(cell):
+    """A cell without its markup."""
+    return re.sub(r"\\(textbf|textit|texttt|tiny)|[{}$]", "", cell).replace("\\_", "_").strip()
+
+
+def test_braces_environments_and_columns_match(records):
+    text = latex_tables(records)
+    assert structure(text) == [("table", 0), ("tabular", 1)]
+    columns = re.search(r"tabular\}\{@\{\}(.*?)l@\{\}\}", text)[1].replace("@{ }", "")
+    assert {len(row) for row in body(text)} == {len(columns) + 1}
+
+
+def test_numbers_are_those_of_the_board(records):
+    board = leaderboard(records).query("n_batches > 0")
+    rows = {plain(row[0]): [plain(cell) for cell in row] for row in body(latex_tables(records))}
+    assert len(rows) == len(board)
+    for _, row in board.iterrows():
+        key = f"{row['attack']} of {row['preset']}" if row["is_control"] == "true" and row["preset"] else row["attack"]
+        shown = rows[key]
+        assert shown[1:3] == [str(row["batch_size"]), str(row["n_batches"])]
+        for place, name in ((3, "psnr"), (5, "ssim"), (7, "psnr_gain")):
+            mean, low, high = (fixed(row[f"{name}_{part}"], digits(name)) for part in ("mean", "low", "high"))
+            assert shown[place : place + 2] == [mean, f"[{low}, {high}]" if low else ""]
+        assert shown[-1] == {"true": "yes", "false": "no", "": ""}[row["works"]]
+
+
+def test_controls_stand_below_a_rule_in_italics(records):
+    text = latex_tables(records)
+    above, below = text.split(r"\midrule")[1:]
+    assert "textit" not in above
+    rows = [line for line in below.splitlines() if line.endswith(r"\\")]
+    assert [line.startswith(r"\textit{") for line in rows] == [True, True]
+
+
+def test_bold_is_what_beats_every_other_attack_by_the_paired_comparison(rivals):
+    rows = {plain(row[0]): row for row in body(latex_tables(rivals))}
+    assert rows["dlg"][3] == r"\textbf{20.9}"
+    assert "textbf" not in "".join(rows["idlg"] + rows["mean_image"])
+
+
+def test_nothing_is_bold_for_higher_means_alone(rivals, make_record):
+    few = [record for record in rivals if record.repetition < 7]
+    assert r"\textbf" not in latex_tables(few)
+    noisy = [make_record("third", r, (20.0 + 3 * (-1) ** r,), order=4) for r in range(10)]
+    assert r"\textbf" not in latex_tables([*rivals, *noisy])
+    alone = [record for record in rivals if record.cell.attack != "idlg"]
+    assert r"\textbf" not in latex_tables(alone)
+
+
+def test_lpips_has_a_column_where_it_is_measured(make_record):
+    record = make_record("dlg", 0, (9.0,))
+    measured = record.images[0].model_copy(update={"metrics": {"psnr": 9.0, "lpips_vgg": 0.25}})
+    assert "LPIPS (VGG-16) $\\downarrow$" in latex_tables([record.model_copy(update={"images": [measured]})])
+    assert "LPIPS" not in latex_tables([record])
+
+
+def test_skipped_attacks_stand_in_the_caption_and_settings_apart(records, make_record):
+    other = make_record("dlg", 0, (9.0,), batch_size=1, order=90)
+    text = latex_tables([*records, other])
+    assert structure(text) == [("table", 0), ("tabular", 1)] * 2
+    assert "Not scored: idlg.bn (skipped: idlg.bn needs batch-norm statistics, none are granted)." in text
+    labels = re.findall(r"\\label\{(.*?)\}", text)
+    assert len(set(labels)) == 2
+    assert all(re.fullmatch(r"tab:gradinv-[\w.-]+", label) for label in labels)
+
+
+def test_a_coarser_precision_is_a_table_of_its_own_that_says_so(records, make_record):
+    text = latex_tables([*records, make_record("dlg", 0, (9.0,), precision="tf32", order=90)])
+    usual, coarse = re.findall(r"\\caption\{(.*)\}", text)
+    assert "precision" not in usual
+    assert "precision tf32" in coarse
+    assert [label.endswith("precision-tf32") for label in re.findall(r"\\label\{(.*?)\}", text)] == [False, True]
+
+
+def test_hostile_names_print_and_run_nothing(make_record):
+    record = make_record(HOSTILE, 0, (9.0,), victim=HOSTILE, suite=HOSTILE, versions={HOSTILE: "1"})
+    lost = make_record("idlg", 0, state="failed", reason=HOSTILE, victim=HOSTILE, order=5)
+    text = latex_tables([record, lost])
+    assert structure(text) == [("table", 0), ("tabular", 1), ("tabular", 2)]
+    outside = re.sub(r"(?m)^%.*$", "", text)
+    assert not re.search(r"\\input|\\end\{document\}|(?<!\\)[#^~%]", outside)
+    assert all(line.startswith("%") for line in text.partition("\n\n")[0].splitlines())
+
+
+def test_long_keys_stand_on_several_lines(make_record):
+    long = "[agents=4,alpha_bn=0.001,alpha_group=0.001]"
+    attack = make_record("gradinversion", 0, (9.0,), parameters=long)
+    control = make_record("prior_only", 0, (8.0,), preset=attack.cell.key, is_control=True, order=1)
+    text = latex_tables([attack, control])
+    assert structure(text) == [("table", 0), ("tabular", 1), ("tabular", 2), ("tabular", 2)]
+    first, second = (row[0] for row in body(text))
+    assert first.startswith(r"\begin{tabular}[t]{@{}l@{}}\texttt{gradinversion[agents=4,}\\\texttt{alpha\_bn")
+    assert second.startswith(
+        r"\begin{tabular}[t]{@{}l@{}}\textit{prior\_only of}\\\textit{gradinversion[agents=4,}\\\textit{"
+    )
+
+
+def test_escapes_every_special_character():
+    assert escape(r"a_b\c{d}") == r"a\_b\textbackslash{}c\{d\}"
+    assert escape("1 %\n& #$^~") == r"1 \% \& \#\$\textasciicircum{}\textasciitilde{}"
+
+
+def test_the_file_says_what_was_run_and_is_the_same_every_time(tmp_path, records):
+    path = tmp_path / "new" / "board.tex"
+    write_latex(records, path)
+    text = path.read_text(encoding="utf-8")
+    assert text == latex_tables(list(reversed(records)))
+    assert "% suites: quick; 15 trials; 2025-11-22\n" in text
+    assert "% versions: numpy 2.4.6, torch 2.9.0\n" in text
+    assert [found.name for found in path.parent.iterdir()] == ["board.tex"]
+
+
+def test_no_scored_trial_makes_no_table(make_record):
+    assert structure(latex_tables([make_record("dlg", 0, state="failed")])) == []
+
+
+def test_an_exact_image_counts_as_100_dB(make_record):
+    assert "& 100.0 &" in latex_tables([make_record("dlg", 0, (math.inf,))])

@@ -1,0 +1,193 @@
+"""The leaderboard says what the records say: checked against plain NumPy and pandas."""
+
+import csv
+import io
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from gradinv.metrics.boards.columns import COLUMNS, IMAGE_METRICS, METRICS_SHOWN, image_columns, schema_markdown
+from gradinv.metrics.boards.leaderboard import image_table, leaderboard, write_leaderboard
+from gradinv.metrics.images.scoring import METRICS
+from scipy import stats
+
+README = Path(__file__).parents[3] / "leaderboards" / "README.md"
+
+
+@pytest.fixture
+def board(records):
+    """The leaderboard of `records`, by key."""
+    frame = leaderboard(records)
+    return frame.assign(key=frame["attack"] + frame["preset"].map(lambda p: f".{p}" if p else "")).set_index("key")
+
+
+def test_columns_are_the_documented_ones(records):
+    assert list(leaderboard(records).columns) == list(COLUMNS)
+    assert list(image_table(records).columns) == list(image_columns())
+
+
+def test_the_readme_holds_exactly_the_documented_columns():
+    text = README.read_text(encoding="utf-8")
+    assert schema_markdown(COLUMNS) in text
+    assert schema_markdown(image_columns()) in text
+    assert text.count("| column |") == 4
+
+
+def test_documented_directions_and_ranges_are_those_of_the_metrics():
+    assert tuple(METRICS_SHOWN) == (*IMAGE_METRICS, "label_accuracy")
+    for name in IMAGE_METRICS:
+        declared, column = METRICS.get(name).metadata, METRICS_SHOWN[name]
+        top = f"{declared['low']:g} to {declared['high']:g}"
+        assert column.direction == declared["direction"]
+        assert column.range == (f"≥ {declared['low']:g}" if math.isinf(declared["high"]) else top)
+        assert column.unit == (declared["unit"] or "1")
+
+
+def test_means_and_intervals_are_those_over_batches(board):
+    means = np.array([(20.0 + 24.0) / 2, (21.0 + 24.0) / 2, (22.0 + 24.0) / 2])
+    half = stats.t.ppf(0.975, 2) * means.std(ddof=1) / math.sqrt(3)
+    row = board.loc["dlg"]
+    assert row["psnr_mean"] == pytest.approx(means.mean())
+    assert row["psnr_low"] == pytest.approx(means.mean() - half)
+    assert row["psnr_high"] == pytest.approx(means.mean() + half)
+    assert row["ssim_mean"] == pytest.approx(means.mean() / 50)
+    assert (row["n_batches"], row["n_images"], row["evaluations"], row["seconds_mean"]) == (3, 6, 100, 1.5)
+
+
+def test_gain_is_paired_with_the_best_of_all_controls(board):
+    row = board.loc["dlg"]
+    gains = np.array([22.0, 22.5, 23.0]) - 12.0
+    half = stats.t.ppf(0.975, 2) * gains.std(ddof=1) / math.sqrt(3)
+    assert row["best_control"] == "mean_image"
+    assert row["psnr_gain_mean"] == pytest.approx(gains.mean())
+    assert row["psnr_gain_low"] == pytest.approx(gains.mean() - half)
+    assert row["works"] == "true"
+    assert board.loc["idlg", "works"] == "false"
+    assert set(board.loc[board["is_control"] == "true", "works"]) == {""}
+
+
+def test_diverged_trials_are_scored_and_counted(board):
+    row = board.loc["idlg"]
+    assert (row["n_diverged"], row["n_batches"], row["state"]) == (1, 3, "diverged")
+    assert row["psnr_mean"] == pytest.approx(np.mean([11.75, 12.25, 12.75]))
+
+
+def test_a_skipped_cell_is_a_row_with_its_reason(board):
+    row = board.loc["idlg.bn"]
+    assert (row["state"], row["n_skipped"], row["n_batches"]) == ("skipped", 3, 0)
+    assert row["notes"] == "skipped: idlg.bn needs batch-norm statistics, none are granted"
+    assert math.isnan(row["psnr_mean"])
+    assert math.isnan(row["evaluations"])
+
+
+def test_failed_trials_are_counted_and_the_rest_is_scored(make_record):
+    failed = make_record("dlg", 1, state="failed", reason="ValueError: no")
+    memory = make_record("dlg", 2, state="oom", reason="out of memory")
+    row = leaderboard([make_record("dlg", 0, (10.0, 20.0)), failed, memory]).iloc[0]
+    assert (row["n_failed"], row["n_batches"], row["psnr_mean"], row["state"]) == (2, 1, 15.0, "failed")
+    assert "failed: ValueError: no; oom: out of memory" in row["notes"]
+    assert "one batch: no intervals" in row["notes"]
+
+
+def test_infinity_counts_as_100_in_the_row_and_stays_in_the_image_table(make_record):
+    records = [make_record("dlg", 0, (math.inf, 20.0), final_psnr=math.inf)]
+    row = leaderboard(records).iloc[0]
+    assert row["psnr_mean"] == 60.0
+    assert row["final_psnr_mean"] == 100.0
+    assert list(image_table(records)["psnr"]) == [math.inf, 20.0]
+
+
+def test_too_few_batches_and_missing_controls_give_no_verdict(make_record):
+    control = make_record("mean_image", 0, (5.0, 5.0), is_control=True, order=5)
+    row = leaderboard([make_record("dlg", 0, (20.0, 20.0)), control]).iloc[0]
+    assert (row["best_control"], row["psnr_gain_mean"], row["works"]) == ("mean_image", 15.0, "")
+    assert "too few batches to say whether it works" in row["notes"]
+    lost = control.model_copy(update={"state": "failed", "reason": "no memory", "images": []})
+    row = leaderboard([make_record("dlg", 0, (20.0, 20.0)), lost]).iloc[0]
+    assert "not compared with mean_image (failed: no memory)" in row["notes"]
+    assert "no control has values for these batches" in row["notes"]
+    assert row["works"] == ""
+
+
+def test_rows_granted_different_things_share_no_controls(make_record):
+    control = [make_record("mean_image", r, (5.0,), is_control=True, labels="none", order=9) for r in range(3)]
+    row = leaderboard([*(make_record("dlg", r, (20.0,)) for r in range(3)), *control]).iloc[0]
+    assert row["best_control"] == ""
+
+
+def test_an_unmeasured_metric_is_empty_and_says_why(board, make_record):
+    assert math.isnan(board.loc["dlg", "lpips_alex_mean"])
+    assert "lpips_alex: no weights" in board.loc["dlg", "notes"]
+    row = leaderboard([make_record("dlg", 0, (1.0,), notes=[])]).iloc[0]
+    assert "lpips_alex: measured in 0 of 1 batches" in row["notes"]
+
+
+def test_metrics_of_plugins_get_their_columns(make_record):
+    record = make_record("dlg", 0, (1.0,))
+    image = record.images[0].model_copy(update={"metrics": {"mine": 3.0}})
+    frame = leaderboard([record.model_copy(update={"images": [image]})])
+    assert frame["mine_mean"].iloc[0] == 3.0
+    assert list(frame.columns).index("mine_mean") == list(frame.columns).index("label_accuracy_high") + 1
+
+
+def test_a_repeated_batch_counts_once_and_is_noted(make_record):
+    old = make_record("dlg", 0, (1.0,), id="old", date="2025-01-01")
+    new = make_record("dlg", 0, (2.0,), id="new", date="2025-01-02T09:00:00")
+    row = leaderboard([new, old]).iloc[0]
+    assert (row["n_batches"], row["psnr_mean"], row["date"]) == (1, 2.0, "2025-01-02")
+    assert "1 earlier trials of the same batches, specified differently, left out" in row["notes"]
+
+
+def test_image_table_has_one_row_per_scored_image(records):
+    frame = image_table(records)
+    expected = [value for record in records for value in (image.metrics["psnr"] for image in record.images)]
+    assert list(frame["psnr"]) == expected
+    assert list(frame["key"].unique()) == ["dlg", "other_gradient of dlg", "mean_image", "idlg"]
+    assert pd.DataFrame(frame.groupby("key")["batch"].nunique())["batch"].tolist() == [3, 3, 3, 3]
+
+
+def test_precisions_are_rows_of_their_own_with_controls_of_their_own(make_record):
+    levels = {"float32": 20.0, "bf16": 18.0}
+    attacks = [
+        make_record("dlg", r, (level + r,), precision=name, order=order)
+        for order, (name, level) in enumerate(levels.items())
+        for r in range(3)
+    ]
+    grey = [make_record("mean_image", r, (12.0,), is_control=True, order=9) for r in range(3)]
+    frame = leaderboard([*attacks, *grey]).set_index(["attack", "precision"])
+    assert frame["psnr_mean"].to_dict() == {
+        ("dlg", "float32"): 21.0,
+        ("dlg", "bf16"): 19.0,
+        ("mean_image", "float32"): 12.0,
+    }
+    assert frame["n_batches"].tolist() == [3, 3, 3]
+    assert frame["best_control"].tolist() == ["mean_image", "", ""]
+    assert set(image_table([*attacks, *grey]).groupby("precision")["key"].unique().map(tuple)) == {
+        ("dlg", "mean_image"),
+        ("dlg",),
+    }
+
+
+def test_rebuilding_is_bit_identical_and_independent_of_the_order(tmp_path, records):
+    first = [path.read_bytes() for path in write_leaderboard(records, tmp_path / "a")]
+    shuffled = random.Random(0).sample(records, len(records))
+    assert [path.read_bytes() for path in write_leaderboard(shuffled, tmp_path / "b")] == first
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["leaderboard.csv", "leaderboard.images.csv"]
+
+
+def test_the_csv_holds_raw_numbers_in_full_precision(tmp_path, make_record):
+    value = 1234.1 / 3
+    path, _ = write_leaderboard([make_record("dlg", 0, (1.0,), objective_end=value)], tmp_path)
+    row = next(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+    assert float(row["objective_end"]) == value
+    assert "," not in row["objective_end"]
+    assert (row["lpips_vgg_mean"], row["batch_size"], row["adaptive"], row["schema"]) == ("", "2", "false", "1")
+    assert row["versions"] == "numpy 2.4.6, torch 2.9.0"
+
+
+def test_no_records_make_an_empty_board_with_all_columns():
+    assert list(leaderboard([]).columns) == list(COLUMNS)
+    assert len(image_table([])) == 0

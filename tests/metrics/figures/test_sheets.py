@@ -1,0 +1,97 @@
+"""Contact sheets show the first images in batch order, each attack above its best control, and hide nothing."""
+
+import math
+
+import numpy as np
+import pytest
+from gradinv.metrics.figures import sheets
+from gradinv.metrics.records.reading import trials_by_cell
+from matplotlib.image import imread
+from safetensors.numpy import load_file
+
+
+@pytest.fixture
+def sheet(tmp_path, records, write_run):
+    """The sheet of `records`, as a matplotlib figure."""
+    trials = trials_by_cell(records)
+    attacks = [cell for cell, runs in trials.items() if not cell.is_control and runs[0].is_scored]
+    return draw(attacks, trials, write_run(tmp_path, records))
+
+
+def draw(attacks, trials, directory):
+    """The sheet of the first images."""
+    return sheets._sheet("heading", attacks, trials, directory, sheets._first(attacks, trials))
+
+
+def words(figure):
+    """All texts on the page, in drawing order."""
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_rows_are_named_in_words_and_stand_above_their_best_control(sheet):
+    labels = [text for text in words(sheet) if text in ("original", "dlg", "idlg") or "best control" in text]
+    assert [label.replace("\n ", "").strip() for label in labels] == [
+        "original", "dlg", "best control: mean_image", "idlg", "best control: mean_image",
+    ]  # fmt: skip
+
+
+def test_the_heading_says_that_images_are_not_chosen_and_the_footer_what_is_missing(sheet):
+    assert "First 6 images in batch order, not chosen." in words(sheet)[0]
+    assert words(sheet)[-1] == "idlg.bn: skipped: idlg.bn needs batch-norm statistics, none are granted"
+
+
+def test_values_stand_under_the_pictures_and_diverged_ones_are_marked(sheet):
+    assert "PSNR 20.0 · SSIM 0.40" in words(sheet)
+    assert "PSNR 12.0 · SSIM 0.24\ndiverged" in words(sheet)
+
+
+def test_pictures_are_the_tensors_in_batch_order(tmp_path, records, sheet):
+    images = sheet.axes[0].images
+    assert len(images) == 5 * 6
+    tensors = load_file(tmp_path / "trials" / records[1].id / "tensors.safetensors")
+    np.testing.assert_array_equal(images[2 * 6 + 2 - 6].get_array(), tensors["reconstruction"][0].transpose(1, 2, 0))
+
+
+def test_a_pixel_of_the_sheet_has_the_colour_of_the_tensor(tmp_path, make_record, write_run):
+    record = make_record("dlg", 0, (math.inf,), batch_size=1)
+    (path,) = sheets.draw_sheets([record], write_run(tmp_path, [record]), tmp_path / "figures")
+    assert path.name == "images-lenet_dlg-untrained-photos-16px-B1.png"
+    colours = {tuple(pixel) for pixel in (imread(path)[..., :3] * 255).round().astype(int).reshape(-1, 3)}
+    pixels = load_file(tmp_path / "trials" / record.id / "tensors.safetensors")["original"][0].reshape(3, -1).T
+    assert {tuple(pixel) for pixel in pixels.astype(int)} <= colours
+
+
+def test_missing_or_broken_tensors_leave_an_empty_place(tmp_path, records, write_run):
+    directory = write_run(tmp_path, records)
+    (directory / "trials" / records[0].id / "tensors.safetensors").write_bytes(b"broken")
+    (directory / "trials" / records[1].id / "tensors.safetensors").unlink()
+    trials = trials_by_cell(records)
+    figure = draw([records[0].cell], trials, directory)
+    assert words(figure).count("no picture\non disk") == 4
+
+
+def test_a_failed_trial_says_so_in_its_place(tmp_path, make_record, write_run):
+    records = [make_record("dlg", 0, (9.0,)), make_record("idlg", 0, state="failed"), make_record("idlg", 1, (9.0,))]
+    trials = trials_by_cell(records)
+    figure = draw([r.cell for r in records[1:]][:1], trials, write_run(tmp_path, records))
+    assert "First 1 images" in words(figure)[0]
+    figure = draw([records[0].cell, records[1].cell], trials, tmp_path)
+    assert "failed" in words(figure)
+    assert "not run" in words(figure)
+
+
+def test_many_attacks_take_several_sheets(tmp_path, make_record, write_run):
+    records = [make_record("dlg", 0, (9.0,), preset=f"p{index}", order=index) for index in range(11)]
+    paths = sheets.draw_sheets(records, write_run(tmp_path, records), tmp_path / "figures")
+    assert [path.stem.partition("16px-")[2] for path in paths] == ["B2", "B2-2"]
+
+
+def test_where_there_are_more_images_a_grid_shows_those_at_fixed_quantiles(tmp_path, make_record, write_run):
+    psnr = [12.0, 15.0, 11.0, 19.0, 17.0, 13.0, 18.0, 14.0, 16.0]  # from worst to best: batches 2 0 5 7 1 8 4 6 3
+    records = [make_record("dlg", r, (value,), batch_size=1) for r, value in enumerate(psnr)]
+    paths = sheets.draw_sheets(records, write_run(tmp_path, records), tmp_path / "figures")
+    assert [path.name.partition("-")[0] + path.suffix for path in paths] == ["images.png", "grid.png", "grid.pdf"]
+    trials = trials_by_cell(records)
+    choice = sheets._at_quantiles(records[0].cell, trials)
+    assert list(choice.places) == [(2, 0), (5, 0), (1, 0), (4, 0), (3, 0)]
+    assert choice.words == "The images at these quantiles of the PSNR of dlg: 0%, 25%, 50%, 75%, 100%."

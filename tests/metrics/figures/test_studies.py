@@ -1,0 +1,65 @@
+"""Quality over evaluations, and leakage beside utility: the numbers that the figures show, and when there are none."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from gradinv.metrics.figures.defenses import draw_defenses
+from gradinv.metrics.figures.progress import draw_progress, progress
+from gradinv.metrics.records.record import Record
+from scipy import stats
+
+
+@pytest.fixture
+def on_the_way(make_record: Callable[..., Record]) -> list[Record]:
+    """Three batches of an attack and of a control, with the PSNR of their snapshots; one trial stopped early."""
+    kept = {"snapshots": [1, 10, 100], "snapshot_psnr": [5.0, 8.0, 12.0]}
+    records = [make_record("dlg", r, (12.0, 12.0), **kept) for r in range(2)]
+    records.append(make_record("dlg", 2, (9.0, 9.0), snapshots=[1, 10], snapshot_psnr=[6.0, 9.5]))
+    control = {"preset": "dlg", "is_control": True, **kept}
+    return records + [make_record("other_gradient", r, (7.0, 7.0), **control) for r in range(3)]
+
+
+def test_progress_is_the_mean_over_the_batches_that_all_have_a_snapshot(on_the_way: list[Record]) -> None:
+    found = progress(on_the_way[:3])
+    assert [evaluations for evaluations, _ in found] == [1, 10]
+    low, high = stats.t.interval(0.95, 2, np.mean([8.0, 8.0, 9.5]), stats.sem([8.0, 8.0, 9.5]))
+    assert (found[1][1].mean, found[1][1].low, found[1][1].high) == pytest.approx((8.5, low, high))
+
+
+def test_the_progress_figure_comes_with_its_table(on_the_way: list[Record], tmp_path) -> None:
+    names = sorted(path.name for path in draw_progress(on_the_way, tmp_path))
+    assert names == [f"progress-lenet_dlg-untrained-photos-16px-B2.{kind}" for kind in ("csv", "pdf", "png")]
+    table = pd.read_csv(tmp_path / names[0])
+    assert table["key"].tolist() == ["dlg"] * 2 + ["other_gradient of dlg"] * 3
+    assert table["psnr_mean"].tolist() == pytest.approx([16 / 3, 8.5, 5, 8, 12])
+
+
+def test_without_snapshots_no_progress_is_drawn(records: list[Record], tmp_path) -> None:
+    assert draw_progress(records, tmp_path) == []
+
+
+@pytest.fixture
+def defended(make_record: Callable[..., Record]) -> list[Record]:
+    """An attack without a defense and under noise, each with a control; the noise leaves half of the direction."""
+    records = []
+    for order, defense, cosine, psnr in ((0, "none", 1.0, 25.0), (1, "gaussian_noise[sigma=0.1]", 0.5, 11.0)):
+        own = {"defense": defense, "order": order}
+        records += [make_record("dlg", r, (psnr + r, psnr), update_cosine=cosine, **own) for r in range(3)]
+        records += [make_record("mean_image", r, (10.0, 10.0), is_control=True, **own) for r in range(3)]
+    return records
+
+
+def test_leakage_stands_beside_what_is_left_of_the_update(defended: list[Record], tmp_path) -> None:
+    paths = draw_defenses(defended, tmp_path)
+    assert {path.suffix for path in paths} == {".png", ".pdf", ".csv"}
+    table = pd.read_csv(next(path for path in paths if path.suffix == ".csv"))
+    assert table["update_cosine"].tolist() == [1.0, 0.5]
+    assert table["psnr_mean"].tolist() == [25.5, 11.5]
+    assert table["best_control_psnr"].tolist() == [10.0, 10.0]
+
+
+def test_one_defense_is_no_figure(defended: list[Record], records: list[Record], tmp_path) -> None:
+    assert draw_defenses([record for record in defended if record.cell.defense == "none"], tmp_path) == []
+    assert draw_defenses(records, tmp_path) == []

@@ -1,0 +1,83 @@
+"""What every registered metric declares is true: direction, range, smallest size, one value for each image."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from gradinv.metrics.images.scoring import METRICS, score_images
+from torch import Tensor
+from torchvision.models import alexnet, vgg16
+
+BACKBONES = {"alexnet-owt-7be5be79.pth": alexnet, "vgg16-397923af.pth": partial(vgg16, init_weights=False)}
+NAMES = METRICS.names()
+ROUNDING = 1e-6
+each_metric = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def weights(tmp_path_factory: pytest.TempPathFactory):
+    """Backbones of random weights: what is tested here does not depend on what they have learned."""
+    folder: Path = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    for file, backbone in BACKBONES.items():
+        state = backbone(weights=None).state_dict()
+        torch.save({name: value for name, value in state.items() if name.startswith("features")}, folder / file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADINV_WEIGHTS", str(folder))
+        yield
+
+
+def smallest(name: str) -> int:
+    return max(METRICS.get(name).metadata["min_size"], 16)
+
+
+def photos(name: str, count: int = 2) -> Tensor:
+    """Smooth images, as small as the metric allows."""
+    size, generator = smallest(name), torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 3, 8, 8, generator=generator)
+    return torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1)
+
+
+def scored(name: str, ours: Tensor, theirs: Tensor) -> Tensor:
+    found = score_images(ours, theirs, [name])
+    assert found.notes == ()
+    return found.values[name]
+
+
+@each_metric
+def test_the_declared_direction_is_that_of_a_degraded_image(name: str) -> None:
+    originals = photos(name)
+    noise = torch.randn(originals.shape, generator=torch.Generator().manual_seed(1))
+    levels = [scored(name, (originals + sigma * noise).clamp(0, 1), originals).mean() for sigma in (0.02, 0.1, 0.4)]
+    sign = 1 if METRICS.get(name).metadata["direction"] == "higher" else -1
+    assert sign * levels[0] > sign * levels[1] > sign * levels[2]
+    exact = scored(name, originals, originals)
+    assert (sign * exact >= sign * levels[0]).all()
+
+
+@each_metric
+def test_no_pair_leaves_the_declared_range(name: str) -> None:
+    generator, shape = torch.Generator().manual_seed(2), photos(name, 1).shape
+    noise, photo = torch.rand(shape, generator=generator), photos(name, 1)
+    black, white = torch.zeros(shape), torch.ones(shape)
+    checks = (torch.arange(shape[-1]) % 2).expand(shape).float()
+    every = (noise, photo, 1 - photo, black, white, checks)
+    metadata = METRICS.get(name).metadata
+    for ours in every:
+        for theirs in every:
+            values = scored(name, ours, theirs)
+            assert values.shape == (shape[0],)
+            assert (values >= metadata["low"] - ROUNDING).all(), (name, values)
+            assert (values <= metadata["high"] + ROUNDING).all(), (name, values)
+
+
+@each_metric
+def test_below_the_declared_size_there_is_a_note_and_no_number(name: str) -> None:
+    least = METRICS.get(name).metadata["min_size"]
+    at_least = torch.rand(1, 3, least, least + 3, generator=torch.Generator().manual_seed(3))
+    assert list(score_images(at_least, at_least.flip(-1), [name]).values) == [name]
+    if least > 1:
+        small = at_least[:, :, : least - 1]
+        found = score_images(small, small, [name])
+        assert (found.values, found.notes) == ({}, (f"{name}: defined from {least} px, the images have {least - 1}",))

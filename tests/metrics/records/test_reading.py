@@ -1,0 +1,150 @@
+"""Records come back from disk, and what is no record says so in one line and costs nothing else."""
+
+import gc
+import json
+import math
+from pathlib import Path
+
+import pytest
+from gradinv.metrics.records.reading import (
+    RecordsError,
+    batch_mean,
+    batch_values,
+    controls_of,
+    read_records,
+    trials_by_cell,
+)
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def test_reads_all_records_sorted_by_order(tmp_path, records, write_run):
+    found, faults = read_records([write_run(tmp_path, reversed(records))])
+    assert found == records
+    assert faults == []
+
+
+def test_infinite_values_survive_the_disk(tmp_path, make_record, write_run):
+    found, _ = read_records([write_run(tmp_path, [make_record("dlg", 0, (math.inf, 3.0))])])
+    assert found[0].images[0].metrics["psnr"] == math.inf
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "is no valid JSON"),
+        ("", "is no valid JSON"),
+        ('{"hello": 1}', "is no record of gradinv"),
+        ("[1]", "is no record of gradinv"),
+        ('{"schema_version": 2, "new": true}', "newer gradinv (schema 2"),
+        (b"\xff\xfe", "is no valid JSON"),
+        (None, "cannot be read"),
+    ],
+)
+def test_what_is_no_record_gets_one_line_and_others_survive(tmp_path, records, write_run, content, words):
+    directory = write_run(tmp_path, records)
+    folder = directory / "trials" / "broken"
+    folder.mkdir()
+    if content is not None:
+        (folder / "record.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    found, faults = read_records([directory])
+    assert found == records
+    assert len(faults) == 1
+    assert words in faults[0]
+    assert str(folder) in faults[0]
+    assert "delete the folder and run the suite again" in faults[0]
+    assert "\n" not in faults[0]
+
+
+def test_a_valid_record_of_a_newer_schema_is_refused(tmp_path, make_record, write_run):
+    records = [make_record("dlg", 0, (1.0,)), make_record("dlg", 1, (1.0,), schema_version=2)]
+    found, faults = read_records([write_run(tmp_path, records)])
+    assert found == records[:1]
+    assert "newer gradinv" in faults[0]
+
+
+def test_a_record_in_the_folder_of_another_trial_is_refused(tmp_path, make_record, write_run):
+    directory = write_run(tmp_path, [make_record("dlg", r, (1.0,)) for r in (0, 1)])
+    trials = sorted((directory / "trials").iterdir())
+    (trials[0] / "record.json").write_bytes((trials[1] / "record.json").read_bytes())
+    found, faults = read_records([directory])
+    assert [record.id for record in found] == [trials[1].name]
+    assert "record of another trial" in faults[0]
+
+
+def test_unfinished_folders_are_passed_over(tmp_path, records, write_run):
+    directory = write_run(tmp_path, records)
+    (directory / "trials" / ".writing-x").mkdir()
+    assert read_records([directory]) == (records, [])
+
+
+def test_a_trial_found_twice_counts_once_and_the_finished_one_wins(tmp_path, make_record, write_run):
+    done = make_record("dlg", 0, (1.0,), date="2025-01-01")
+    failed = done.model_copy(update={"state": "failed", "images": [], "date": "2025-02-01"})
+    first, second = write_run(tmp_path / "a", [done]), write_run(tmp_path / "b", [failed])
+    assert read_records([first, second])[0] == read_records([second, first])[0] == [done]
+
+
+@pytest.mark.parametrize("folder", ["", "trials"])
+def test_a_directory_without_trials_is_an_error_in_one_line(tmp_path, folder):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    with pytest.raises(RecordsError, match="holds no trials") as error:
+        read_records([tmp_path])
+    assert "\n" not in str(error.value)
+
+
+def test_infinity_counts_as_the_cap_in_means(make_record):
+    record = make_record("dlg", 0, (math.inf, 120.0, 10.0))
+    assert batch_values(record, "psnr") == [100.0, 100.0, 10.0]
+    assert batch_mean(record, "psnr") == pytest.approx(70.0)
+
+
+def test_nan_and_absent_values_are_not_measured(make_record):
+    record = make_record("dlg", 0, (math.nan, 10.0))
+    assert batch_values(record, "psnr") == [10.0]
+    assert batch_mean(record, "lpips_alex") is None
+    assert batch_mean(make_record("dlg", 0, (1.0,), state="failed"), "psnr") is None
+    assert batch_values(make_record("dlg", 0, label_accuracy=0.5), "label_accuracy") == [0.5]
+
+
+def test_infinity_of_a_metric_without_cap_is_not_measured(make_record):
+    content = json.loads(make_record("dlg", 0, (1.0,)).model_dump_json())
+    content["images"][0]["metrics"] = {"of_a_plugin": math.inf}
+    assert batch_values(type(make_record("dlg", 0)).model_validate(content), "of_a_plugin") == []
+
+
+def test_a_record_of_schema_1_loads(tmp_path):
+    folder = tmp_path / "trials" / "4d9e6f97134d519f"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_bytes((FIXTURES / "record-v1.json").read_bytes())
+    found, faults = read_records([tmp_path])
+    assert faults == []
+    assert (found[0].schema_version, found[0].cell.key, found[0].state) == (1, "dlg", "done")
+    assert batch_values(found[0], "psnr") == [6.552731037139893, 7.597253322601318]
+    assert batch_values(found[0], "label_accuracy") == [0.5]
+
+
+def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path, records, write_run):
+    directory = write_run(tmp_path, records)
+    read_records([directory])
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        read_records([directory])
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_the_latest_trial_of_a_batch_counts(make_record):
+    old = make_record("dlg", 0, (1.0,), id="old", date="2025-01-01")
+    new = make_record("dlg", 0, (2.0,), id="new", date="2025-01-02")
+    assert list(trials_by_cell([new, old]).values()) == [[new]]
+
+
+def test_controls_are_those_of_the_attack_and_of_every_attack_in_its_setting(records, make_record):
+    elsewhere = make_record("mean_image", 0, (1.0,), is_control=True, batch_size=4)
+    cells = trials_by_cell([*records, elsewhere])
+    found = {cell.key: [control.key for control in controls_of(cell, cells)] for cell in cells if not cell.is_control}
+    assert found["dlg"] == ["other_gradient of dlg", "mean_image"]
+    assert found["idlg"] == ["mean_image"]
