@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
 from gradinv.benchmark.commands.options import Device, Download, resolve_device
 from gradinv.metrics.registry import RequestError
 
@@ -50,8 +51,9 @@ def iip(
 
 def _spec(model: str, state: str, seed: int, epochs: int | None, weights: Path | None) -> "VictimSpec":
     """The judge; RequestError in one line where its options contradict each other."""
-    from gradinv.benchmark.victims.loading import VictimSpec
     from pydantic import ValidationError
+
+    from gradinv.benchmark.victims.loading import VictimSpec
 
     own = {"epochs": epochs, "weights": None if weights is None else str(weights)}
     try:
@@ -63,7 +65,7 @@ def _spec(model: str, state: str, seed: int, epochs: int | None, weights: Path |
 def _lines(records: "Sequence[Record]") -> "Iterator[str]":
     """Each cell with its shares and their 95 % intervals over batches; its controls say what chance and priors give."""
     from gradinv.metrics.figures.recovery_curves import share_better
-    from gradinv.metrics.images.facts import scale_of
+    from gradinv.metrics.images.facts import facts_of
     from gradinv.metrics.images.iip import iip_title
     from gradinv.metrics.records.samples import samples_of
 
@@ -71,8 +73,8 @@ def _lines(records: "Sequence[Record]") -> "Iterator[str]":
         words = [str(sample.setting[name]) for name in ("victim", "victim_state", "defense")]
         cell = " ".join([*words, f"B={sample.setting['batch_size']}", sample.key])
         for metric in (one for one in sample.values if iip_title(one)):
-            scale = scale_of(metric)
-            if scale is not None:
-                share = share_better(sample.values[metric], 0.5, scale)
+            facts = facts_of(metric)
+            if facts is not None:
+                share = share_better(sample.values[metric], 0.5, facts)
                 bounds = f"[{100 * share.low:.1f}, {100 * share.high:.1f}]"
                 yield f"{cell}: {metric} {100 * share.mean:.1f} % {bounds}, {share.n} batches"

@@ -18,7 +18,7 @@ from gradinv.metrics.boards.rows import (
     require,
     truth,
 )
-from gradinv.metrics.images.facts import counting, scale_of
+from gradinv.metrics.images.facts import counting, facts_of
 from gradinv.metrics.records.reading import mean
 from gradinv.metrics.records.record import SCORED
 from gradinv.metrics.records.samples import Sample, Unit, numbered
@@ -117,10 +117,10 @@ def _line(line_number: int, words: Mapping[str, str]) -> _Line:
 
 
 def _out_of_range(metric: str, value: float) -> str:
-    scale = scale_of(metric)
-    if scale is None or scale.low - _ROUNDING <= value <= scale.high + _ROUNDING or math.isnan(value):
+    facts = facts_of(metric)
+    if facts is None or facts.low - _ROUNDING <= value <= facts.high + _ROUNDING or math.isnan(value):
         return ""
-    return f"{metric} is {value:g}, outside {scale.low:g} to {scale.high:g}"
+    return f"{metric} is {value:g}, outside {facts.low:g} to {facts.high:g}"
 
 
 def _drop_incomplete(table: _Table, path: Path, place: Place) -> None:

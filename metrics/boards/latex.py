@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradinv.metrics.boards.lines import BEST, Line, digits, fixed, lines_by_setting, metrics_measured
-from gradinv.metrics.images.facts import scale_of
+from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.records.files import write_text
 from gradinv.metrics.records.record import Record
 from gradinv.metrics.records.settings import Setting, granted, slug, title, varying, wrap_key
@@ -139,11 +139,11 @@ def _headings(metrics: Sequence[str]) -> str:
 
 
 def _heading(metric: str) -> str:
-    scale = scale_of(metric)
-    if scale is None:
+    facts = facts_of(metric)
+    if facts is None:
         return escape(metric)
-    unit = f" ({scale.unit})" if scale.unit else ""
-    return f"{escape(scale.title + unit)} {_ARROWS[scale.direction]}"
+    unit = f" ({facts.unit})" if facts.unit else ""
+    return f"{escape(facts.title + unit)} {_ARROWS[facts.direction]}"
 
 
 def _row(line: Line, metrics: Sequence[str]) -> str:

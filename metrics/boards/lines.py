@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
 from gradinv.metrics.boards.leaderboard import leaderboard
 from gradinv.metrics.comparison.compare import Comparison, adjusted, compare
-from gradinv.metrics.images.facts import scale_of
+from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.records.reading import trials_by_cell
 from gradinv.metrics.records.record import Cell, Record
 from gradinv.metrics.records.samples import Sample, samples_of
@@ -119,9 +120,9 @@ def _best(group: Sequence[Cell], samples: Mapping[Cell, Sample]) -> dict[Cell, l
 def _compared(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Comparison]:
     found = []
     for metric in ours:
-        scale = scale_of(metric)
-        if metric in theirs and scale is not None:
-            found.append(compare([ours[metric]], [theirs[metric]], metric=metric, scale=scale))
+        facts = facts_of(metric)
+        if metric in theirs and facts is not None:
+            found.append(compare([ours[metric]], [theirs[metric]], metric=metric, facts=facts))
     return [one for one in found if one is not None]
 
 
@@ -140,8 +141,8 @@ def metrics_measured(lines: Iterable[Line]) -> list[str]:
 
 def digits(metric: str) -> int:
     """Decimals of a typeset value: one for dB, else three."""
-    scale = scale_of(metric.removesuffix("_gain"))
-    return 1 if scale is not None and scale.unit == "dB" else 3
+    facts = facts_of(metric.removesuffix("_gain"))
+    return 1 if facts is not None and facts.unit == "dB" else 3
 
 
 def fixed(value: float, decimals: int) -> str:

@@ -6,7 +6,7 @@ from typing import get_args
 
 from gradinv.metrics.boards.columns import COLUMNS, LEADERBOARD_SCHEMA, METRICS_SHOWN
 from gradinv.metrics.boards.rows import count, number
-from gradinv.metrics.images.facts import scale_of
+from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.records.record import BUDGET_LEFT, Cell, State
 
 KEPT = 0.95
@@ -94,9 +94,9 @@ def _measures(name: str, words: Words) -> bool:
 def _bounds(name: str) -> tuple[float, float]:
     """What a column's values lie between. The bounds of an interval may leave the metric's range, its mean may not."""
     metric, _, kind = name.rpartition("_")
-    scale = scale_of(metric) if kind == "mean" else None
-    if scale is not None:
-        return scale.low, min(scale.high, scale.cap)
+    facts = facts_of(metric) if kind == "mean" else None
+    if facts is not None:
+        return facts.low, min(facts.high, facts.cap)
     text = COLUMNS[name].range if name in COLUMNS else ""
     if kind in ("low", "high") or name == "batch_size":  # the sizes of the papers; larger ones may be run
         return -math.inf, math.inf

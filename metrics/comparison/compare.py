@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from gradinv.metrics.images.facts import Scale
+
+from gradinv.metrics.images.facts import Facts
 from gradinv.metrics.records.samples import Unit, Values
 from gradinv.metrics.statistics.paired import holm, paired
 
@@ -58,15 +59,15 @@ class Comparison:
         return "worse" if self.adjusted <= LEVEL and self.high < 0 else "not distinguishable"
 
 
-def compare(ours: Sequence[Values], theirs: Sequence[Values], *, metric: str, scale: Scale) -> Comparison | None:
+def compare(ours: Sequence[Values], theirs: Sequence[Values], *, metric: str, facts: Facts) -> Comparison | None:
     """Compare two attacks on one metric; `ours` and `theirs` hold, for each victim seed, (batch, image) -> value.
 
     A batch's value is the mean over the images that both sides have. Counted are the batches that every seed has.
     None where there is no such batch. Values must be finite.
 
-    >>> from gradinv.metrics.images.facts import scale_of
+    >>> from gradinv.metrics.images.facts import facts_of
     >>> ours, theirs = {(0, "a"): 12.0, (1, "b"): 15.0}, {(0, "a"): 10.0, (1, "b"): 14.0}
-    >>> found = compare([ours], [theirs], metric="psnr", scale=scale_of("psnr"))
+    >>> found = compare([ours], [theirs], metric="psnr", facts=facts_of("psnr"))
     >>> found.gain, found.n, found.won, found.outcome
     (1.5, 2, 1.0, 'no verdict')
     """
@@ -75,7 +76,7 @@ def compare(ours: Sequence[Values], theirs: Sequence[Values], *, metric: str, sc
     if not batches:
         return None
     values = np.array([[pairs[batch] for batch in batches] for pairs in seeds])  # (seeds, batches, 2)
-    gains = scale.sign * (values[..., 0] - values[..., 1])
+    gains = facts.sign * (values[..., 0] - values[..., 1])
     images = sum(len(common(own, other)) for own, other in zip(ours, theirs, strict=True))
     found = _tested(gains)
     mean_ours, mean_theirs = values.mean((0, 1)).tolist()

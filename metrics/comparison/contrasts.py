@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
 from gradinv.metrics.boards.columns import SETTING
 from gradinv.metrics.comparison.compare import Comparison, adjusted, compare
-from gradinv.metrics.images.facts import Scale, scale_of
+from gradinv.metrics.images.facts import Facts, facts_of
 from gradinv.metrics.records.samples import Sample, controls_for
 
 METRICS_COMPARED = ("psnr", "ssim", "lpips_alex", "lpips_vgg", "gmsd", "fft2d")
@@ -82,9 +83,9 @@ def _blind(own: Sample, other: Sample, samples: Sequence[Sample]) -> tuple[Compa
 
 
 def _compared(own: Sample, other: Sample) -> list[Comparison]:
-    scales: dict[str, Scale | None] = {metric: scale_of(metric) for metric in METRICS_COMPARED}
-    both = {m: s for m, s in scales.items() if s is not None and m in own.values and m in other.values}
-    found = [compare([own.values[m]], [other.values[m]], metric=m, scale=s) for m, s in both.items()]
+    facts: dict[str, Facts | None] = {metric: facts_of(metric) for metric in METRICS_COMPARED}
+    both = {m: s for m, s in facts.items() if s is not None and m in own.values and m in other.values}
+    found = [compare([own.values[m]], [other.values[m]], metric=m, facts=s) for m, s in both.items()]
     return [one for one in found if one is not None]
 
 

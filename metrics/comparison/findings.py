@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from gradinv.metrics.boards.columns import METRICS_SHOWN
 from gradinv.metrics.comparison.compare import Comparison, adjusted, compare
 from gradinv.metrics.comparison.meetings import Meeting, NotComparableError, left_alone, meetings, unequal_budgets
-from gradinv.metrics.images.facts import scale_of
+from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.records.samples import Sample, Unit, controls_for
 from gradinv.metrics.statistics.intervals import gain_over_controls
 from gradinv.metrics.statistics.optimality import optimality
@@ -89,22 +89,22 @@ def _report(samples: Sequence[Sample], attack: str, against: str, meeting: Meeti
 
 
 def _metrics(samples: Iterable[Sample]) -> list[str]:
-    """The metrics of every board, then those of plug-ins that some sample has, as far as their scale is known."""
+    """The metrics of every board, then those of plug-ins that some sample has, as far as facts about them are known."""
     extra = sorted({metric for sample in samples for metric in sample.values if metric not in METRICS_SHOWN})
-    return [metric for metric in (*METRICS_SHOWN, *extra) if scale_of(metric) is not None]
+    return [metric for metric in (*METRICS_SHOWN, *extra) if facts_of(metric) is not None]
 
 
 def _unknown_metrics(samples: Iterable[Sample]) -> list[str]:
-    names = sorted({metric for sample in samples for metric in sample.values if scale_of(metric) is None})
+    names = sorted({metric for sample in samples for metric in sample.values if facts_of(metric) is None})
     return [f"{name}: not compared, as its plug-in is not loaded; pass --plugin FILE" for name in names]
 
 
 def _compared(meeting: Meeting, metric: str) -> Comparison | None:
-    scale = scale_of(metric)
-    if scale is None:
+    facts = facts_of(metric)
+    if facts is None:
         return None
     ours, theirs = ([sample.values.get(metric, {}) for sample in side] for side in (meeting.ours, meeting.theirs))
-    return compare(ours, theirs, metric=metric, scale=scale)
+    return compare(ours, theirs, metric=metric, facts=facts)
 
 
 def _beaten(side: Iterable[Sample], samples: Sequence[Sample]) -> Beaten:
@@ -130,8 +130,8 @@ def _with_optimality(group: Sequence[Report]) -> list[Report]:
     sides = [group[0].meeting.ours, *(report.meeting.theirs for report in group)]
     scores: list[dict[str, tuple[float, float]]] = [{} for _ in group]
     for metric in _metrics(sample for side in sides for sample in side):
-        scale = scale_of(metric)
-        found = None if scale is None else optimality([_images(side, metric) for side in sides], scale)
+        facts = facts_of(metric)
+        found = None if facts is None else optimality([_images(side, metric) for side in sides], facts)
         if found is not None and metric != "label_accuracy":
             for score, theirs in zip(scores, found[1:], strict=True):
                 score[metric] = (found[0], theirs)

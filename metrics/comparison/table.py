@@ -7,17 +7,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
 from gradinv.metrics.comparison.compare import Comparison
 from gradinv.metrics.comparison.findings import Report
 from gradinv.metrics.comparison.verdict import amount, counted, refusal, verdict
-from gradinv.metrics.images.facts import scale_of
+from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.records.files import write_text
 from gradinv.metrics.records.reading import mean
 from gradinv.metrics.records.samples import Sample
 from gradinv.metrics.records.settings import granted, title, varying
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 LEGEND = (
     "Means over the common batches, of the images that both have. better by: the paired difference with its 95 % "
@@ -83,9 +84,9 @@ def _table(report: Report, headings: Sequence[str]) -> Table:
 
 
 def _cells(one: Comparison, optimality: tuple[float, float] | None) -> tuple[str, ...]:
-    scale = scale_of(one.metric)
-    name = one.metric if scale is None else scale.title
-    digits = 1 if scale is not None and scale.unit == "dB" else 3
+    facts = facts_of(one.metric)
+    name = one.metric if facts is None else facts.title
+    digits = 1 if facts is not None and facts.unit == "dB" else 3
     return (
         name,
         str(one.n),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from gradinv.metrics.comparison.compare import FEWEST, Comparison
 from gradinv.metrics.comparison.findings import Beaten, Report
-from gradinv.metrics.images.facts import scale_of
+from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.records.samples import Sample
 from gradinv.metrics.statistics.paired import SEVERAL
 
@@ -73,8 +73,8 @@ def amount(metric: str, mean: float, low: float, high: float) -> str:
     >>> amount("psnr", 1.23, 0.81, 1.64), amount("ssim", 0.0123, 0.0004, 0.0242)
     ('1.2 dB [0.8, 1.6]', '0.0123 [0.0004, 0.0242]')
     """
-    scale = scale_of(metric)
-    unit = f" {scale.unit}" if scale is not None and scale.unit else ""
+    facts = facts_of(metric)
+    unit = f" {facts.unit}" if facts is not None and facts.unit else ""
     digits = 1 if unit == " dB" else 3
     while digits < 9 and any(bound and float(f"{bound:.{digits}f}") == 0 for bound in (low, high)):
         digits += 1
@@ -83,8 +83,8 @@ def amount(metric: str, mean: float, low: float, high: float) -> str:
 
 
 def _name(metric: str) -> str:
-    scale = scale_of(metric)
-    return metric if scale is None else scale.title
+    facts = facts_of(metric)
+    return metric if facts is None else facts.title
 
 
 def _of_controls(report: Report, claimed: bool) -> list[str]:

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from gradinv.metrics.figures.recovery_curves import STATED, Recovery, curves_of, envelope, share_better
 from gradinv.metrics.figures.style import BAND, DARK_GREY, drawing, look, save, write_table
-from gradinv.metrics.images.facts import Scale, scale_of
+from gradinv.metrics.images.facts import Facts, facts_of
 from gradinv.metrics.records.record import Record
 from gradinv.metrics.records.samples import Sample, samples_of
 from gradinv.metrics.records.settings import granted, slug, title, varying, wrap_key
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 BEST = "best control"
 _SHOWN_UP_TO = 60.0  # dB: exact images, which count as 100, are what is left at the right edge
@@ -40,17 +41,17 @@ def recovery_table(samples: Sequence[Sample], metrics: Sequence[str]) -> pd.Data
     """The figure's numbers: `kind` is `curve` for a step, `band` for the controls' envelope, `stated` with interval."""
     rows: list[dict[str, Any]] = []
     for metric in metrics:
-        scale = _scale(metric)
+        facts = _facts(metric)
         for sample in (one for one in samples if one.values.get(metric)):
             own = {"metric": metric, "key": sample.key, "is_control": str(sample.is_control).lower()}
             rows += _steps(own | {"kind": "curve"}, curves_of([sample], metric)[sample.key])
             for threshold in STATED[metric]:
-                found = share_better(sample.values[metric], threshold, scale)
+                found = share_better(sample.values[metric], threshold, facts)
                 bounds = {"low": found.low, "high": found.high, "n_batches": found.n}
                 rows.append({**own, "kind": "stated", "threshold": threshold, "share": found.mean, **bounds})
         controls = list(curves_of([one for one in samples if one.is_control], metric).values())
         if controls:
-            for key, curve in zip(("lowest control", BEST), envelope(controls, scale), strict=True):
+            for key, curve in zip(("lowest control", BEST), envelope(controls, facts), strict=True):
                 rows += _steps({"metric": metric, "key": key, "is_control": "true", "kind": "band"}, curve)
     names = ["metric", "key", "is_control", "kind", "threshold", "share", "low", "high", "n_batches"]
     return pd.DataFrame(rows, columns=names).astype({"n_batches": "Int64"})
@@ -61,10 +62,10 @@ def _steps(own: dict[str, Any], curve: Recovery) -> Iterator[dict[str, Any]]:
         yield {**own, "threshold": threshold, "share": share}
 
 
-def _scale(metric: str) -> Scale:
-    scale = scale_of(metric)
-    assert scale is not None, metric  # every stated metric is one of ours
-    return scale
+def _facts(metric: str) -> Facts:
+    facts = facts_of(metric)
+    assert facts is not None, metric  # every stated metric is one of ours
+    return facts
 
 
 def _figure(samples: Sequence[Sample], metrics: Sequence[str], heading: str) -> Figure:
@@ -86,11 +87,11 @@ def _figure(samples: Sequence[Sample], metrics: Sequence[str], heading: str) -> 
 
 
 def _panel(axis: Axes, metric: str, attacks: Sequence[Sample], controls: Sequence[Sample]) -> None:
-    scale = _scale(metric)
+    facts = _facts(metric)
     known, grey = curves_of(attacks, metric), list(curves_of(controls, metric).values())
-    low, high = _limits([*known.values(), *grey], scale)
+    low, high = _limits([*known.values(), *grey], facts)
     if grey:
-        worst, best = envelope(grey, scale)
+        worst, best = envelope(grey, facts)
         (x, lower), (_, upper) = (_drawn(curve, low, high) for curve in (worst, best))
         axis.fill_between(x, lower, upper, step="post", color=BAND, linewidth=0, label="all controls", zorder=0)
         axis.step(x, upper, where="post", color=DARK_GREY, linestyle="--", linewidth=1.2, label=BEST, zorder=1)
@@ -100,7 +101,7 @@ def _panel(axis: Axes, metric: str, attacks: Sequence[Sample], controls: Sequenc
         if attack.key in known:
             _curve(axis, index, len(attacks), attack, known[attack.key], metric, (low, high))
     axis.set(xlim=(low, high), ylim=(-0.03, 1.03), ylabel="share of images better")
-    axis.set_xlabel(f"{scale.title}{f' ({scale.unit})' if scale.unit else ''} threshold")
+    axis.set_xlabel(f"{facts.title}{f' ({facts.unit})' if facts.unit else ''} threshold")
 
 
 def _curve(
@@ -111,7 +112,7 @@ def _curve(
     axis.step(*_drawn(curve, *limits), where="post", color=color, label=wrap_key(attack.key, 34))
     shift = 0.012 * (limits[1] - limits[0]) * (index - (of - 1) / 2)
     for threshold in STATED[metric]:
-        found = share_better(attack.values[metric], threshold, _scale(metric))
+        found = share_better(attack.values[metric], threshold, _facts(metric))
         errors = [[max(0.0, found.mean - found.low)], [max(0.0, found.high - found.mean)]]
         axis.errorbar([threshold + shift], [found.mean], errors, color=color, marker=marker, capsize=2, elinewidth=1)
 
@@ -122,10 +123,10 @@ def _drawn(curve: Recovery, low: float, high: float) -> tuple[np.ndarray, np.nda
     return x, np.concatenate([[1.0], curve.shares, curve.shares[-1:]])
 
 
-def _limits(curves: Sequence[Recovery], scale: Scale) -> tuple[float, float]:
+def _limits(curves: Sequence[Recovery], facts: Facts) -> tuple[float, float]:
     values = np.concatenate([curve.thresholds for curve in curves])
     low, high = float(values.min()), float(values.max())
-    if scale.unit == "dB":
+    if facts.unit == "dB":
         high = min(max(high, *STATED["psnr"]), _SHOWN_UP_TO)
     margin = 0.03 * (high - low) or 1.0
     return low - margin, high + margin

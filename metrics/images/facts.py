@@ -10,7 +10,7 @@ from gradinv.metrics.images.scoring import METRICS
 from gradinv.metrics.registry import UnknownNameError
 
 
-class Scale(NamedTuple):
+class Facts(NamedTuple):
     """`direction` of what is better, all possible values [`low`, `high`], and the `cap` of what counts in a mean."""
 
     title: str
@@ -26,27 +26,27 @@ class Scale(NamedTuple):
         return 1.0 if self.direction == "higher" else -1.0
 
 
-LABEL_ACCURACY = Scale("label accuracy", "higher", 0.0, 1.0)
+LABEL_ACCURACY = Facts("label accuracy", "higher", 0.0, 1.0)
 """The one metric of a batch instead of an image; it is no entry of the registry."""
 
 
 @cache
-def scale_of(metric: str) -> Scale | None:
-    """The metric's scale; None for a plug-in's metric whose plug-in was not loaded.
+def facts_of(metric: str) -> Facts | None:
+    """The metric's facts; None for a plug-in's metric whose plug-in was not loaded.
 
-    >>> scale_of("psnr")
-    Scale(title='PSNR', direction='higher', low=0.0, high=inf, unit='dB', cap=100.0)
+    >>> facts_of("psnr")
+    Facts(title='PSNR', direction='higher', low=0.0, high=inf, unit='dB', cap=100.0)
     """
     if metric == "label_accuracy":
         return LABEL_ACCURACY
     if iip_title(metric):
-        return Scale(iip_title(metric), "higher", 0.0, 1.0)
+        return Facts(iip_title(metric), "higher", 0.0, 1.0)
     try:
         known = METRICS.constants(metric)
     except UnknownNameError:
         return None
     cap = known.get("cap")
-    return Scale(
+    return Facts(
         known["title"],
         known["direction"],
         known["low"],
@@ -62,6 +62,6 @@ def counting(metric: str, values: Iterable[float]) -> list[float]:
     >>> counting("psnr", [math.inf, 20.0, math.nan])
     [100.0, 20.0]
     """
-    scale = scale_of(metric)
-    cap = math.inf if scale is None else scale.cap
+    facts = facts_of(metric)
+    cap = math.inf if facts is None else facts.cap
     return [value for value in (min(value, cap) for value in values) if math.isfinite(value)]

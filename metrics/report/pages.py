@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from gradinv.metrics.boards.columns import SETTING, leaderboard_columns
 from gradinv.metrics.boards.lines import Line, digits, fixed
 from gradinv.metrics.comparison.verdict import amount
-from gradinv.metrics.images.facts import scale_of
+from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.records.reading import batch_mean
 from gradinv.metrics.records.record import Cell, Record
 from gradinv.metrics.report.charts import Axis, Span, axis_of
@@ -62,10 +62,10 @@ class Value(NamedTuple):
 
 def heading(metric: str) -> Heading:
     """The column of a metric; of a plug-in that is not loaded only the name is known."""
-    scale, meaning = scale_of(metric), leaderboard_columns([metric])[f"{metric}_mean"].meaning
-    if scale is None:
+    facts, meaning = facts_of(metric), leaderboard_columns([metric])[f"{metric}_mean"].meaning
+    if facts is None:
         return Heading(metric, metric, meaning=meaning)
-    return Heading(metric, scale.title, scale.unit, scale.direction, meaning)
+    return Heading(metric, facts.title, facts.unit, facts.direction, meaning)
 
 
 def page_name(cell: Cell) -> str:

@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from gradinv.metrics.comparison.compare import FEWEST, Comparison, adjusted, compare
-from gradinv.metrics.images.facts import scale_of
-from gradinv.metrics.statistics.intervals import interval
 from scipy import stats
 
-PSNR = scale_of("psnr")
+from gradinv.metrics.comparison.compare import FEWEST, Comparison, adjusted, compare
+from gradinv.metrics.images.facts import facts_of
+from gradinv.metrics.statistics.intervals import interval
+
+PSNR = facts_of("psnr")
 REPETITIONS = 2000
 DRAWS: dict[str, Callable[..., np.ndarray]] = {
     "normal": lambda random, shape: random.normal(0, 1, shape),
@@ -25,7 +26,7 @@ def values(sample) -> dict[tuple[int, str], float]:
 
 def compared(ours, theirs, metric="psnr") -> Comparison:
     """One metric alone, so that its p-value needs no adjustment."""
-    found = compare([values(ours)], [values(theirs)], metric=metric, scale=scale_of(metric))
+    found = compare([values(ours)], [values(theirs)], metric=metric, facts=facts_of(metric))
     assert found is not None
     return adjusted([found])[0]
 
@@ -50,27 +51,27 @@ def test_it_is_students_paired_test_over_batches(n):
 def test_images_are_paired_and_what_only_one_side_has_is_left_out():
     ours = {(0, "a"): 10.0, (0, "b"): 99.0, (1, "c"): 20.0, (2, "d"): 50.0}
     theirs = {(0, "a"): 8.0, (0, "x"): 0.0, (1, "c"): 17.0, (3, "d"): 1.0}
-    found = compare([ours], [theirs], metric="psnr", scale=PSNR)
+    found = compare([ours], [theirs], metric="psnr", facts=PSNR)
     assert found is not None
     assert (found.n, found.images, found.gain) == (2, 2, 2.5)
 
 
 def test_a_batch_counts_once_however_many_images_it_has():
     ours = {(0, "a"): 1.0, (0, "b"): 3.0, (1, "c"): 8.0}
-    found = compare([ours], [dict.fromkeys(ours, 0.0)], metric="psnr", scale=PSNR)
+    found = compare([ours], [dict.fromkeys(ours, 0.0)], metric="psnr", facts=PSNR)
     assert found is not None
     assert (found.gain, found.n, found.images) == (5.0, 2, 3)
 
 
 def test_without_a_common_image_there_is_nothing():
-    assert compare([{(0, "a"): 1.0}], [{(0, "b"): 1.0}], metric="psnr", scale=PSNR) is None
-    assert compare([{}], [{}], metric="psnr", scale=PSNR) is None
+    assert compare([{(0, "a"): 1.0}], [{(0, "b"): 1.0}], metric="psnr", facts=PSNR) is None
+    assert compare([{}], [{}], metric="psnr", facts=PSNR) is None
 
 
 def test_only_batches_of_every_seed_count():
     ours = [values([5.0] * 9), values([7.0] * 8)]
     theirs = [values([4.0] * 9), values([4.0] * 9)]
-    found = compare(ours, theirs, metric="psnr", scale=PSNR)
+    found = compare(ours, theirs, metric="psnr", facts=PSNR)
     assert found is not None
     assert (found.n, found.gain, found.images) == (8, 2.0, 17)
 
@@ -100,10 +101,10 @@ def test_there_is_no_outcome_below_eight_batches():
 
 def test_equal_values_are_equal_and_no_test():
     same = np.random.default_rng(3).normal(size=12)
-    found = compare([values(same)], [values(same)], metric="psnr", scale=PSNR)
+    found = compare([values(same)], [values(same)], metric="psnr", facts=PSNR)
     assert found is not None
     assert (found.outcome, found.won) == ("equal", 0.5)
-    other = compare([values(same + 1)], [values(same)], metric="psnr", scale=PSNR)
+    other = compare([values(same + 1)], [values(same)], metric="psnr", facts=PSNR)
     assert other is not None
     assert [one.adjusted for one in adjusted([found, other])][1] == other.p, "an equal metric costs the others nothing"
 

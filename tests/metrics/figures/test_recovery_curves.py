@@ -6,12 +6,13 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import beta
+
 from gradinv.metrics.figures.recovery import BEST, draw_recovery
 from gradinv.metrics.figures.recovery_curves import STATED, curves_of, envelope, recovery, share_better
-from gradinv.metrics.images.facts import scale_of
+from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.records.samples import samples_of
 from gradinv.metrics.statistics.intervals import interval
-from scipy.stats import beta
 
 
 def values_of(seed: int, count: int = 40) -> list[float]:
@@ -31,35 +32,35 @@ def share_by_loop(values: list[float], threshold: float, direction: str) -> floa
 
 @pytest.mark.parametrize("metric", ["ssim", "gmsd"])
 def test_a_curve_is_a_count_at_every_threshold(metric):
-    scale, values = scale_of(metric), values_of(1)
-    curve = recovery(values, scale)
+    facts, values = facts_of(metric), values_of(1)
+    curve = recovery(values, facts)
     thresholds = np.array([-1.0, *np.linspace(-0.1, 1.1, 49), *values, 2.0])
-    expected = [share_by_loop(values, threshold, scale.direction) for threshold in thresholds]
-    assert curve.at(thresholds, scale).tolist() == pytest.approx(expected, abs=1e-12)
+    expected = [share_by_loop(values, threshold, facts.direction) for threshold in thresholds]
+    assert curve.at(thresholds, facts).tolist() == pytest.approx(expected, abs=1e-12)
     assert (np.diff(curve.shares) < 0).all()
     assert curve.shares[-1] == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", ["ssim", "gmsd"])
 def test_the_envelope_is_the_best_and_the_worst_curve_at_every_threshold(metric):
-    scale = scale_of(metric)
+    facts = facts_of(metric)
     every = [values_of(seed, 10 + seed) for seed in range(3)]
-    low, high = envelope([recovery(values, scale) for values in every], scale)
+    low, high = envelope([recovery(values, facts) for values in every], facts)
     thresholds = np.linspace(-0.1, 1.1, 61)
-    shares = [[share_by_loop(values, threshold, scale.direction) for values in every] for threshold in thresholds]
-    assert low.at(thresholds, scale).tolist() == pytest.approx([min(found) for found in shares], abs=1e-12)
-    assert high.at(thresholds, scale).tolist() == pytest.approx([max(found) for found in shares], abs=1e-12)
+    shares = [[share_by_loop(values, threshold, facts.direction) for values in every] for threshold in thresholds]
+    assert low.at(thresholds, facts).tolist() == pytest.approx([min(found) for found in shares], abs=1e-12)
+    assert high.at(thresholds, facts).tolist() == pytest.approx([max(found) for found in shares], abs=1e-12)
 
 
 @pytest.mark.parametrize("values", [[], [1.0, math.inf], [math.nan]])
 def test_values_that_allow_no_curve(values):
     with pytest.raises(ValueError, match="finite values, and one at least"):
-        recovery(values, scale_of("psnr"))
+        recovery(values, facts_of("psnr"))
 
 
 def test_single_images_are_independent_trials():
     values = {(batch, "a"): 31.0 if batch < 3 else 10.0 for batch in range(8)}
-    found = share_better(values, 30.0, scale_of("psnr"))
+    found = share_better(values, 30.0, facts_of("psnr"))
     exact = (beta.ppf(0.025, 3, 6), beta.ppf(0.975, 4, 5))
     assert (found.mean, found.n) == (3 / 8, 8)
     assert (found.low, found.high) == pytest.approx(exact)
@@ -68,20 +69,20 @@ def test_single_images_are_independent_trials():
 def test_of_larger_batches_the_batch_is_the_unit():
     shares = [0.0, 0.5, 0.5, 1.0, 0.5]
     values = {(b, str(i)): 25.0 if i < 2 * share else 5.0 for b, share in enumerate(shares) for i in range(2)}
-    found, expected = share_better(values, 20.0, scale_of("psnr")), interval(shares)
+    found, expected = share_better(values, 20.0, facts_of("psnr")), interval(shares)
     assert (found.mean, found.n) == (0.5, 5)
     assert (found.low, found.high) == (max(0, expected.low), min(1, expected.high))
 
 
 @pytest.mark.parametrize(("value", "bounds"), [(5.0, (0.0, 0.3694)), (25.0, (0.6306, 1.0))])
 def test_batches_that_are_all_alike_still_have_an_interval(value, bounds):
-    found = share_better({(batch, str(i)): value for batch in range(8) for i in range(4)}, 20.0, scale_of("psnr"))
+    found = share_better({(batch, str(i)): value for batch in range(8) for i in range(4)}, 20.0, facts_of("psnr"))
     assert found.mean == bounds[value > 20]
     assert (found.low, found.high) == pytest.approx(bounds, abs=1e-4)
 
 
 def test_an_image_at_the_threshold_is_not_better():
-    assert share_better({(0, "a"): 20.0}, 20.0, scale_of("psnr")).mean == 0
+    assert share_better({(0, "a"): 20.0}, 20.0, facts_of("psnr")).mean == 0
 
 
 def test_the_figure_has_its_numbers_beside_it(records, tmp_path):

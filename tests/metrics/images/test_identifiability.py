@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+
 from gradinv.metrics.boards.columns import leaderboard_columns
 from gradinv.metrics.boards.leaderboard import leaderboard
-from gradinv.metrics.images.facts import scale_of
+from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.images.identifiability import Pool, identified
 from gradinv.metrics.images.iip import iip_name
 from gradinv.metrics.records.additions import FILE, Additions, add, with_additions
@@ -112,7 +113,7 @@ def test_a_broken_addition_is_named_and_costs_its_trial_only(run, records, conte
 
 
 def test_tables_know_what_the_metric_is():
-    assert scale_of(NAME).title == "IIP (resnet18)"
-    assert (scale_of(NAME).direction, scale_of(NAME).low, scale_of(NAME).high) == ("higher", 0.0, 1.0)
+    assert facts_of(NAME).title == "IIP (resnet18)"
+    assert (facts_of(NAME).direction, facts_of(NAME).low, facts_of(NAME).high) == ("higher", 0.0, 1.0)
     assert "features of resnet18" in leaderboard_columns([NAME])[f"{NAME}_mean"].meaning
-    assert scale_of("iip_of_a_plugin") is None
+    assert facts_of("iip_of_a_plugin") is None

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from gradinv.metrics.images.facts import scale_of
+
+from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.statistics.optimality import optimality
 
-PSNR, GMSD = scale_of("psnr"), scale_of("gmsd")
+PSNR, GMSD = facts_of("psnr"), facts_of("gmsd")
 
 
 def area(values: np.ndarray, thresholds: np.ndarray) -> float:
