@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
 from gradinv.benchmark.commands.options import Plugins, load_plugins
 from gradinv.metrics.registry import RequestError
 
 SHOWN = 30  # lines of faults; a file that is wrong throughout has one in every line
 Kind = Literal["attacks", "controls", "datasets", "defenses", "metrics", "models", "suites"]
-Shown = Literal["attack", "control", "defense", "metric", "suite"]
+Shown = Literal["attack", "control", "defense", "metric", "schema", "suite"]
 
 
 def list_(kind: Kind, pattern: Annotated[str, typer.Argument(help="Wildcard.")] = "*", plugin: Plugins = []) -> None:  # noqa: B006
@@ -23,10 +24,16 @@ def list_(kind: Kind, pattern: Annotated[str, typer.Argument(help="Wildcard.")] 
             print(name)
 
 
-def show(kind: Shown, name: str, plugin: Plugins = []) -> None:  # noqa: B006
-    """Show one entry: what it is, its parameters, its paper."""
+def show(
+    kind: Shown,
+    name: Annotated[str, typer.Argument(help="Its key; `schema` has none.")] = "",
+    plugin: Plugins = [],  # noqa: B006
+) -> None:
+    """Show one entry: what it is, its parameters, its paper; or the schema: every column of every table."""
     from gradinv.benchmark.commands.show import describe
 
+    if (kind == "schema") == bool(name):
+        raise RequestError("the schema has no NAME" if name else f"NAME is missing; see `gradinv list {kind}s`")
     load_plugins(plugin)
     print(describe(kind, name))
 
@@ -135,7 +142,8 @@ def _slow_names(kind: Kind) -> list[str]:
         from gradinv.benchmark.experiment.controls import CONTROLS
 
         return list(CONTROLS)
-    import gradinv.benchmark.victims.networks  # noqa: F401 - registers our own networks with timm
     import timm
+
+    import gradinv.benchmark.victims.networks  # noqa: F401 - registers our own networks with timm
 
     return timm.list_models()

@@ -7,6 +7,7 @@ from gradinv.attacks.registry import ATTACKS, PRESETS, hyperparameters
 from gradinv.benchmark.defenses import DEFENSES, canonical_defense
 from gradinv.benchmark.experiment.controls import CONTROLS, MEANING
 from gradinv.benchmark.runs.suite import suite_path
+from gradinv.metrics.boards.schema import schema_page
 from gradinv.metrics.images.scoring import METRICS
 from gradinv.metrics.keys import parse_key
 from gradinv.metrics.registry import UnknownNameError, unknown
@@ -23,6 +24,8 @@ def describe(kind: str, name: str) -> str:
     if kind == "metric":
         facts = METRICS.get(name)
         return "\n".join([_doc(facts.target), *(f"{field}: {value}" for field, value in facts.metadata.items())])
+    if kind == "schema":
+        return schema_page().rstrip()
     if kind == "suite":
         return suite_path(name).read_text(encoding="utf-8").rstrip()
     if name not in CONTROLS:

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from gradinv.benchmark.experiment.controls import CONTROLS
 from PIL import Image
+
+from gradinv.benchmark.experiment.controls import CONTROLS
 
 HEAVY = ("torch", "timm", "pandas", "matplotlib", "scipy")
 IMPORTS = """
@@ -70,6 +72,20 @@ def test_shows(gradinv, kind, name, said):
     result = gradinv("show", kind, name)
     assert result.status == 0
     assert all(text in result.out for text in said), result.out
+
+
+def test_the_schema_is_shown_as_it_is_published(gradinv):
+    published = Path(__file__).parents[3] / "leaderboards" / "schema.md"
+    assert gradinv("show", "schema").out == published.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["schema", "psnr"], "the schema has no NAME"), (["metric"], "NAME is missing; see `gradinv list metrics`")],
+)
+def test_only_the_schema_has_no_name(gradinv, arguments, said):
+    result = gradinv("show", *arguments)
+    assert (result.status, result.out, result.err) == (2, "", f"gradinv: {said}\n")
 
 
 @pytest.mark.parametrize("kind", ["attack", "defense", "metric", "control", "suite"])

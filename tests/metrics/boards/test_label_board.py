@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
+from scipy import stats
+
 from gradinv.metrics.boards import label_views
-from gradinv.metrics.boards.columns import schema_markdown
 from gradinv.metrics.boards.label_board import (
     LABEL_BATCH_COLUMNS,
     LABEL_COLUMNS,
@@ -21,8 +23,6 @@ from gradinv.metrics.boards.label_board import (
 )
 from gradinv.metrics.boards.label_views import PANELS, draw_label_figure, print_label_board
 from gradinv.metrics.figures.style import drawing
-from rich.console import Console
-from scipy import stats
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
 SHARES = (1.0, 0.5, 0.75, 1.0)
@@ -69,12 +69,6 @@ def test_columns_are_the_documented_ones(cells):
     assert list(label_board(cells).columns) == list(LABEL_COLUMNS)
     assert list(label_batches(cells).columns) == list(LABEL_BATCH_COLUMNS)
     assert not set(LABEL_BATCH_COLUMNS) - {"batch", "accuracy"} - set(LABEL_COLUMNS)
-
-
-def test_the_readme_holds_exactly_the_documented_columns():
-    text = (BOARDS / "README.md").read_text(encoding="utf-8")
-    assert schema_markdown(LABEL_COLUMNS) in text
-    assert schema_markdown(LABEL_BATCH_COLUMNS) in text
 
 
 def test_published_boards_have_the_columns_and_no_contradiction():

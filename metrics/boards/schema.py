@@ -1,0 +1,45 @@
+"""The page `leaderboards/schema.md`: what every column of every published table means."""
+
+from gradinv.metrics.boards.columns import COLUMNS, image_columns, schema_markdown
+from gradinv.metrics.boards.label_board import LABEL_BATCH_COLUMNS, LABEL_COLUMNS
+
+_PAGE = """\
+# Every column
+
+Printed by `gradinv show schema`; a test compares. `text` may be empty. Numbers are raw and in full precision; what was
+not measured is empty. [How to read a row](how-to-read.md) says what follows from them.
+
+## Leaderboard, `NAME.csv`
+
+A metric that was asked for (`ms_ssim`, `psnr_registered`), that `gradinv iip` added (`iip_NETWORK_POOL`, `..._class`:
+share of images whose nearest evaluation image is the original; the hash of the network's weights stands in `notes`) or
+that a plug-in adds has its three columns after `label_accuracy_high`.
+
+{leaderboard}
+
+## Image table, `NAME.images.csv`
+
+Boards with attacks of several agents have two more columns, before `state`: `agent_spread` (standard deviation over the
+agents after registration, in units of pixel value, mean over the pixels) and `consensus_psnr` (PSNR of the agents'
+consensus, which is not what is scored). Metrics of plug-ins stand before `state`.
+
+{images}
+
+## Board of label inference, `labels-NAME.csv`
+
+{labels}
+
+## Its single batches, `labels.batches.csv`
+
+{batches}
+"""
+
+
+def schema_page() -> str:
+    """The whole page, in Markdown, made from the tables of columns that the boards are written with."""
+    return _PAGE.format(
+        leaderboard=schema_markdown(COLUMNS),
+        images=schema_markdown(image_columns()),
+        labels=schema_markdown(LABEL_COLUMNS),
+        batches=schema_markdown(LABEL_BATCH_COLUMNS),
+    )

@@ -1,0 +1,40 @@
+"""The published page of columns is the one that the code prints, and the published tables have these columns."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from gradinv.metrics.boards.columns import COLUMNS, DETAILS, image_columns
+from gradinv.metrics.boards.label_board import LABEL_BATCH_COLUMNS, LABEL_COLUMNS
+from gradinv.metrics.boards.schema import schema_page
+
+BOARDS = Path(__file__).parents[3] / "leaderboards"
+NAMES = sorted(path.stem for path in BOARDS.glob("*.yaml"))
+
+
+def header_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader(file))
+
+
+def test_the_published_page_is_what_the_command_prints():
+    published = (BOARDS / "schema.md").read_text(encoding="utf-8")
+    assert published == schema_page(), "run: gradinv show schema > leaderboards/schema.md"
+
+
+def test_the_page_holds_every_column_of_the_four_tables_in_order():
+    listed = [line.split("`")[1] for line in schema_page().splitlines() if line.startswith("| `")]
+    assert listed == [*COLUMNS, *image_columns(), *LABEL_COLUMNS, *LABEL_BATCH_COLUMNS]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_tables_have_the_documented_columns(name):
+    columns = LABEL_COLUMNS if name.startswith("labels-") else COLUMNS
+    assert header_of(BOARDS / f"{name}.csv") == list(columns)
+
+
+@pytest.mark.parametrize("path", sorted(BOARDS.glob("*.images.csv")), ids=lambda path: path.name)
+def test_published_image_tables_have_the_documented_columns(path):
+    header = header_of(path)
+    assert header == list(image_columns(details=[name for name in DETAILS if name in header]))
