@@ -7,9 +7,11 @@ Both rules find distinct classes only, and rest on features that are not negativ
 from collections.abc import Callable
 
 import torch
-from gradinv.attacks.leak import Leak
-from gradinv.attacks.victim import Victim
 from torch import Tensor
+
+from gradinv.attacks.leak import Leak
+from gradinv.attacks.update import create_update
+from gradinv.attacks.victim import Victim
 
 Rule = Callable[[Tensor, int], Tensor]
 
@@ -50,7 +52,8 @@ RULES: dict[str, Rule] = {"sum": sum_rule, "min": min_rule}
 
 def infer_labels(leak: Leak, victim: Victim, rule: str) -> Tensor:
     """The batch's labels (B,) by the named rule, sorted; LabelInferenceError where the rule cannot find them."""
-    gradient = leak.gradients[victim.classifier_weight]
+    gradients = create_update(leak.threat_model.update).as_gradient(leak.gradients)
+    gradient = gradients[victim.classifier_weight]
     return RULES[rule](gradient.flatten(1), leak.batch_size)
 
 

@@ -3,28 +3,50 @@
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gradinv.attacks.grants import BN_STATISTICS, LABELS, level_of
+from gradinv.attacks.update import create_update
+
 Statistics = tuple[tuple[Tensor, Tensor], ...]
 
 
+def _statistics_level(name: str) -> str:
+    level_of(BN_STATISTICS, "bn_statistics", name)
+    return name
+
+
+def _label_level(name: str) -> str:
+    level_of(LABELS, "labels", name)
+    return name
+
+
+def _update(text: str) -> str:
+    create_update(text)
+    return text
+
+
 class ThreatModel(BaseModel):
-    """What the attacker is granted; part of every record and row."""
+    """What the attacker is granted; part of every record and row.
+
+    The levels of `bn_statistics` and `labels` stand in `grants.py`, the kinds of `update` in `update.py`; a name that
+    is in neither is a ValidationError. `adaptive`: the attacker knows the defense.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bn_mode: Literal["eval", "train"] = "eval"
-    bn_statistics: Literal["none", "running", "exact"] = "running"
-    labels: Literal["none", "counts", "known"] = "known"
-    update: Literal["gradient"] = "gradient"
+    bn_statistics: Annotated[str, AfterValidator(_statistics_level)] = "running"
+    labels: Annotated[str, AfterValidator(_label_level)] = "known"
+    update: Annotated[str, AfterValidator(_update)] = "gradient"
     max_equal_labels: int = Field(default=1, ge=1)
-    adaptive: Literal[False] = False
+    adaptive: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,7 +56,8 @@ class Leak:
     `gradients` maps the victim's parameter names to the observed gradient of the mean cross-entropy over the batch.
     `mean` and `std` (one number a channel) say how the victim normalises images in [0, 1]. `labels` (batch_size,) are
     there only if granted: in slot order for `known`, sorted for `counts`. `bn_statistics` holds one (mean, biased
-    variance) pair a batch-norm layer, in module order: the network's own for `running`, the batch's for `exact`.
+    variance) pair a batch-norm layer, in module order, as the level granted makes them. `transform` is the key of what
+    an attacker who knows the defense may apply to a candidate's update (`transforms.py`); empty where there is nothing.
     """
 
     gradients: dict[str, Tensor]
@@ -46,6 +69,7 @@ class Leak:
     threat_model: ThreatModel = field(default_factory=ThreatModel)
     labels: Tensor | None = None
     bn_statistics: Statistics | None = None
+    transform: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -78,6 +102,7 @@ class Leak:
             "mean": self.mean,
             "std": self.std,
             "threat_model": self.threat_model.model_dump(),
+            "transform": self.transform,
             "bn_layers": None if self.bn_statistics is None else len(self.bn_statistics),
         }
         save_file(tensors, path, metadata={"leak": json.dumps(public)})
@@ -97,6 +122,7 @@ class Leak:
             mean=tuple(public["mean"]),
             std=tuple(public["std"]),
             threat_model=ThreatModel(**public["threat_model"]),
+            transform=public["transform"],
             labels=tensors.get("labels"),
             bn_statistics=None
             if layers is None

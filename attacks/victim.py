@@ -1,13 +1,15 @@
 """What an attack may ask of a network: its parameter gradients, batch-norm layers and classifier."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from gradinv.attacks.leak import Statistics
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from gradinv.attacks.leak import Statistics
+from gradinv.attacks.update import create_update
 
 
 class NoClassifierError(ValueError):
@@ -27,14 +29,14 @@ class Victim:
     """A private copy of the client's network, from before the update.
 
     `bn_mode` eval uses the running statistics; train uses those of the batch and leaves the buffers alone. Dropout and
-    drop path are off in both, so that the gradient of a batch is a function of the batch. `source` is the network that
-    was copied: victims of one source differ in values alone.
+    drop path are off in both, so that the update of a batch is a function of the batch. `update` is the key of what the
+    client sends. `source` is the network that was copied: victims of one source differ in values alone.
     """
 
-    def __init__(self, module: nn.Module, *, bn_mode: str = "eval") -> None:
+    def __init__(self, module: nn.Module, *, bn_mode: str = "eval", update: str = "gradient") -> None:
         self.source = module
         self.module = copy.deepcopy(module).eval()
-        self.bn_mode = bn_mode
+        self.bn_mode, self.update_kind = bn_mode, create_update(update)
         self.bn_layers = bn_layers(self.module)
         self.running_statistics: Statistics = tuple(
             (layer.running_mean.clone(), layer.running_var.clone())
@@ -45,42 +47,45 @@ class Victim:
             _use_batch_statistics(self.bn_layers)
         for parameter in self.module.parameters():
             parameter.requires_grad_(True)
-        named = dict(self.module.named_parameters())
-        self.parameter_names, self.parameters = list(named), list(named.values())
+        self.named_parameters = dict(self.module.named_parameters())
+        self.parameter_names, self.parameters = list(self.named_parameters), list(self.named_parameters.values())
 
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.parameters[0].device
 
-    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of normalised images (B, C, H, W) and class indices (B,) or probabilities (B, classes)."""
-        return _cross_entropy(self.module(images), labels)
+    def logits(self, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        """Logits (B, classes) of normalised images (B, C, H, W) under these parameters."""
+        if parameters is self.named_parameters:  # the network as it is: calling it costs less than putting others in
+            return self.module(images)
+        return torch.func.functional_call(self.module, dict(parameters), (images,))
 
-    def gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        """Gradient of `loss` for every parameter, in the order of `parameter_names`, itself differentiable."""
-        return torch.autograd.grad(
-            self.loss(images, labels), self.parameters, create_graph=True, materialize_grads=True
-        )
+    def update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """What a client would send for this batch, in the order of `parameter_names`, itself differentiable.
 
-    def functional_gradients(
+        Images (B, C, H, W) are normalised, labels class indices (B,) or probabilities (B, classes).
+        """
+        return self.update_kind.compute(self.logits, self.named_parameters, images, labels, create_graph=True)
+
+    def functional_update(
         self,
         images: Tensor,
         labels: Tensor,
         state: dict[str, Tensor],
         recorded: dict[int, tuple[Tensor, Tensor]],
     ) -> tuple[list[Tensor], dict[int, tuple[Tensor, Tensor]]]:
-        """The same gradients by `torch.func`, for use inside its transforms, with the statistics that were recorded.
+        """The same by `torch.func`, for use inside its transforms, with the statistics that were recorded.
 
         `state` maps the names of parameters and buffers to their values. `recorded` is the dictionary of
         `recording_bn_statistics`; what the hooks leave in it ends with the transform.
         """
 
-        def loss(parameters: list[Tensor]) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
-            whole = state | dict(zip(self.parameter_names, parameters, strict=True))
-            return _cross_entropy(torch.func.functional_call(self.module, whole, (images,)), labels), dict(recorded)
+        def logits(parameters: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
+            outputs = torch.func.functional_call(self.module, state | dict(parameters), (images,))
+            return outputs, dict(recorded)
 
-        return torch.func.grad(loss, has_aux=True)([state[name] for name in self.parameter_names])
+        return self.update_kind.functional(logits, {name: state[name] for name in self.parameter_names}, images, labels)
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -133,13 +138,6 @@ class Victim:
         raise NoClassifierError(
             f"{type(self.module).__name__} has no classifier with a weight, so no label can be inferred"
         )
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    log_probabilities = logits.log_softmax(dim=-1)
-    if labels.dtype.is_floating_point:
-        return -(labels * log_probabilities).sum(dim=-1).mean()
-    return nn.functional.nll_loss(log_probabilities, labels)
 
 
 def _use_batch_statistics(layers: list[_BatchNorm]) -> None:

@@ -5,11 +5,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypedDict
 
 import torch
+from torch import Tensor
+
 from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.priors import Candidate, Prior
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.victim import Victim
-from torch import Tensor
 
 Recorded = dict[int, tuple[Tensor, Tensor]]
 Gradients = list[Tensor | None]
@@ -65,7 +66,7 @@ class Objective:
         gradients: Sequence[Tensor] = ()
         with self._precision():
             if self.distance is not None:
-                gradients = self.victim.gradients(leaves[0], _labels(leaves, given))
+                gradients = self.victim.update(leaves[0], _labels(leaves, given))
             elif self.needs_bn_statistics:
                 self.victim.module(leaves[0])
         penalty = self._penalty(leaves[0], self._recorded, given)
@@ -100,7 +101,7 @@ class Objective:
         with self._precision():
             if self.distance is not None:
                 labels = _labels(variables, given)
-                return self.victim.functional_gradients(variables[0], labels, state, self._recorded)
+                return self.victim.functional_update(variables[0], labels, state, self._recorded)
             if self.needs_bn_statistics:
                 torch.func.functional_call(self.victim.module, state, (variables[0],))
         return [], self._recorded

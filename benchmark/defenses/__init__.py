@@ -1,6 +1,5 @@
 """Defenses by name; listing their names imports no torch."""
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from gradinv.attacks.registry import Paper, Parametrised
@@ -9,16 +8,45 @@ from gradinv.metrics.registry import Registry, UnknownNameError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, ClassVar
 
-    from torch import Generator, Tensor
+    from torch import Generator, Tensor, nn
 
 
-class Defense(Parametrised, ABC):
-    """What the client does to its gradients before it sends them; hyperparameters are keyword-only and typed."""
+class Defense(Parametrised):
+    """What the client does against being inverted; hyperparameters are keyword-only and typed.
 
-    @abstractmethod
-    def apply(self, gradients: "dict[str, Tensor]", generator: "Generator") -> "dict[str, Tensor]":
-        """The gradients that are sent, under the same names; random draws come from `generator` (a CPU generator)."""
+    A defense fills in the hooks that it needs, in the order in which a client comes to them; each is the identity
+    otherwise. Random draws come from `generator`, a CPU generator, so that every device draws alike.
+    """
+
+    changes_model: "ClassVar[bool]" = False
+    """Declared True by a defense that fills in `on_model`."""
+
+    def __init_subclass__(cls, **kwargs: "Any") -> None:
+        """TypeError for a class that fills in `on_model` without saying so: trials that share a network rely on it."""
+        super().__init_subclass__(**kwargs)
+        if "on_model" in vars(cls) and not cls.changes_model:
+            raise TypeError(f"{cls.__name__} fills in on_model; declare `changes_model = True` in the class")
+
+    def on_model(self, module: "nn.Module") -> "nn.Module":
+        """The network that the client trains, and that the server therefore knows; `module` itself is left alone."""
+        return module
+
+    def on_batch(self, images: "Tensor", labels: "Tensor", generator: "Generator") -> "tuple[Tensor, Tensor]":
+        """What the network sees instead of normalised images (B, C, H, W) and labels (B,).
+
+        Labels may become probabilities (B, classes). The same tensors where nothing is changed.
+        """
+        return images, labels
+
+    def on_update(self, update: "dict[str, Tensor]", generator: "Generator") -> "dict[str, Tensor]":
+        """What is sent of the update, under the same names."""
+        return update
+
+    def known(self) -> str:
+        """Key of the transform that an attacker who knows the defense applies to candidates; empty: there is none."""
+        return ""
 
 
 DEFENSES: "Registry[type[Defense]]" = Registry(

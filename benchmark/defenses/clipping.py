@@ -3,10 +3,11 @@
 from typing import Annotated
 
 import torch
-from gradinv.attacks.registry import Paper
-from gradinv.benchmark.defenses import Defense, register_defense
 from pydantic import Field
 from torch import Generator, Tensor
+
+from gradinv.attacks.registry import Paper
+from gradinv.benchmark.defenses import Defense, register_defense
 
 ABADI_2016 = Paper(
     title="Deep Learning with Differential Privacy",
@@ -28,9 +29,13 @@ class Clipping(Defense):
     def __init__(self, *, max_norm: Annotated[float, Field(gt=0)] = 1.0) -> None:
         self.max_norm = max_norm
 
-    def apply(self, gradients: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        """The clipped gradients."""
-        norm = torch.stack([torch.linalg.vector_norm(value) for value in gradients.values()]).norm()
+    def on_update(self, update: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        """The clipped update."""
+        norm = torch.stack([torch.linalg.vector_norm(value) for value in update.values()]).norm()
         if norm <= self.max_norm:
-            return gradients
-        return {name: value * (self.max_norm / norm) for name, value in gradients.items()}
+            return update
+        return {name: value * (self.max_norm / norm) for name, value in update.items()}
+
+    def known(self) -> str:
+        """The same clipping, of a candidate's update."""
+        return f"clipped[max_norm={self.max_norm}]"

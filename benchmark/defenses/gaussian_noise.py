@@ -3,10 +3,11 @@
 from typing import Annotated
 
 import torch
-from gradinv.attacks.dlg import ZHU_2019
-from gradinv.benchmark.defenses import Defense, register_defense
 from pydantic import Field
 from torch import Generator, Tensor
+
+from gradinv.attacks.dlg import ZHU_2019
+from gradinv.benchmark.defenses import Defense, register_defense
 
 
 @register_defense("gaussian_noise", paper=ZHU_2019)
@@ -16,11 +17,11 @@ class GaussianNoise(Defense):
     def __init__(self, *, sigma: Annotated[float, Field(ge=0)] = 0.01) -> None:
         self.sigma = sigma
 
-    def apply(self, gradients: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        """The noisy gradients; drawn on the CPU, so that every device gets the same noise."""
+    def on_update(self, update: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        """The noisy update; drawn on the CPU, so that every device gets the same noise."""
         if self.sigma == 0:
-            return gradients
+            return update
         return {
             name: value + self.sigma * torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
-            for name, value in gradients.items()
+            for name, value in update.items()
         }

@@ -1,13 +1,8 @@
-"""No defense: the client sends its gradients as they are."""
+"""No defense: the client sends its update as it is."""
 
 from gradinv.benchmark.defenses import Defense, register_defense
-from torch import Generator, Tensor
 
 
 @register_defense("none", paper=None)
 class NoDefense(Defense):
-    """The identity."""
-
-    def apply(self, gradients: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        """The same tensors."""
-        return gradients
+    """The identity, in every hook."""

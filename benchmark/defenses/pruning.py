@@ -3,10 +3,11 @@
 from typing import Annotated
 
 import torch
-from gradinv.attacks.dlg import ZHU_2019
-from gradinv.benchmark.defenses import Defense, register_defense
 from pydantic import Field
 from torch import Generator, Tensor
+
+from gradinv.attacks.dlg import ZHU_2019
+from gradinv.benchmark.defenses import Defense, register_defense
 
 
 @register_defense("pruning", paper=ZHU_2019)
@@ -20,13 +21,17 @@ class Pruning(Defense):
     def __init__(self, *, ratio: Annotated[float, Field(ge=0, le=1)] = 0.9) -> None:
         self.ratio = ratio
 
-    def apply(self, gradients: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-        """The pruned gradients."""
-        flat = torch.cat([value.reshape(-1) for value in gradients.values()])
+    def on_update(self, update: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        """The pruned update."""
+        flat = torch.cat([value.reshape(-1) for value in update.values()])
         count = int(self.ratio * flat.numel())
         if count == 0:
-            return gradients
+            return update
         kept = flat.clone()
         kept[flat.abs().argsort(stable=True)[:count]] = 0
-        parts = kept.split([value.numel() for value in gradients.values()])
-        return {name: part.reshape(value.shape) for (name, value), part in zip(gradients.items(), parts, strict=True)}
+        parts = kept.split([value.numel() for value in update.values()])
+        return {name: part.reshape(value.shape) for (name, value), part in zip(update.items(), parts, strict=True)}
+
+    def known(self) -> str:
+        """A mask: which entries were pruned shows in what is sent."""
+        return "masked"

@@ -5,12 +5,15 @@ import math
 from dataclasses import dataclass
 
 import torch
-from gradinv.attacks.leak import Leak, Statistics, ThreatModel
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from gradinv.attacks.grants import granted_labels, granted_statistics
+from gradinv.attacks.leak import Leak, ThreatModel
+from gradinv.attacks.update import Parameters, create_update
 from gradinv.attacks.victim import Victim, bn_layers
 from gradinv.benchmark.datasets.batches import Batch
 from gradinv.benchmark.defenses import Defense
-from torch import Tensor, nn
-from torch.func import functional_call
 
 SELF_CHECK_TOLERANCE = 1e-3
 """Relative: float32 agrees to about 1e-6, TF32 convolutions to about 1e-4, a wrong experiment to nothing like it."""
@@ -26,33 +29,55 @@ class InconsistentExperimentError(RuntimeError):
 
 @dataclass(frozen=True)
 class ClientUpdate:
-    """What a client computed: its gradients as sent, and as they were before the defense."""
+    """What a client computed, by parameter: `sent`, and `computed` from `images` and `labels` before `on_update`.
+
+    `images` (B, C, H, W) and `labels` are what the network saw: the batch after the defense's `on_batch`. `undefended`
+    is what the client would have sent of its own batch without any defense.
+    """
 
     sent: dict[str, Tensor]
+    computed: dict[str, Tensor]
     undefended: dict[str, Tensor]
     images: Tensor
     labels: Tensor
 
 
 def client_update(
-    module: nn.Module, images: Tensor, labels: Tensor, *, bn_mode: str, defense: Defense, seed: int
+    module: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    bn_mode: str,
+    defense: Defense,
+    seed: int,
+    update: str = "gradient",
 ) -> ClientUpdate:
-    """The gradient of the mean cross-entropy over normalised images (B, C, H, W), defended.
+    """The update of normalised images (B, C, H, W) with labels (B,), defended; `update` is its key.
 
-    The network is left alone; in train mode the batch-norm layers, and only they, of a copy are in train mode. Raises
-    ImpossibleCellError where a batch-norm layer would see a single value per channel.
+    `module` is the network that the client trains, after the defense's `on_model`; it is left alone. In train mode the
+    batch-norm layers, and only they, of a copy are in train mode. Raises ImpossibleCellError where a batch-norm layer
+    would see a single value per channel.
     """
+    # One generator for both hooks: a defense that draws for its batch and for its update draws in this order.
+    generator = torch.Generator().manual_seed(seed)
+    defended_images, defended_labels = defense.on_batch(images, labels, generator)
+    computed = _computed(module, defended_images, defended_labels, bn_mode, update)
+    is_plain = defended_images is images and defended_labels is labels
+    undefended = computed if is_plain else _computed(module, images, labels, bn_mode, update)
+    sent = defense.on_update(dict(computed), generator)
+    return ClientUpdate(sent, computed, undefended, defended_images, defended_labels)
+
+
+def _computed(module: nn.Module, images: Tensor, labels: Tensor, bn_mode: str, update: str) -> dict[str, Tensor]:
+    network = _in_mode(module, bn_mode)
     parameters = {name: value.detach().requires_grad_(True) for name, value in module.named_parameters()}
-    try:
-        loss = nn.functional.cross_entropy(functional_call(_in_mode(module, bn_mode), parameters, (images,)), labels)
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise ImpossibleCellError("train mode needs more than one value per channel in a batch-norm layer") from error
-    gradients = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
-    undefended = dict(zip(parameters, gradients, strict=True))
-    sent = defense.apply(dict(undefended), torch.Generator().manual_seed(seed))
-    return ClientUpdate(sent, undefended, images, labels)
+
+    def logits(parameters: Parameters, images: Tensor) -> Tensor:
+        # Not through the attacker's `Victim`: the self-check would then compare a thing with itself.
+        return functional_call(network, dict(parameters), (images,))
+
+    values = create_update(update).compute(logits, parameters, images, labels, create_graph=False)
+    return dict(zip(parameters, values, strict=True))
 
 
 def _in_mode(module: nn.Module, bn_mode: str) -> nn.Module:
@@ -63,7 +88,14 @@ def _in_mode(module: nn.Module, bn_mode: str) -> nn.Module:
     if bn_mode == "train":
         for layer in bn_layers(network):
             layer.train()
+            layer.register_forward_pre_hook(_refuse_single_values)
     return network
+
+
+def _refuse_single_values(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    features = inputs[0]
+    if features.numel() <= features.shape[1]:
+        raise ImpossibleCellError("train mode needs more than one value per channel in a batch-norm layer")
 
 
 def observe(
@@ -71,11 +103,12 @@ def observe(
     victim: Victim,
     batch: Batch,
     threat_model: ThreatModel,
+    defense: Defense,
     num_classes: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Leak:
-    """What the server sees of an update under a threat model."""
+    """What the server sees of an update under a threat model; labels are granted of the undefended batch."""
     return Leak(
         gradients=update.sent,
         batch_size=len(batch),
@@ -84,35 +117,22 @@ def observe(
         mean=mean,
         std=std,
         threat_model=threat_model,
-        labels=granted_labels(update.labels, threat_model),
-        bn_statistics=granted_statistics(update.images, victim, threat_model),
+        labels=granted_labels(threat_model.labels, batch.labels.to(update.images.device)),
+        bn_statistics=granted_statistics(threat_model.bn_statistics, victim, update.images),
+        transform=defense.known() if threat_model.adaptive else "",
     )
 
 
-def granted_labels(labels: Tensor, threat_model: ThreatModel) -> Tensor | None:
-    """The labels (B,) in slot order if known, sorted if only their counts are, else None."""
-    if threat_model.labels == "none":
-        return None
-    return labels.clone() if threat_model.labels == "known" else labels.sort().values
-
-
-def granted_statistics(images: Tensor, victim: Victim, threat_model: ThreatModel) -> Statistics | None:
-    """One (mean, variance) pair a batch-norm layer: the network's running ones, the batch's exact ones, or None."""
-    if threat_model.bn_statistics == "none" or not victim.bn_layers:
-        return None
-    return victim.running_statistics if threat_model.bn_statistics == "running" else victim.bn_statistics(images)
-
-
 def self_check(update: ClientUpdate, victim: Victim) -> None:
-    """Recompute the undefended gradient as an attack would, from the true batch; they must agree.
+    """Recompute what the client computed as an attack would, from the batch it used; they must agree.
 
     Raises InconsistentExperimentError, because an attack on any other experiment would chase a gradient that its
     candidates cannot have.
     """
-    recomputed = victim.gradients(update.images, update.labels)
+    recomputed = victim.update(update.images, update.labels)
     names = victim.parameter_names
-    difference = torch.stack([(g - update.undefended[n]).norm() for n, g in zip(names, recomputed, strict=True)]).norm()
-    length = torch.stack([value.norm() for value in update.undefended.values()]).norm()
+    difference = torch.stack([(g - update.computed[n]).norm() for n, g in zip(names, recomputed, strict=True)]).norm()
+    length = torch.stack([value.norm() for value in update.computed.values()]).norm()
     if not bool(difference <= SELF_CHECK_TOLERANCE * length):
         raise InconsistentExperimentError(
             f"the client's gradient is not that of its batch under the declared state: they differ by {difference:.3g} "

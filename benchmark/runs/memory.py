@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gradinv.attacks.victim import Victim
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from gradinv.attacks.victim import Victim
 
 GIB = 2**30
 USABLE = 0.9
@@ -156,7 +157,7 @@ def _evaluate(
 ) -> tuple[Tensor, ...]:
     """The gradient for the images (B, 3, S, S) of an objective that has what attacks have, by autograd."""
     images = images.detach().requires_grad_()
-    return torch.autograd.grad(_objective(victim.gradients(images, labels), observed, recorded), [images])
+    return torch.autograd.grad(_objective(victim.update(images, labels), observed, recorded), [images])
 
 
 def _evaluate_together(
@@ -165,7 +166,7 @@ def _evaluate_together(
     """The same for candidates (T, B, 3, S, S) at once, by `torch.func`; returns gradients and objectives (T,)."""
 
     def objective(images: Tensor, labels: Tensor, observed: list[Tensor]) -> Tensor:
-        gradients, statistics = victim.functional_gradients(images, labels, victim.state, recorded)
+        gradients, statistics = victim.functional_update(images, labels, victim.state, recorded)
         return _objective(gradients, observed, statistics)
 
     return torch.func.vmap(torch.func.grad_and_value(objective))(images, labels, observed)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
 from gradinv.attacks.attack import Setting
 from gradinv.attacks.leak import Leak, ThreatModel
 from gradinv.attacks.registry import ATTACKS, create_attack
 from gradinv.attacks.victim import Victim
-from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 SEED, BUDGET, CLASSES, SIZE = 4, 12, 6, 16
 MODELS = ("lenet_dlg", "test_resnet")
@@ -162,7 +163,7 @@ def test_to_moves_everything(case: Callable) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"labels": "some"}, {"bn_mode": "off"}, {"max_equal_labels": 0}, {"adaptive": True}, {"colour": 1}]
+    "wrong", [{"labels": "some"}, {"bn_mode": "off"}, {"max_equal_labels": 0}, {"adaptive": "perhaps"}, {"colour": 1}]
 )
 def test_a_threat_model_refuses_what_it_does_not_know(wrong: dict) -> None:
     with pytest.raises(ValidationError):

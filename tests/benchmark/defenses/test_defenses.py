@@ -8,10 +8,11 @@ from typing import get_type_hints
 import numpy as np
 import pytest
 import torch
-from gradinv.benchmark.defenses import DEFENSES, Defense, canonical_defense, create_defense
-from gradinv.metrics.registry import InvalidEntryError, UnknownNameError
 from scipy import stats
 from torch import Tensor
+
+from gradinv.benchmark.defenses import DEFENSES, Defense, canonical_defense, create_defense
+from gradinv.metrics.registry import InvalidEntryError, UnknownNameError
 
 NAMES = DEFENSES.names()
 STRONG = ["none", "gaussian_noise[sigma=0.5]", "clipping[max_norm=0.1]", "pruning[ratio=0.5]"]
@@ -27,7 +28,7 @@ def gradients() -> dict[str, Tensor]:
 
 
 def apply(key: str, gradients: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
-    return create_defense(key).apply(gradients, torch.Generator().manual_seed(seed))
+    return create_defense(key).on_update(gradients, torch.Generator().manual_seed(seed))
 
 
 def flat(gradients: dict[str, Tensor]) -> Tensor:

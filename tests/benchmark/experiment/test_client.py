@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import timm
 import torch
+from torch import Tensor, nn
+
 from gradinv.attacks.leak import Leak, ThreatModel
 from gradinv.attacks.victim import Victim
 from gradinv.benchmark.datasets.batches import Batch
-from gradinv.benchmark.defenses import create_defense
+from gradinv.benchmark.defenses import Defense, create_defense
 from gradinv.benchmark.experiment.client import (
     ClientUpdate,
     ImpossibleCellError,
@@ -24,7 +26,6 @@ from gradinv.benchmark.experiment.client import (
 )
 from gradinv.benchmark.victims.networks import build_network
 from gradinv.benchmark.victims.normalisation import denormalise, normalise
-from torch import Tensor, nn
 
 LABELS = torch.tensor([2, 0, 2])
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
@@ -122,7 +123,8 @@ def observed(module: nn.Module, images: Tensor, bn_mode: str = "eval", **grants:
     update = updated(module, images, bn_mode=bn_mode)
     batch = Batch(images, LABELS, ("a", "b", "c"), (0, 1, 2))
     victim = Victim(module, bn_mode=bn_mode)
-    return observe(update, victim, batch, ThreatModel(bn_mode=bn_mode, **grants), 5, MEAN, STD)
+    threat_model = ThreatModel(bn_mode=bn_mode, **grants)
+    return observe(update, victim, batch, threat_model, create_defense("none"), 5, MEAN, STD)
 
 
 @pytest.mark.parametrize(("grant", "labels"), [("none", None), ("counts", [0, 2, 2]), ("known", [2, 0, 2])])
@@ -171,7 +173,7 @@ def changed_weight(module: nn.Module) -> nn.Module:
         lambda module, update: (replace(update, images=update.images + 0.1), Victim(module)),
         lambda module, update: (update, Victim(changed_weight(module))),
         lambda module, update: (
-            replace(update, undefended={n: v * torch.nan for n, v in update.undefended.items()}),
+            replace(update, computed={n: v * torch.nan for n, v in update.computed.items()}),
             Victim(module),
         ),
     ],
@@ -183,6 +185,69 @@ def test_the_self_check_stops_an_inconsistent_experiment(
     update, victim = make_wrong(module, updated(module, images))
     with pytest.raises(InconsistentExperimentError, match="check bn_mode and the victim's weights"):
         self_check(update, victim)
+
+
+class Mirrored(Defense):
+    """A defense on the batch: mirrored images with smoothed labels."""
+
+    def on_batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return images.flip(3), nn.functional.one_hot(labels, 5).to(images.dtype) * 0.9 + 0.02
+
+
+class Masking(Defense):
+    """A defense on the network: a first layer that sees no blue."""
+
+    changes_model = True
+
+    def on_model(self, module: nn.Module) -> nn.Module:
+        class WithoutBlue(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return x * torch.tensor([1.0, 1.0, 0.0], dtype=x.dtype).view(1, 3, 1, 1)
+
+        return nn.Sequential(WithoutBlue(), copy.deepcopy(module))
+
+
+def test_a_defense_on_the_batch_is_what_the_client_computes_with(module: nn.Module, images: Tensor) -> None:
+    update = client_update(module, images, LABELS, bn_mode="eval", defense=Mirrored(), seed=0)
+    parameters = [p.requires_grad_(True) for p in module.eval().parameters()]
+    soft = nn.functional.one_hot(LABELS, 5).double() * 0.9 + 0.02
+    expected = torch.autograd.grad(nn.functional.cross_entropy(module(images.flip(3)), soft), parameters)
+    for value, oracle in zip(update.sent.values(), expected, strict=True):
+        torch.testing.assert_close(value, oracle)
+    for name, value in updated(module, images).sent.items():
+        assert torch.equal(update.undefended[name], value)
+    self_check(update, Victim(module))
+    batch = Batch(images, LABELS, ("a", "b", "c"), (0, 1, 2))
+    leak = observe(update, Victim(module), batch, ThreatModel(), Mirrored(), 5, MEAN, STD)
+    assert leak.labels.tolist() == LABELS.tolist()
+
+
+def test_a_defense_on_the_network_is_known_to_the_server(module: nn.Module, images: Tensor) -> None:
+    defended = Masking().on_model(module)
+    update = client_update(defended, images, LABELS, bn_mode="eval", defense=Masking(), seed=0)
+    self_check(update, Victim(defended))
+    blue = images.clone()
+    blue[:, 2] += 1
+    again = client_update(defended, blue, LABELS, bn_mode="eval", defense=Masking(), seed=0)
+    assert all(torch.equal(value, again.sent[name]) for name, value in update.sent.items())
+
+
+def test_a_defense_on_the_network_must_say_so() -> None:
+    with pytest.raises(TypeError, match="declare `changes_model = True`"):
+        type("Silent", (Defense,), {"on_model": lambda self, module: module})
+
+
+@pytest.mark.parametrize(
+    ("defense", "transform"), [("clipping[max_norm=2]", "clipped[max_norm=2.0]"), ("pruning", "masked"), ("none", "")]
+)
+def test_only_an_adaptive_attacker_is_told_the_transform(
+    module: nn.Module, images: Tensor, defense: str, transform: str
+) -> None:
+    update, batch = updated(module, images, defense=defense), Batch(images, LABELS, ("a", "b", "c"), (0, 1, 2))
+    for adaptive in (True, False):
+        threat_model = ThreatModel(adaptive=adaptive)
+        leak = observe(update, Victim(module), batch, threat_model, create_defense(defense), 5, MEAN, STD)
+        assert leak.transform == (transform if adaptive else "")
 
 
 def test_denormalise_undoes_normalise() -> None:

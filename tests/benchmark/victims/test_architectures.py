@@ -4,11 +4,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from gradinv.attacks.victim import Victim
-from gradinv.benchmark.victims.networks import build_network
 from timm.models import register_model
 from timm.models.vgg import vgg11_bn
 from torch import Tensor, nn
+
+from gradinv.attacks.victim import Victim
+from gradinv.benchmark.victims.networks import build_network
 
 
 class Case(NamedTuple):
@@ -88,12 +89,12 @@ def two_images(case: Case, dtype: torch.dtype = torch.float32) -> tuple[Tensor, 
 
 
 def gradient_distance(victim: Victim, candidate: Tensor, observed: list[Tensor]) -> Tensor:
-    gradients = victim.gradients(candidate, LABELS[: len(candidate)])
+    gradients = victim.update(candidate, LABELS[: len(candidate)])
     return sum(((one - other).square().sum() for one, other in zip(gradients, observed, strict=True)), torch.zeros(()))
 
 
 def observed_gradients(victim: Victim, private: Tensor) -> list[Tensor]:
-    return [gradient.detach() for gradient in victim.gradients(private, LABELS[: len(private)])]
+    return [gradient.detach() for gradient in victim.update(private, LABELS[: len(private)])]
 
 
 def test_the_table_covers_thirty_architectures_of_twenty_families() -> None:

@@ -1,0 +1,130 @@
+"""What a threat model may grant beside the client's update: one table of batch-norm statistics, one of labels.
+
+A level says what is handed out, when an attack can use it, and what it counts as. Suites, the client, the planner and
+the rules for published boards all read these tables: a level that stands in neither is refused, never guessed.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from gradinv.metrics.registry import UnknownNameError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradinv.attacks.attack import Conditions
+    from gradinv.attacks.leak import Statistics
+    from gradinv.attacks.victim import Victim
+
+Level = TypeVar("Level")
+
+
+def _always_usable(conditions: "Conditions") -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class StatisticsGrant:
+    """A level of batch-norm statistics.
+
+    `hand_out` makes them, one (mean, biased variance) pair a layer, from the victim and the images (B, C, H, W) that
+    the client computes with, normalised; None where nothing is granted. `reason_to_skip` says in one line why a prior
+    cannot go by them under some conditions. `are_of_batch` says whether they are about the private batch, so that
+    they count as granted numbers: public ones do not.
+    """
+
+    meaning: str
+    hand_out: "Callable[[Victim, Tensor], Statistics | None]"
+    reason_to_skip: "Callable[[Conditions], str | None]" = _always_usable
+    are_of_batch: bool = False
+
+
+@dataclass(frozen=True)
+class LabelGrant:
+    """A level of label knowledge: `hand_out` makes what is granted of the labels (B,); None where nothing is."""
+
+    meaning: str
+    hand_out: "Callable[[Tensor], Tensor | None]"
+
+
+def _nothing_granted(conditions: "Conditions") -> str:
+    granting = [name for name in BN_STATISTICS if name != "none"]
+    return f"a batch-norm prior needs bn_statistics: {' or '.join(granting)}"
+
+
+def _say_nothing_untrained(conditions: "Conditions") -> str | None:
+    if conditions.trained:
+        return None
+    return "the running statistics of an untrained network are its initial values and say nothing of images"
+
+
+BN_STATISTICS: Mapping[str, StatisticsGrant] = {
+    "none": StatisticsGrant("nothing", lambda victim, images: None, _nothing_granted),
+    "running": StatisticsGrant(
+        "the network's own running statistics, which the server knows anyway",
+        lambda victim, images: victim.running_statistics,
+        _say_nothing_untrained,
+    ),
+    "exact": StatisticsGrant(
+        "those of the private batch; in eval mode no client sends them, and the row says so",
+        lambda victim, images: victim.bn_statistics(images),
+        are_of_batch=True,
+    ),
+}
+
+LABELS: Mapping[str, LabelGrant] = {
+    "none": LabelGrant("nothing", lambda labels: None),
+    "counts": LabelGrant("how often each class occurs", lambda labels: labels.sort().values),
+    "known": LabelGrant("the label of every slot", lambda labels: labels.clone()),
+}
+
+
+def level_of(table: Mapping[str, Level], kind: str, name: str) -> Level:
+    """The level `name` of a table; UnknownNameError with the nearest names where it has none.
+
+    >>> level_of(LABELS, "labels", "counts").meaning
+    'how often each class occurs'
+    """
+    if name not in table:
+        raise UnknownNameError(unknown(f"level of {kind}", name, list(table)))
+    return table[name]
+
+
+def granted_statistics(level: str, victim: "Victim", images: "Tensor") -> "Statistics | None":
+    """The batch-norm statistics that the level hands out; None also for a network without batch norm."""
+    grant = level_of(BN_STATISTICS, "bn_statistics", level)
+    return grant.hand_out(victim, images) if victim.bn_layers else None
+
+
+def granted_labels(level: str, labels: "Tensor") -> "Tensor | None":
+    """What the level hands out of the labels (B,): slot by slot, sorted, or nothing.
+
+    >>> import torch
+    >>> granted_labels("counts", torch.tensor([3, 1, 3])).tolist()
+    [1, 3, 3]
+    """
+    return level_of(LABELS, "labels", level).hand_out(labels)
+
+
+def reason_without_statistics(conditions: "Conditions") -> str | None:
+    """Why a batch-norm prior is impossible under these conditions, in one line; None where it is possible."""
+    if conditions.bn_layers == 0:
+        return "a batch-norm prior on a network without batch norm"
+    level = level_of(BN_STATISTICS, "bn_statistics", conditions.threat_model.bn_statistics)
+    return level.reason_to_skip(conditions)
+
+
+def granted_numbers_per_pixel(level: str, channels: int, batch_size: int, image_shape: Sequence[int]) -> float:
+    """Batch-norm numbers about the private batch that are handed over, per unknown pixel value.
+
+    `channels` are those of all batch-norm layers together: each has a mean and a variance. Above about 0.5 a prior on
+    them is a leak by itself, whatever the gradient gives away.
+
+    >>> granted_numbers_per_pixel("exact", channels=96, batch_size=2, image_shape=(3, 8, 8))
+    0.5
+    """
+    if not level_of(BN_STATISTICS, "bn_statistics", level).are_of_batch:
+        return 0.0
+    return 2 * channels / (batch_size * math.prod(image_shape))

@@ -1,0 +1,74 @@
+"""What an attacker who knows the defense does to a candidate's update, so that it can meet the defended one.
+
+A leak names its transform by key, never as code: it is written to disk and read in another process.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gradinv.attacks.registry import Parametrised
+from gradinv.metrics.keys import checked_arguments, parse_key
+from gradinv.metrics.registry import Registry
+
+
+class Transform(Parametrised, ABC):
+    """A differentiable function of a candidate's update; hyperparameters are keyword-only and typed."""
+
+    @abstractmethod
+    def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
+        """What the candidate's update (one tensor a parameter) would be after the defense that gave `observed`."""
+
+
+TRANSFORMS: "Registry[type[Transform]]" = Registry(
+    "transform", package="gradinv.attacks", decorator="register_transform", group="gradinv.transforms"
+)
+
+
+def register_transform(name: str) -> Callable[[type[Transform]], type[Transform]]:
+    """Decorator that registers a transform class under `name`; a defense's `known` returns its key."""
+    return TRANSFORMS.register(name)
+
+
+def create_transform(text: str) -> Transform:
+    """The transform of a key such as `clipped[max_norm=1.0]`; UnknownNameError or InvalidEntryError for any other."""
+    key = parse_key(text)
+    entry = TRANSFORMS.get(key.name)
+    arguments: dict[str, Any] = checked_arguments(f"transform {key.name!r}", entry.target, key.parameters)
+    return entry.target(**arguments)
+
+
+@register_transform("clipped")
+class Clipped(Transform):
+    """The update scaled down to an l2 norm of at most `max_norm`, over all tensors together.
+
+    >>> Clipped(max_norm=1.0)([torch.tensor([3.0, 4.0])], [])[0].norm().item()
+    1.0
+    """
+
+    def __init__(self, *, max_norm: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        self.max_norm = max_norm
+
+    def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
+        """The scaled tensors; `observed` is not used."""
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(value) for value in candidate]))
+        # Not `clamp`: a norm of zero would leave a gradient that is not a number behind the division.
+        factor = torch.where(norm > self.max_norm, self.max_norm / norm.clamp_min(self.max_norm), 1.0)
+        return [value * factor for value in candidate]
+
+
+@register_transform("masked")
+class Masked(Transform):
+    """The update with zeros wherever the observed one is exactly zero: what pruning has removed says nothing.
+
+    >>> Masked()([torch.tensor([3.0, 4.0])], [torch.tensor([0.0, 1.0])])
+    [tensor([0., 4.])]
+    """
+
+    def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
+        """The masked tensors."""
+        return [value * (target != 0) for value, target in zip(candidate, observed, strict=True)]

@@ -1,0 +1,51 @@
+"""What an adaptive attacker applies: equal to the defense on the true update, finite at zero, named by key."""
+
+import pytest
+import torch
+
+from gradinv.attacks.transforms import create_transform
+from gradinv.benchmark.defenses import create_defense
+from gradinv.metrics.registry import InvalidEntryError, UnknownNameError
+
+
+def tensors(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(shape, generator=generator) for name, shape in (("a", (4, 3)), ("b", (5,)))}
+
+
+@pytest.mark.parametrize("defense", ["clipping[max_norm=0.5]", "clipping[max_norm=100]", "pruning[ratio=0.6]"])
+def test_the_true_update_becomes_what_was_observed(defense):
+    chosen, update = create_defense(defense), tensors()
+    observed = chosen.on_update(dict(update), torch.Generator())
+    transformed = create_transform(chosen.known())(list(update.values()), list(observed.values()))
+    for value, expected in zip(transformed, observed.values(), strict=True):
+        torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("key", ["clipped[max_norm=0.5]", "masked"])
+@pytest.mark.parametrize("size", [0.0, 1.0])
+def test_the_slope_is_finite_and_that_of_a_finite_difference(key, size):
+    transform, observed = create_transform(key), list(tensors(1).values())
+    candidate = [size * value.double() for value in tensors().values()]
+    direction = [value.double() for value in tensors(2).values()]
+
+    def total(values):
+        return sum((value * weight).sum() for value, weight in zip(transform(values, observed), direction, strict=True))
+
+    leaves = [value.requires_grad_() for value in candidate]
+    slopes = torch.autograd.grad(total(leaves), leaves)
+    assert all(slope.isfinite().all() for slope in slopes)
+    step = 1e-6
+    ahead, behind = (
+        total([value.detach() + sign * step * d for value, d in zip(candidate, direction, strict=True)])
+        for sign in (1, -1)
+    )
+    exact = sum((slope * d).sum() for slope, d in zip(slopes, direction, strict=True))
+    torch.testing.assert_close(exact, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-7)
+
+
+def test_wrong_keys_are_refused():
+    with pytest.raises(UnknownNameError, match="did you mean clipped"):
+        create_transform("clip")
+    with pytest.raises(InvalidEntryError):
+        create_transform("clipped[max_norm=-1]")
