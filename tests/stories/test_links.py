@@ -1,0 +1,39 @@
+"""Nobody who reads our pages is sent to a file or a heading that does not exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+PAGES = sorted(path.relative_to(CHECKOUT) for path in [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("leaderboards/*.md")])
+
+
+def prose(page):
+    """The page without its blocks of code and its code in lines, which may hold brackets of their own."""
+    text = re.sub(r"^```.*?^```$", "", (CHECKOUT / page).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def anchors(page):
+    """The headings of a page as GitHub's addresses name them."""
+    headings = re.findall(r"^#+ (.+)$", (CHECKOUT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_inside_the_repository_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    for target in targets:
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (CHECKOUT / page.parent / path).resolve() if path else CHECKOUT / page
+        assert linked.is_file(), target
+        assert not anchor or anchor in anchors(linked.relative_to(CHECKOUT)), target
+
+
+def test_every_page_of_the_boards_is_linked_from_their_index():
+    index = (CHECKOUT / "leaderboards" / "README.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(([\w.-]+\.md)\)", index))
+    assert linked == {page.name for page in PAGES if page.parent.name == "leaderboards"} - {"README.md"}
