@@ -59,7 +59,7 @@ def check_board(path: Path) -> Checked:
     """Check a board with the image table beside it, one line for each fault and warning.
 
     Rows are checked one by one first; only where all are sound, their controls, claims and images. Raises BoardError
-    where the file is no board. What is checked stands in leaderboards/README.md.
+    where the file is no board. What is checked stands in leaderboards/how-to-submit.md.
     """
     header, lines = read_table(path)
     require(path, header, _REQUIRED, "board of attacks")
