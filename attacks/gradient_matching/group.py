@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from gradinv.metrics.registration.align import LEAST_SIZE, register
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+
+from gradinv.metrics.registration.align import LEAST_SIZE, align
 
 
 @dataclass(frozen=True)
@@ -129,10 +130,10 @@ def _permuted(agents: Tensor, order: Tensor) -> Tensor:
 def _registered(group: Group, agents: Tensor) -> tuple[Tensor, Tensor, Counter[str]]:
     """Every image of every agent, registered onto the pixel-wise mean of the agents, with its coverage."""
     mean = agents.mean(dim=0).expand_as(agents)
-    found = register(agents.flatten(0, 1), mean.flatten(0, 1))
+    alignment = align(agents.flatten(0, 1), mean.flatten(0, 1))
     shape = agents.shape[:2]
-    counted = Counter(reason or "accepted" for reason in found.reasons)
-    return found.images.unflatten(0, shape), found.coverage.to(agents.dtype).unflatten(0, shape), counted
+    counted = Counter(reason or "accepted" for reason in alignment.reasons)
+    return alignment.images.unflatten(0, shape), alignment.coverage.to(agents.dtype).unflatten(0, shape), counted
 
 
 def _mean(values: Tensor, coverage: Tensor) -> Tensor:

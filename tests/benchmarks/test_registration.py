@@ -1,9 +1,10 @@
-"""Registration of 64 pairs, timed: `tox -e bench`. Read ratios within one run, never seconds between machines."""
+"""Alignment of 64 pairs, timed: `tox -e bench`. Read ratios within one run, never seconds between machines."""
 
 import pytest
 import torch
-from gradinv.metrics.registration.align import register
 from torch.nn import functional as F
+
+from gradinv.metrics.registration.align import align
 
 
 def noisy_pairs(count, size):
@@ -16,12 +17,12 @@ def noisy_pairs(count, size):
 
 
 @pytest.mark.parametrize("size", [32, 64, 224])
-@pytest.mark.benchmark(group="registering 64 pairs")
+@pytest.mark.benchmark(group="aligning 64 pairs")
 def test_direct(benchmark, size):
-    registration = benchmark.pedantic(register, args=noisy_pairs(64, size), rounds=3)
-    assert registration.accepted.all()
+    alignment = benchmark.pedantic(align, args=noisy_pairs(64, size), rounds=3)
+    assert alignment.accepted.all()
 
 
-@pytest.mark.benchmark(group="registering a pair of 224 px")
+@pytest.mark.benchmark(group="aligning a pair of 224 px")
 def test_pair(benchmark):
-    benchmark.pedantic(register, args=noisy_pairs(1, 224), rounds=3)
+    benchmark.pedantic(align, args=noisy_pairs(1, 224), rounds=3)
