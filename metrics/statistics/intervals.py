@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from gradinv.metrics.statistics.bootstrap import bca_interval
 from scipy.special import stdtrit
+
+from gradinv.metrics.statistics.bootstrap import bca_interval
 
 Batch = TypeVar("Batch", bound=Hashable)
 
 BOOTSTRAP_FROM = 30
+"""Batches from which on the interval is a bootstrap's: fewer do not show the shape of their distribution."""
 _CONSTANT = 1e-12  # relative spread that is rounding: the bootstrap has nothing to resample there
 
 
@@ -60,6 +62,7 @@ def interval(values: Sequence[float] | np.ndarray, *, confidence: float = 0.95) 
 
 
 def _student(sample: np.ndarray, confidence: float) -> tuple[float, float]:
+    # `stdtrit` is what scipy.stats.t.ppf calls, and saves importing all of scipy.stats.
     half = stdtrit(sample.size - 1, (1 + confidence) / 2) * sample.std(ddof=1) / np.sqrt(sample.size)
     return float(sample.mean() - half), float(sample.mean() + half)
 
@@ -73,10 +76,10 @@ def gain_over_controls(
     """How much better than its controls an attack is, batch by batch; positive means better.
 
     `attack` and each control map a batch to its value, finite (ValueError otherwise). Each control is paired with the
-    attack over the batches they share; a control that shares none is left out. The one reported has the smallest lower
-    bound (an unknown bound is the smallest; ties go to the smallest mean), so the attack works only if it beats every
-    control. This is an intersection-union test (Berger 1982, "Multiparameter hypothesis testing and acceptance
-    sampling"): its level is that of one comparison, so no correction for the number of controls is due.
+    attack over the batches they share; a control that shares none is left out. The gain reported is that with the
+    smallest lower bound (an unknown bound is the smallest; ties go to the smallest mean), so the attack works only if
+    it beats every control. This is an intersection-union test (Berger 1982, "Multiparameter hypothesis testing and
+    acceptance sampling"): its level is that of one comparison, so no correction for the number of controls is due.
     None where no control shares a batch.
 
     >>> gain = gain_over_controls({0: 20.0, 1: 21.0}, {"mean_image": {0: 10.0, 1: 11.0}}, higher_is_better=True)
@@ -84,16 +87,18 @@ def gain_over_controls(
     ('mean_image', 10.0, True)
     """
     sign = 1.0 if higher_is_better else -1.0
-    candidates = []
+    gains = {}
     for name, control in controls.items():
         differences = [sign * (value - control[batch]) for batch, value in attack.items() if batch in control]
         if differences:
-            candidates.append((name, interval(differences)))
-    if not candidates:
+            gains[name] = interval(differences)
+    if not gains:
         return None
-    name, worst = min(candidates, key=lambda candidate: _strength(candidate[1]))
-    return Gain(name, worst.mean, worst.low, worst.high, worst.n, works=worst.low > 0)
+    name = min(gains, key=lambda name: _strength(gains[name]))
+    least = gains[name]
+    return Gain(name, least.mean, least.low, least.high, least.n, works=least.low > 0)
 
 
-def _strength(difference: Interval) -> tuple[float, float]:
-    return (-np.inf if np.isnan(difference.low) else difference.low, difference.mean)
+def _strength(gain: Interval) -> tuple[float, float]:
+    # NaN, the bound of a single batch, compares as neither smaller nor larger: `min` would pick by position.
+    return (-np.inf if np.isnan(gain.low) else gain.low, gain.mean)

@@ -29,5 +29,5 @@ def optimality(attacks: Sequence[Mapping[Image, float]], facts: Facts) -> list[f
     values = facts.sign * np.array([[attack[image] for image in shared] for attack in attacks])
     best = values.max(0)
     # The area under a curve of shares above its start is the mean of what the values exceed the start by.
-    areas, whole = np.maximum(values - best.min(), 0).mean(1), (best - best.min()).mean()
-    return [float(area) for area in areas / whole] if whole > 0 else None
+    areas, best_area = np.maximum(values - best.min(), 0).mean(1), (best - best.min()).mean()
+    return [float(area) for area in areas / best_area] if best_area > 0 else None

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from gradinv.metrics.statistics.intervals import Interval, interval
 from scipy.special import stdtr, stdtrit
+
+from gradinv.metrics.statistics.intervals import Interval, interval
 
 SEVERAL = 3
 """Victim seeds from which on a result is one about victims of this kind instead of about these victims."""
@@ -31,19 +32,27 @@ def paired(table: np.ndarray, *, confidence: float = 0.95) -> Paired:
     if len(table) >= SEVERAL:
         return _crossed(table, confidence)
     sample = table.mean(0)
-    found = interval(sample, confidence=confidence)
-    if found.low == found.high:
-        return Paired(found, float(found.mean == 0))
-    return Paired(found, _two_sided(found.mean, sample.std(ddof=1) / np.sqrt(sample.size), sample.size - 1))
+    difference = interval(sample, confidence=confidence)
+    if difference.low == difference.high:  # constant: the test statistic would be x / 0
+        return Paired(difference, float(difference.mean == 0))
+    return Paired(difference, _two_sided(difference.mean, sample.std(ddof=1) / np.sqrt(sample.size), sample.size - 1))
 
 
 def _crossed(table: np.ndarray, confidence: float) -> Paired:
     """Two crossed random factors: the variance of the mean holds the spread of seeds and that of batches.
 
-    Var = (MS_seeds + MS_batches - MS_residual) / (S B) with Satterthwaite's degrees of freedom (Clark 1973, "The
-    language-as-fixed-effect fallacy", F'); where the sum falls below its larger part, as it may by chance, that part
-    counts alone.
+    Clark 1973, "The language-as-fixed-effect fallacy" (F').
     """
+    mean = table.mean()
+    square, degrees = _mean_square(table)
+    error = np.sqrt(square / table.size)
+    half = stdtrit(degrees, (1 + confidence) / 2) * error
+    difference = Interval(float(mean), float(mean - half), float(mean + half), table.shape[1])
+    return Paired(difference, float(mean == 0) if error == 0 else _two_sided(mean, error, degrees))
+
+
+def _mean_square(table: np.ndarray) -> tuple[float, float]:
+    """MS_seeds + MS_batches - MS_residual and its degrees of freedom, by Satterthwaite's approximation."""
     seeds, batches = table.shape
     mean, by_seed, by_batch = table.mean(), table.mean(1), table.mean(0)
     residual = table - by_seed[:, None] - by_batch + mean
@@ -58,13 +67,10 @@ def _crossed(table: np.ndarray, confidence: float) -> Paired:
     square = parts[0] + parts[1] - parts[2]
     larger = int(parts[1] > parts[0])
     if square <= parts[larger]:
-        square, degrees = parts[larger], float(freedom[larger])
-    else:
-        degrees = max(square**2 / (parts**2 / freedom).sum(), seeds - 1)
-    error = np.sqrt(square / table.size)
-    half = stdtrit(degrees, (1 + confidence) / 2) * error
-    found = Interval(float(mean), float(mean - half), float(mean + half), batches)
-    return Paired(found, float(mean == 0) if error == 0 else _two_sided(mean, error, degrees))
+        # The residual may by chance exceed the smaller part, and even make the sum negative: the larger counts alone.
+        return parts[larger], float(freedom[larger])
+    # Because a part is subtracted, the approximation may fall below the freedom of the seeds alone.
+    return square, max(square**2 / (parts**2 / freedom).sum(), seeds - 1)
 
 
 def _two_sided(mean: float, error: float, degrees: float) -> float:
@@ -80,7 +86,7 @@ def holm(values: Sequence[float]) -> list[float]:
     [0.03, 0.06, 0.06]
     """
     adjusted = [0.0] * len(values)
-    largest = 0.0
+    largest = 0.0  # so far: an adjusted value is never below that of a smaller p-value
     for rank, index in enumerate(sorted(range(len(values)), key=lambda index: values[index])):
         largest = max(largest, min(1.0, (len(values) - rank) * values[index]))
         adjusted[index] = largest

@@ -18,7 +18,6 @@ from gradinv.metrics.boards.label_board import (
     LabelCell,
     label_batches,
     label_board,
-    proportion,
     write_label_boards,
 )
 from gradinv.metrics.boards.label_views import PANELS, draw_label_figure, print_label_board
@@ -91,21 +90,6 @@ def test_means_and_intervals_over_batches(make_cell):
     assert row["all_correct_mean"] == 0.5
     assert (row["all_correct_low"], row["all_correct_high"]) == pytest.approx((0.06758599, 0.93241401))
     assert (row["bn_mode"], row["max_equal_labels"], row["schema"]) == ("eval", 1, 1)
-
-
-@pytest.mark.parametrize(("successes", "n"), [(3, 40), (39, 40), (500, 1_000)])
-def test_the_exact_interval_of_a_share(successes, n):
-    found = proportion(successes, n)
-    assert found.mean == successes / n
-    assert stats.binom.sf(successes - 1, n, found.low) == pytest.approx(0.025)
-    assert stats.binom.cdf(successes, n, found.high) == pytest.approx(0.025)
-
-
-@pytest.mark.parametrize("successes", [0, 1_000])
-def test_a_share_of_none_or_all_still_has_an_interval(successes):
-    found = proportion(successes, 1_000)
-    assert found.high - found.low == pytest.approx(1 - 0.025 ** (1 / 1_000))
-    assert found.mean in (found.low, found.high)
 
 
 def test_one_batch_has_no_interval_of_its_mean(make_cell):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from gradinv.metrics.statistics import bootstrap
 from gradinv.metrics.statistics.bootstrap import RESAMPLES, bca_interval, resampled_means
-from scipy import stats
 
 
 @pytest.mark.parametrize("n", [30, 64, 401, 700])

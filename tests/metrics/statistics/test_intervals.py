@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from gradinv.metrics.statistics.bootstrap import RESAMPLES
 from gradinv.metrics.statistics.intervals import BOOTSTRAP_FROM, Interval, gain_over_controls, interval
-from scipy import stats
 
 
 def bca(sample: np.ndarray, confidence: float, seed: int) -> tuple[float, float]:
@@ -61,12 +62,12 @@ def test_nearly_constant_data_is_never_nan() -> None:
 
 
 def test_one_value_has_no_interval_and_none_no_mean() -> None:
-    one, none = interval([2.5]), interval([])
-    assert (one.mean, one.n) == (2.5, 1)
-    assert math.isnan(one.low)
-    assert math.isnan(one.high)
-    assert none.n == 0
-    assert all(map(math.isnan, (none.mean, none.low, none.high)))
+    single, empty = interval([2.5]), interval([])
+    assert (single.mean, single.n) == (2.5, 1)
+    assert math.isnan(single.low)
+    assert math.isnan(single.high)
+    assert empty.n == 0
+    assert all(map(math.isnan, (empty.mean, empty.low, empty.high)))
 
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])

@@ -20,11 +20,11 @@ def images(values: np.ndarray) -> dict[int, float]:
 
 def test_it_is_the_ratio_of_the_areas_under_the_recovery_curves():
     random = np.random.default_rng(0)
-    ours, theirs = random.normal(15, 4, 60), random.normal(16, 2, 60)
-    best = np.maximum(ours, theirs)
+    uneven, steady = random.normal(15, 4, 60), random.normal(16, 2, 60)
+    best = np.maximum(uneven, steady)
     thresholds = np.linspace(best.min(), best.max(), 50_001)
-    expected = [area(values, thresholds) / area(best, thresholds) for values in (ours, theirs)]
-    assert optimality([images(ours), images(theirs)], PSNR) == pytest.approx(expected, abs=1e-3)
+    expected = [area(values, thresholds) / area(best, thresholds) for values in (uneven, steady)]
+    assert optimality([images(uneven), images(steady)], PSNR) == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_best_on_every_image_is_1_and_the_rest_lower():
@@ -37,9 +37,9 @@ def test_lower_is_better_where_the_metric_says_so():
 
 
 def test_it_depends_on_who_takes_part():
-    ours = {"a": 20.0, "b": 10.0}
-    assert optimality([ours, ours], PSNR) == [1.0, 1.0]
-    assert optimality([ours, {"a": 30.0, "b": 10.0}], PSNR) == [0.5, 1.0]
+    attack = {"a": 20.0, "b": 10.0}
+    assert optimality([attack, attack], PSNR) == [1.0, 1.0]
+    assert optimality([attack, {"a": 30.0, "b": 10.0}], PSNR) == [0.5, 1.0]
 
 
 @pytest.mark.parametrize("attacks", [[{"a": 1.0}, {"b": 1.0}], [{"a": 1.0}, {"a": 2.0}], [{}, {}]])

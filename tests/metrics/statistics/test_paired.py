@@ -2,17 +2,18 @@
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from gradinv.metrics.statistics.intervals import interval
 from gradinv.metrics.statistics.paired import holm, paired
-from scipy import stats
 
 
 @pytest.mark.parametrize("n", [8, 16, 64])
 def test_one_victim_gets_students_test_and_the_interval_of_its_batches(n):
     gains = np.random.default_rng(n).normal(0.5, 1, n)
-    found = paired(gains[None])
-    assert found.p == pytest.approx(stats.ttest_1samp(gains, 0).pvalue)
-    assert found.interval == interval(gains)
+    result = paired(gains[None])
+    assert result.p == pytest.approx(stats.ttest_1samp(gains, 0).pvalue)
+    assert result.interval == interval(gains)
 
 
 def test_two_victims_are_averaged():
@@ -37,9 +38,9 @@ def test_three_victims_of_no_common_spread_get_the_two_way_interval():
     degrees = square**2 / (seeds**2 / 3 + batches**2 / 9 + rest**2 / 27)
     assert square > max(seeds, batches)
     half = stats.t.ppf(0.975, max(degrees, 3)) * np.sqrt(square / 40)
-    found = paired(table)
-    assert (found.interval.low, found.interval.high) == pytest.approx((mean - half, mean + half))
-    assert found.p == pytest.approx(2 * stats.t.sf(abs(mean) / np.sqrt(square / 40), max(degrees, 3)))
+    result = paired(table)
+    assert (result.interval.low, result.interval.high) == pytest.approx((mean - half, mean + half))
+    assert result.p == pytest.approx(2 * stats.t.sf(abs(mean) / np.sqrt(square / 40), max(degrees, 3)))
 
 
 SPREADS = [(0.0, 0.0), (0.0, 1.0), (0.5, 0.0), (0.5, 1.0), (1.0, 1.0), (2.0, 0.5)]
@@ -51,15 +52,15 @@ def test_several_victims_cover_whatever_varies(seeds, batches, by_seed, by_batch
     random = np.random.default_rng([seeds, batches, int(10 * by_seed), int(10 * by_batch)])
     tables = random.normal(0, by_seed, (2000, seeds, 1)) + random.normal(0, by_batch, (2000, 1, batches))
     tables = tables + random.normal(size=(2000, seeds, batches))
-    found = [paired(table).interval for table in tables]
-    assert np.mean([one.low <= 0 <= one.high for one in found]) >= 0.925
+    intervals = [paired(table).interval for table in tables]
+    assert np.mean([bounds.low <= 0 <= bounds.high for bounds in intervals]) >= 0.925
 
 
 def test_batches_alone_would_not_cover_other_victims():
     random = np.random.default_rng(9)
     tables = random.normal(0, 1, (500, 3, 1)) + random.normal(size=(500, 3, 16))
     alone = [interval(table.mean(0)) for table in tables]
-    assert np.mean([one.low <= 0 <= one.high for one in alone]) < 0.7
+    assert np.mean([bounds.low <= 0 <= bounds.high for bounds in alone]) < 0.7
 
 
 def test_holm_is_bonferroni_for_the_smallest_and_never_falls():
