@@ -134,14 +134,13 @@ class Leak:
 class Reconstruction:
     """What an attack returns.
 
-    `images` (B, C, H, W) is what is scored, normalised as the victim sees images; `scored` says what it is (selected:
-    the iterate with the best objective of the attack's own). `final` is the last iterate.
+    `images` (B, C, H, W) is what is scored, normalised as the victim sees images; `final` is the last iterate.
     `labels` (B,) are the attack's own, `label_method` is given | inferred:<rule> | optimised, `uses` names what of the
     grant was used. `curve` holds (evaluations spent, objective), `snapshots` the iterates kept at `snapshot_at`
     evaluations. `evaluations` counts parameter gradients of one candidate batch: closures, agents and restarts alike.
-    Several agents add their `consensus` and its `spread`, both (B, C, H, W): the standard deviation over the agents
-    after registration; `registrations` counts the accepted ones and, by reason, the rejected ones. `engine` names how
-    candidates were evaluated.
+    `stopped` says why the budget was not spent; empty where it was. Several agents add their `consensus` and its
+    `spread`, both (B, C, H, W): the standard deviation over the agents once aligned; `alignments` counts the accepted
+    ones and, by reason, the rejected ones. `engine` names how candidates were evaluated.
     """
 
     images: Tensor
@@ -149,7 +148,6 @@ class Reconstruction:
     labels: Tensor
     label_method: str
     uses: tuple[str, ...] = ()
-    scored: str = "selected"
     objective_start: float | None = None
     objective_end: float | None = None
     evaluations: int = 0
@@ -159,6 +157,7 @@ class Reconstruction:
     snapshot_at: tuple[int, ...] = ()
     consensus: Tensor | None = None
     spread: Tensor | None = None
-    registrations: dict[str, int] = field(default_factory=dict)
+    alignments: dict[str, int] = field(default_factory=dict)
+    stopped: str = ""
     notes: tuple[str, ...] = ()
     engine: str = "eager"

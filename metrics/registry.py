@@ -63,22 +63,21 @@ def unknown(kind: str, name: str, valid: list[str]) -> str:
     return f"unknown {kind} {name!r}; {hint}"
 
 
-def declared_names(path: Path, decorator: str) -> list[str]:
-    """Names that the Python file at `path` registers with `decorator("name", ...)`, read without importing it."""
-    return list(declared(path, decorator))
+COMPUTED = object()
+"""Stands for a value in a declaration that cannot be known without running the file."""
 
 
 def declared(path: Path, decorator: str) -> dict[str, dict[str, Any]]:
-    """Name -> what stands as a constant in `decorator("name", keyword=constant, ...)`, read without importing `path`.
+    """Name -> keywords of every `decorator("name", keyword=value, ...)` in a Python file, which is not imported.
 
-    `float("inf")` counts as a constant; a keyword whose value must be computed is left out.
+    A value that is no constant is `COMPUTED`.
     """
     text = path.read_text(encoding="utf-8")
     if decorator not in text:
         return {}  # most files: parsing them all would take longer than everything else here
     calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
     return {
-        call.args[0].value: {word.arg: value for word in call.keywords if word.arg for value in _constant(word.value)}
+        call.args[0].value: {word.arg: _constant(word.value) for word in call.keywords if word.arg}
         for call in calls
         if getattr(call.func, "id", getattr(call.func, "attr", None)) == decorator
         and call.args
@@ -87,14 +86,11 @@ def declared(path: Path, decorator: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _constant(node: ast.expr) -> list[Any]:
-    """The value of an expression that is a constant; empty where it is none."""
-    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "float" and len(node.args) == 1:
-        return [float(value) for value in _constant(node.args[0])]
+def _constant(node: ast.expr) -> Any:
     try:
-        return [ast.literal_eval(node)]
+        return ast.literal_eval(node)
     except ValueError:
-        return []
+        return COMPUTED
 
 
 class Registry(Generic[T]):
@@ -109,13 +105,17 @@ class Registry(Generic[T]):
         self._entries: dict[str, Entry[T]] = {}
 
     @cached_property
-    def _built_in(self) -> dict[str, str]:
-        """Name -> module, for every file of the package's folder."""
+    def _built_in(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Name -> module and declaration, for every file of the package's folder."""
         spec = importlib.util.find_spec(self.package)
         if spec is None or not spec.submodule_search_locations:
             raise InvalidEntryError(f"package {self.package!r}, which holds the {self.kind}s, is not installed")
         files = sorted(Path(next(iter(spec.submodule_search_locations))).glob("*.py"))
-        return {name: f"{self.package}.{file.stem}" for file in files for name in declared_names(file, self.decorator)}
+        return {
+            name: (f"{self.package}.{file.stem}", declaration)
+            for file in files
+            for name, declaration in declared(file, self.decorator).items()
+        }
 
     @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
@@ -125,15 +125,20 @@ class Registry(Generic[T]):
         """Decorator that registers its target under `name`; a second, different target of that name is an error."""
 
         def decorate(target: T) -> T:
-            known = self._entries.get(name)
-            if known is not None and known.target != target and origin(known.target) != origin(target):
+            earlier = self._entries.get(name)
+            # A file that is loaded twice makes an equal but different target: its place tells that it is the same.
+            if earlier is not None and earlier.target != target and origin(earlier.target) != origin(target):
                 raise InvalidEntryError(
-                    f"{self.kind} {name!r} is registered twice: in {origin(known.target)} and in {origin(target)}"
+                    f"{self.kind} {name!r} is registered twice: in {origin(earlier.target)} and in {origin(target)}"
                 )
             self._entries[name] = Entry(name, target, metadata)
             return target
 
         return decorate
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is an entry of that name; nothing is imported."""
+        return name in self._entries or name in self._built_in or name in self._entry_points
 
     def names(self, pattern: str = "*") -> list[str]:
         """All names that match the wildcard `pattern`, in natural order."""
@@ -141,27 +146,40 @@ class Registry(Generic[T]):
         return sorted(fnmatch.filter(every, pattern), key=natural_key)
 
     def get(self, name: str) -> Entry[T]:
-        """The entry of that name, importing the module that declares it; UnknownNameError where there is none."""
+        """The entry of that name, importing the module that declares it.
+
+        UnknownNameError where there is none, InvalidEntryError where another package's cannot be imported.
+        """
         if name in self._built_in:  # even where a plug-in has taken the name: importing ours tells of the collision
-            importlib.import_module(self._built_in[name])
+            importlib.import_module(self._built_in[name][0])
         elif name not in self._entries and name in self._entry_points:
-            self._entry_points[name].load()
+            self._load(self._entry_points[name])
         if name not in self._entries:
             raise UnknownNameError(unknown(self.kind, name, self.names()))
         return self._entries[name]
 
-    def constants(self, name: str) -> dict[str, Any]:
-        """The entry's metadata; of a built-in entry not yet imported those that stand as constants in its file.
+    def _load(self, point: EntryPoint) -> None:
+        try:
+            point.load()
+        except (ImportError, AttributeError) as error:
+            raise InvalidEntryError(
+                f"{self.kind} {point.name!r} of {point.value} cannot be imported: {error}"
+            ) from error
 
-        So a built-in entry need not be imported to be known. UnknownNameError where there is no such entry.
+    def constants(self, name: str) -> dict[str, Any]:
+        """The entry's metadata; of a built-in entry not yet imported the keywords as they are written in its file.
+
+        So a built-in entry need not be imported to be known. UnknownNameError where there is no such entry,
+        InvalidEntryError where a keyword is not written as a constant: left out, it would be taken for its default.
         """
-        module = self._built_in.get(name)
-        if name in self._entries or module is None:
+        if name in self._entries or name not in self._built_in:
             return self.get(name).metadata
-        spec = importlib.util.find_spec(module)
-        if spec is None or spec.origin is None:
-            raise InvalidEntryError(f"module {module!r}, which holds the {self.kind} {name!r}, is not installed")
-        return declared(Path(spec.origin), self.decorator)[name]
+        module, declaration = self._built_in[name]
+        computed = [word for word, value in declaration.items() if value is COMPUTED]
+        if computed:
+            where = f"{module}, which is read and not run"
+            raise InvalidEntryError(f"{self.kind} {name!r}: {computed[0]} must be written as a constant in {where}")
+        return declaration
 
     def origin(self, name: str) -> str:
         """Where the entry is defined, as `file:line`."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
+from torch import Tensor
+
 from gradinv.attacks.attack import Attack, Setting
 from gradinv.attacks.gradient_matching.agents import Agents
 from gradinv.attacks.gradient_matching.descent import Box, Descent
@@ -17,8 +19,6 @@ from gradinv.attacks.gradient_matching.priors import Prior
 from gradinv.attacks.labels import RULES, resolve_labels
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.victim import Victim
-from gradinv.metrics.records.record import BUDGET_LEFT
-from torch import Tensor
 
 Part = TypeVar("Part")
 
@@ -145,19 +145,19 @@ class GradientMatching(Attack):
     def _reconstruction(self, trial: "_Trial", budget: int) -> Reconstruction:
         """The best restart's result, with what is to be said of all of them."""
         found = trial.best.reconstruction(trial.label_method, self._uses(trial.label_method), trial.spent)
-        notes = (*trial.engine_notes, *self._left(found, budget))
         used = self.engine.fallback if trial.engine_notes else self.engine
-        return self._with_agreement(replace(found, notes=notes, engine=str(used)), trial.best)
+        stopped, notes = self._stopped(found, budget), tuple(trial.engine_notes)
+        return self._with_agreement(replace(found, stopped=stopped, notes=notes, engine=str(used)), trial.best)
 
-    def _left(self, reconstruction: Reconstruction, budget: int) -> tuple[str, ...]:
-        """A note where the budget was not spent: the descent came to an end, or the rest is too little to share."""
+    def _stopped(self, reconstruction: Reconstruction, budget: int) -> str:
+        """Why the budget was not spent: the descent came to an end, or the rest is too little to share; else empty."""
         sharing = self.restarts * self.group.agents
         left = budget - reconstruction.evaluations
         if left == 0 or reconstruction.diverged:
-            return ()
+            return ""
         if left < sharing:
-            return (f"{BUDGET_LEFT}: {left} evaluations are too few for {sharing} restarts and agents to share",)
-        return (f"{BUDGET_LEFT}: stopped early, the objective was below the tolerance or did not move any more",)
+            return f"{left} evaluations are too few for {sharing} restarts and agents to share"
+        return "stopped early, the objective was below the tolerance or did not move any more"
 
     def _with_agreement(self, reconstruction: Reconstruction, best: Agents) -> Reconstruction:
         """With several agents, what they agree on beside what is scored."""
@@ -168,7 +168,7 @@ class GradientMatching(Attack):
             reconstruction,
             consensus=agreement.images,
             spread=agreement.spread,
-            registrations=dict(best.registrations),
+            alignments=dict(best.registrations),
         )
 
     def _too_little(self, budget: int | None) -> str | None:

@@ -6,12 +6,13 @@ Three attack like the attack, with the gradient replaced or left out; two recons
 from dataclasses import replace
 
 import torch
+from torch import Tensor
+
 from gradinv.attacks.attack import Attack
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.benchmark.datasets.base import Dataset
 from gradinv.benchmark.datasets.batches import Batch, draw_like, mean_image
 from gradinv.benchmark.experiment.client import ImpossibleCellError
-from torch import Tensor
 
 OF_AN_ATTACK = ("other_gradient", "noise_gradient", "prior_only")
 WITHOUT_ATTACK = ("same_class", "mean_image")
@@ -33,13 +34,14 @@ def noise_gradient(leak: Leak, seed: int) -> Leak:
 
 
 def _noise_like(value: Tensor, generator: torch.Generator) -> Tensor:
+    # Drawn on the CPU, so that every device gets the same noise.
     noise = torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
     return noise * (value.norm() / noise.norm())
 
 
 def prior_only(attack: Attack) -> Attack:
     """The attack without its distance; ImpossibleCellError where it has no prior to go by."""
-    blind = attack.prior_only()
+    blind = attack.prior_only()  # the attack itself says what is left of it: nobody else knows its terms
     if blind is None:
         raise ImpossibleCellError("the attack has no prior, so nothing is left without the gradient")
     return blind
@@ -47,10 +49,10 @@ def prior_only(attack: Attack) -> Attack:
 
 def other_batch(dataset: Dataset, batch: Batch, repetition: int, purpose: str) -> Batch:
     """Another batch with the same labels, slot by slot; ImpossibleCellError where a class has no other image."""
-    other = draw_like(dataset, batch, repetition=repetition, purpose=purpose)
-    if other is None:
+    drawn = draw_like(dataset, batch, repetition=repetition, purpose=purpose)
+    if drawn is None:
         raise ImpossibleCellError("a class of the batch has no other image")
-    return other
+    return drawn
 
 
 def without_attack(control: str, dataset: Dataset, batch: Batch, repetition: int) -> Reconstruction:
@@ -59,4 +61,4 @@ def without_attack(control: str, dataset: Dataset, batch: Batch, repetition: int
         images = other_batch(dataset, batch, repetition, "same_class").images
     else:
         images = mean_image(dataset).expand_as(batch.images)
-    return Reconstruction(images=images, final=images, labels=batch.labels[:0], label_method="", scored="")
+    return Reconstruction(images=images, final=images, labels=batch.labels[:0], label_method="")

@@ -1,118 +1,138 @@
 """What a reconstruction is worth: matched once, scored with every metric, with the pictures that go beside it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
+
 from gradinv.attacks.leak import Reconstruction
 from gradinv.benchmark.datasets.batches import Batch
 from gradinv.benchmark.victims.normalisation import Normalisation, denormalise
-from gradinv.metrics.images.label_accuracy import label_accuracy
+from gradinv.metrics.images.facts import measured_metrics
 from gradinv.metrics.images.matching import match, slot_accuracy
-from gradinv.metrics.images.scoring import score_images
-from gradinv.metrics.records.record import ImageScore
-from torch import Tensor
+from gradinv.metrics.images.scoring import METRICS, ScoredBatch, score_batch, score_images
+from gradinv.metrics.records.record import ImageScore, State
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The measured part of a record, as its fields, and the pictures (uint8) that go beside it."""
+    """The measured part of a record, its fields by the names that they have there, and the pictures beside it.
 
-    fields: dict[str, Any]
-    tensors: dict[str, Tensor]
+    `tensors` are uint8, (B, C, H, W), in the originals' order, `snapshots` (S, B, C, H, W). A trial that was not scored
+    has a state, a reason and perhaps notes.
+    """
+
+    state: State
+    reason: str = ""
+    images: list[ImageScore] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    slot_accuracy: float | None = None
+    label_method: str = ""
+    uses: list[str] = field(default_factory=list)
+    objective_start: float | None = None
+    objective_end: float | None = None
+    evaluations: int = 0
+    stopped: str = ""
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    snapshots: list[int] = field(default_factory=list)
+    snapshot_psnr: list[float] = field(default_factory=list)
+    zero_gradient_share: float | None = None
+    update_cosine: float | None = None
+    final_psnr: float | None = None
+    alignments: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    peak_memory_mb: float | None = None
+    engine: str = "eager"
+    notes: list[str] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
 
 def score(
     batch: Batch, reconstruction: Reconstruction, metrics: Sequence[str], normalisation: Normalisation
 ) -> Outcome:
     """Match once, score every image with every metric, keep the pictures in the originals' order."""
-    images = denormalise(reconstruction.images.cpu(), *normalisation)
-    assignment = match(images, batch.images)
+    pictures = _in_pixels(reconstruction, normalisation)
+    assignment = match(pictures["reconstruction"], batch.images)
+    pictures = {name: value.index_select(-4, assignment) for name, value in pictures.items()}
+    claims_labels = len(reconstruction.labels) == len(batch)
+    labels = reconstruction.labels.cpu() if claims_labels else None
+    scored = ScoredBatch(pictures["reconstruction"], batch.images, labels, batch.labels)
+    scores = score_batch(scored, measured_metrics(metrics))
+    return Outcome(
+        state="diverged" if reconstruction.diverged else "done",
+        images=_images(batch, assignment, scores.values, _details(pictures, batch.images)),
+        metrics=scores.batch_values,
+        slot_accuracy=slot_accuracy(assignment),
+        label_method=reconstruction.label_method,
+        uses=list(reconstruction.uses),
+        objective_start=reconstruction.objective_start,
+        objective_end=reconstruction.objective_end,
+        evaluations=reconstruction.evaluations,
+        stopped=reconstruction.stopped,
+        curve=list(reconstruction.curve),
+        snapshots=list(reconstruction.snapshot_at),
+        snapshot_psnr=[_mean(_psnr(snapshot, batch.images)) for snapshot in pictures.get("snapshots", ())],
+        final_psnr=_mean(_psnr(pictures["final"], batch.images)),
+        alignments=dict(reconstruction.alignments),
+        notes=[*scores.notes, *reconstruction.notes],
+        tensors={name: _eight_bits(value) for name, value in {"original": batch.images, **pictures}.items()},
+    )
 
-    def ordered(candidate: Tensor) -> Tensor:
-        return denormalise(candidate.cpu(), *normalisation)[assignment]
 
-    final, snapshots = ordered(reconstruction.final), [ordered(snapshot) for snapshot in reconstruction.snapshots]
-    agreed = _agreement(reconstruction, batch, assignment, normalisation)
-    scored, notes = _scored(images[assignment], batch, assignment, metrics, agreed.details)
-    has_labels = len(reconstruction.labels) == len(batch)
-    fields = _said(reconstruction) | {
-        "images": scored,
-        "label_accuracy": label_accuracy(reconstruction.labels.cpu(), batch.labels) if has_labels else None,
-        "slot_accuracy": slot_accuracy(assignment),
-        "final_psnr": _mean(_psnr(final, batch.images)),
-        "consensus_psnr": _mean(agreed.details["consensus_psnr"]) if agreed.details else None,
-        "snapshot_psnr": [_mean(_psnr(snapshot, batch.images)) for snapshot in snapshots],
-        "notes": [*notes, *reconstruction.notes],
+def _in_pixels(reconstruction: Reconstruction, normalisation: Normalisation) -> dict[str, Tensor]:
+    """Everything that the attack returned as pixel values in [0, 1] on the CPU, by name; (B, C, H, W) each.
+
+    `snapshots`, (S, B, C, H, W), `consensus` and `spread` are there only where the attack has them.
+    """
+    returned = {"reconstruction": reconstruction.images, "final": reconstruction.final}
+    if reconstruction.consensus is not None:
+        returned["consensus"] = reconstruction.consensus
+    if reconstruction.snapshots:
+        returned["snapshots"] = torch.stack(reconstruction.snapshots)
+    pictures = {name: denormalise(value.cpu(), *normalisation) for name, value in returned.items()}
+    if reconstruction.spread is not None:
+        std = torch.tensor(normalisation[1]).view(1, -1, 1, 1)
+        pictures["spread"] = (reconstruction.spread.cpu() * std).clamp(0, 1)  # a deviation has no mean to add
+    return pictures
+
+
+def _details(pictures: Mapping[str, Tensor], originals: Tensor) -> dict[str, list[float]]:
+    """What several agents agree on, for each image: their spread and the PSNR of their consensus; else nothing."""
+    if "consensus" not in pictures or "spread" not in pictures:
+        return {}
+    return {
+        "agent_spread": pictures["spread"].mean((1, 2, 3)).tolist(),
+        "consensus_psnr": _psnr(pictures["consensus"], originals).tolist(),
     }
-    kept = {"original": batch.images, "reconstruction": images[assignment], "final": final, **agreed.pictures}
-    if snapshots:
-        kept["snapshots"] = torch.stack(snapshots)
-    return Outcome(fields, {name: (255 * value).round().to(torch.uint8) for name, value in kept.items()})
 
 
-def _scored(
-    images: Tensor, batch: Batch, assignment: Tensor, metrics: Sequence[str], details: dict[str, Tensor]
-) -> tuple[list[ImageScore], tuple[str, ...]]:
-    """Every image of the batch with its values, and the notes on metrics that could not be computed."""
-    scores = score_images(images, batch.images, metrics)
-    values = {name: value.tolist() for name, value in scores.values.items()}
-    scored = [
+def _images(
+    batch: Batch, assignment: Tensor, values: Mapping[str, Tensor], details: Mapping[str, Sequence[float]]
+) -> list[ImageScore]:
+    """Every image of the batch with its values."""
+    columns = {name: column.tolist() for name, column in values.items()}
+    return [
         ImageScore(
             slot=slot,
             reconstruction=int(assignment[slot]),
             image=batch.hashes[slot],
             label=int(batch.labels[slot]),
-            metrics={name: value[slot] for name, value in values.items()},
-            details={name: float(value[slot]) for name, value in details.items()},
+            metrics={name: column[slot] for name, column in columns.items()},
+            details={name: column[slot] for name, column in details.items()},
         )
         for slot in range(len(batch))
     ]
-    return scored, scores.notes
-
-
-def _said(reconstruction: Reconstruction) -> dict[str, Any]:
-    """What the attack itself says, as fields of the record."""
-    return {
-        "state": "diverged" if reconstruction.diverged else "done",
-        "scored": reconstruction.scored,
-        "registrations": reconstruction.registrations,
-        "label_method": reconstruction.label_method,
-        "uses": list(reconstruction.uses),
-        "objective_start": reconstruction.objective_start,
-        "objective_end": reconstruction.objective_end,
-        "evaluations": reconstruction.evaluations,
-        "curve": list(reconstruction.curve),
-        "snapshots": list(reconstruction.snapshot_at),
-    }
-
-
-@dataclass(frozen=True)
-class _Agreement:
-    """What several agents agree on, in the originals' order: numbers (B,) and pictures (B, C, H, W) in [0, 1]."""
-
-    details: dict[str, Tensor]
-    pictures: dict[str, Tensor]
-
-
-def _agreement(
-    reconstruction: Reconstruction, batch: Batch, assignment: Tensor, normalisation: Normalisation
-) -> _Agreement:
-    """The spread of the agents, in units of pixel value, and their consensus; nothing for an attack without agents."""
-    if reconstruction.consensus is None or reconstruction.spread is None:
-        return _Agreement({}, {})
-    consensus = denormalise(reconstruction.consensus.cpu(), *normalisation)[assignment]
-    std = torch.tensor(normalisation[1]).view(1, -1, 1, 1)
-    spread = (reconstruction.spread.cpu() * std).clamp(0, 1)[assignment]
-    details = {"agent_spread": spread.mean((1, 2, 3)), "consensus_psnr": _psnr(consensus, batch.images)}
-    return _Agreement(details, {"consensus": consensus, "spread": spread})
 
 
 def _psnr(images: Tensor, originals: Tensor) -> Tensor:
-    """PSNR of each image in dB (B,), an exact image counted as 100."""
-    return score_images(images, originals, ("psnr",)).values["psnr"].clamp(max=100)
+    """PSNR of each image in dB (B,), as it counts in means: an exact image has the cap."""
+    return score_images(images, originals, ("psnr",)).values["psnr"].clamp(max=METRICS.constants("psnr")["cap"])
 
 
 def _mean(values: Tensor) -> float:
     return float(values.mean())
+
+
+def _eight_bits(pixels: Tensor) -> Tensor:
+    return (255 * pixels).round().to(torch.uint8)

@@ -5,15 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradinv.metrics.boards.columns import SETTING
 from gradinv.metrics.boards.image_table import read_board
-from gradinv.metrics.boards.rows import as_setting, read_table, require, truth
+from gradinv.metrics.boards.rows import as_setting, read_table, require, truth, words_of
 from gradinv.metrics.boards.rules import Words, metrics_of, row_faults, spends_less
 from gradinv.metrics.comparison.compare import FEWEST
 from gradinv.metrics.comparison.meetings import differences
 from gradinv.metrics.records.record import Cell
 from gradinv.metrics.records.samples import Sample, controls_for
-from gradinv.metrics.records.settings import setting_of
+from gradinv.metrics.records.settings import SETTING, setting_of
 from gradinv.metrics.statistics.intervals import gain_over_controls, interval
 
 GRADIENT_CONTROLS = ("other_gradient", "prior_only")
@@ -87,7 +86,7 @@ def _row(line: int, header: Sequence[str], fields: Sequence[str]) -> Row:
     """A line of the file; ValueError in words where its identity cannot be read."""
     if len(fields) != len(header):
         raise ValueError(f"{len(fields)} fields where the header has {len(header)}")
-    words = dict(zip(header, fields, strict=True))
+    words = words_of(header, fields)
     if not words["attack"]:
         raise ValueError("attack is empty")
     own = {name: words[name] for name in ("attack", "preset", "parameters", "tuning")}

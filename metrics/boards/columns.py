@@ -1,47 +1,17 @@
 """The columns of a leaderboard and of its image table: what each means, its unit, its range, and what is better."""
 
+import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from dataclasses import replace
 
-from gradinv.metrics.images.iip import iip_meaning
+from gradinv.metrics.images.facts import board_metrics, facts_of
+from gradinv.metrics.records.column import Column
+from gradinv.metrics.records.settings import SETTING
 
-LEADERBOARD_SCHEMA = 1
-
-
-class Column(NamedTuple):
-    """One column; `unit` also decides how it is stored: `text` and `true/false` as words, `count` as an integer."""
-
-    meaning: str
-    unit: str = "text"
-    range: str = ""
-    direction: str = ""
-
-
-_VICTIM = {
-    "dataset": Column("data set that the private batches come from"),
-    "image_size": Column("height and width of the images", "px", "≥ 1"),
-    "victim": Column("the client's network: a timm model's name"),
-    "victim_state": Column("untrained, early, trained or pretrained; `untrained_degenerate`: > 5 % gradients are zero"),
-    "victim_seed": Column("seed of the victim's weights", "count", "≥ 0"),
-    "bn_mode": Column("mode of the client's batch-norm layers: eval or train"),
-    "bn_statistics": Column("batch-norm statistics granted: none, running, proxy, inferred or exact"),
-    "granted_numbers_per_pixel": Column(
-        "batch-norm numbers granted / unknown pixel values; above about 0.5 the prior is a leak by itself",
-        "ratio",
-        "≥ 0",
-    ),
-    "labels": Column("labels granted: none, counts or known"),
-}
-_CLIENT = {
-    "update": Column("what the client sends: gradient, or fedavg(...)"),
-    "defense": Column("key of the defense; `none` for none"),
-    "adaptive": Column("whether the attacker knows the defense", "true/false"),
-    "batch_size": Column("images in one private batch", "count", "1 to 48"),
-    "max_equal_labels": Column("most images of one label in a batch; 1: all labels distinct", "count", "≥ 1"),
-    "budget": Column("evaluations that a trial may spend, restarts and all; `paper`: the preset's own"),
-    "precision": Column("arithmetic of the attack's evaluations: float32, tf32 or bf16"),
-}
-SETTING = {**_VICTIM, **_CLIENT}
+# 2: a board may lack a setting column that came after it was published; readers take the column's default for it.
+LEADERBOARD_SCHEMA = 2
+BUDGET_LEFT = "budget left"
+"""How the note of a row begins that says why an attack did not spend its whole budget."""
 
 _IDENTITY = {
     "attack": Column("name of the attack; of the control in a control's row"),
@@ -56,11 +26,11 @@ _INFERRED = {
 }
 
 _COUNTS = {
-    "n_batches": Column("scored batches: the n of every interval, unless `notes` says otherwise", "count", "≥ 0"),
-    "n_images": Column("scored images", "count", "≥ 0"),
-    "n_diverged": Column("batches whose attack diverged; scored on the best finite iterate", "count", "≥ 0"),
-    "n_failed": Column("batches without values because of an error or of memory", "count", "≥ 0"),
-    "n_skipped": Column("batches that are impossible here, with the reason in `notes`", "count", "≥ 0"),
+    "n_batches": Column("scored batches: the n of every interval, unless `notes` says otherwise", "count", 0),
+    "n_images": Column("scored images", "count", 0),
+    "n_diverged": Column("batches whose attack diverged; scored on the best finite iterate", "count", 0),
+    "n_failed": Column("batches without values because of an error or of memory", "count", 0),
+    "n_skipped": Column("batches that are impossible here, with the reason in `notes`", "count", 0),
     "state": Column("worst state of the row's trials: done < diverged < skipped < oom < failed"),
     "is_control": Column("whether the row is a control", "true/false"),
 }
@@ -70,44 +40,35 @@ _IMAGE_HEAD = {
     "is_control": _COUNTS["is_control"],
 }
 _IMAGE = {
-    "batch": Column("repetition: the same number is the same draw in every row of one data set", "count", "≥ 0"),
-    "slot": Column("place of the original in its batch", "count", "≥ 0"),
+    "batch": Column("repetition: the same number is the same draw in every row of one data set", "count", 0),
+    "slot": Column("place of the original in its batch", "count", 0),
     "image": Column("hash of the original"),
-    "label": Column("true label of the original", "count", "≥ 0"),
+    "label": Column("true label of the original", "count", 0),
 }
+_IMAGE_TAIL = {"state": _COUNTS["state"]}
 
-METRICS_SHOWN = {
-    "psnr": Column("peak signal-to-noise ratio; what exceeds 100 dB (exact: inf) counts as 100", "dB", "≥ 0", "higher"),
-    "ssim": Column("structural similarity, Wang et al. 2004, on the valid window", "1", "-1 to 1", "higher"),
-    "lpips_alex": Column("LPIPS perceptual distance, AlexNet backbone", "1", "≥ 0", "lower"),
-    "lpips_vgg": Column("LPIPS perceptual distance, VGG-16 backbone", "1", "≥ 0", "lower"),
-    "gmsd": Column("gradient magnitude similarity deviation", "1", "0 to 0.5", "lower"),
-    "fft2d": Column("difference of the magnitude spectra, per channel; ignores a shift", "1", "0 to 1", "lower"),
-    "label_accuracy": Column("share of the batch's labels recovered, as a multiset", "share", "0 to 1", "higher"),
-}
-IMAGE_METRICS = tuple(name for name in METRICS_SHOWN if name != "label_accuracy")
 DETAILS = {
-    "agent_spread": Column("standard deviation over the agents, mean over the pixels", "pixel value", "0 to 1"),
-    "consensus_psnr": Column("PSNR of the agents' consensus, which is not what is scored", "dB", "≥ 0", "higher"),
+    "agent_spread": Column("standard deviation over the agents, mean over the pixels", "pixel value", 0, 1),
+    "consensus_psnr": Column("PSNR of the agents' consensus, which is not what is scored", "dB", 0, direction="higher"),
 }
 """What some attacks say of an image beside its reconstruction: columns of an image table that has such attacks."""
 
 _CONTROLS = {
-    "slot_accuracy_mean": Column("share of images already in their own slot before matching", "share", "0 to 1"),
-    "final_psnr_mean": Column("PSNR of the last iterate, which is not the one returned", "dB", "≥ 0", "higher"),
+    "slot_accuracy_mean": Column("share of images already in their own slot before matching", "share", 0, 1),
+    "final_psnr_mean": Column("PSNR of the last iterate, which is not the one returned", "dB", 0, direction="higher"),
     "best_control": Column("the control that comes closest: smallest lower bound of the paired gain"),
-    "psnr_gain_mean": Column("PSNR minus that of `best_control`, paired by batch", "dB", "", "higher"),
-    "psnr_gain_low": Column("lower 95 % bound of the gain", "dB", "", "higher"),
-    "psnr_gain_high": Column("upper 95 % bound of the gain", "dB", "", "higher"),
+    "psnr_gain_mean": Column("PSNR minus that of `best_control`, paired by batch", "dB", direction="higher"),
+    "psnr_gain_low": Column("lower 95 % bound of the gain", "dB", direction="higher"),
+    "psnr_gain_high": Column("upper 95 % bound of the gain", "dB", direction="higher"),
     "works": Column("whether `psnr_gain_low` > 0; empty for controls and below 2 paired batches", "true/false"),
 }
 
 _COSTS = {
     "objective_start": Column("objective at the start, mean over batches; never compare rows", "attack's own"),
-    "objective_end": Column("objective of what was returned, mean over batches", "attack's own", "", "lower"),
-    "evaluations": Column("parameter gradients of candidate batches spent, mean over batches", "evaluations", "≥ 0"),
-    "seconds_mean": Column("wall-clock time of one batch's attack", "s", "≥ 0", "lower"),
-    "peak_memory_mb": Column("largest peak memory of any batch", "MB", "≥ 0", "lower"),
+    "objective_end": Column("objective of what was returned, mean over batches", "attack's own", direction="lower"),
+    "evaluations": Column("parameter gradients of candidate batches spent, mean over batches", "evaluations", 0),
+    "seconds_mean": Column("wall-clock time of one batch's attack", "s", 0, direction="lower"),
+    "peak_memory_mb": Column("largest peak memory of any batch", "MB", 0, direction="lower"),
     "engine": Column(
         "how the attack evaluated its candidates: eager, captured or compiled; how many together; "
         "precision if not float32"
@@ -117,55 +78,72 @@ _COSTS = {
     "versions": Column("versions of what was installed"),
     "date": Column("day of the row's latest trial", "YYYY-MM-DD"),
     "suite_hash": Column("hash of the suite, where the trials know it"),
-    "schema": Column("version of this table of columns", "count", f"{LEADERBOARD_SCHEMA}"),
+    "schema": Column("version of this table of columns", "count", 1, LEADERBOARD_SCHEMA),
     "notes": Column("reasons for what is empty, failed or unusual, joined by `; `"),
 }
 
 
-def metric_columns(name: str, column: Column) -> dict[str, Column]:
-    """Mean and 95 % interval over batches of one metric."""
+def metric_column(metric: str) -> Column:
+    """The column of a metric's single values; of a plug-in that is not loaded only the name is known.
+
+    >>> metric_column("gmsd").meaning, metric_column("gmsd").range
+    ('gradient magnitude similarity deviation', '0 to 0.5')
+    """
+    facts = facts_of(metric)
+    if facts is None:
+        return Column(f"metric of a plug-in: `gradinv show metric {metric}`", "its own")
+    meaning = facts.meaning or f"metric of a plug-in: `gradinv show metric {metric}`"
+    return Column(meaning, facts.unit or "1", facts.low, facts.high, facts.direction)
+
+
+def metric_columns(metric: str) -> dict[str, Column]:
+    """Mean and 95 % interval over batches of one metric; the bounds may leave the range of its values."""
+    column, facts = metric_column(metric), facts_of(metric)
+    cap = math.inf if facts is None else facts.cap
+    meaning = f"{column.meaning}: mean over batches" + f", what exceeds {cap:g} counted as it" * math.isfinite(cap)
+    bound = Column("", column.unit, direction=column.direction)
     return {
-        f"{name}_mean": column._replace(meaning=f"{column.meaning}: mean over batches"),
-        f"{name}_low": column._replace(meaning="lower 95 % bound of that mean"),
-        f"{name}_high": column._replace(meaning="upper 95 % bound of that mean"),
+        f"{metric}_mean": replace(column, meaning=meaning, high=min(column.high, cap)),
+        f"{metric}_low": replace(bound, meaning="lower 95 % bound of that mean"),
+        f"{metric}_high": replace(bound, meaning="upper 95 % bound of that mean"),
     }
 
 
 def leaderboard_columns(extra_metrics: Iterable[str] = ()) -> dict[str, Column]:
-    """Name -> column of a leaderboard, in order; `extra_metrics`, those of plug-ins, stand after the other metrics."""
-    shown = {**METRICS_SHOWN, **_plugged(extra_metrics)}
-    measured = {name: column for metric in shown for name, column in metric_columns(metric, shown[metric]).items()}
-    return {**_IDENTITY, **_VICTIM, **_INFERRED, **_CLIENT, **_COUNTS, **measured, **_CONTROLS, **_COSTS}
+    """Name -> column of a leaderboard, in order; `extra_metrics`, measured on request, stand after the others."""
+    columns = dict(_IDENTITY)
+    for name, column in SETTING.items():
+        columns[name] = column
+        if name == "labels":  # what the attack made of the labels stands beside what was granted
+            columns |= _INFERRED
+    columns |= _COUNTS
+    for metric in (*board_metrics(), *extra_metrics):
+        columns |= metric_columns(metric)
+    return {**columns, **_CONTROLS, **_COSTS}
 
 
 def image_columns(extra_metrics: Iterable[str] = (), details: Iterable[str] = ()) -> dict[str, Column]:
     """Name -> column of the image table, in order; `details` are those of `DETAILS` that occur."""
-    own = {name: METRICS_SHOWN[name] for name in IMAGE_METRICS}
-    own["psnr"] = own["psnr"]._replace(meaning="peak signal-to-noise ratio; inf for an exact image")
+    metrics = {name: metric_column(name) for name in (*board_metrics("image"), *extra_metrics)}
     shown = {name: column for name, column in DETAILS.items() if name in set(details)}
-    return {**_IMAGE_HEAD, **SETTING, **_IMAGE, **own, **_plugged(extra_metrics), **shown, "state": _COUNTS["state"]}
+    return {**_IMAGE_HEAD, **SETTING, **_IMAGE, **metrics, **shown, **_IMAGE_TAIL}
 
 
-def _plugged(metrics: Iterable[str]) -> dict[str, Column]:
-    """Metrics beyond those of every board: identifiability, registered ones on request, plug-ins'."""
-    return {
-        name: Column(iip_meaning(name), "share", "0 to 1", "higher")
-        if iip_meaning(name)
-        else Column(f"metric on request or of a plug-in: `gradinv show metric {name}`", "its own")
-        for name in metrics
-    }
-
-
-COLUMNS = leaderboard_columns()
+def required_image_columns() -> list[str]:
+    """Names of the columns without which a table is no image table: no metric, and no setting that came later."""
+    columns = {**_IMAGE_HEAD, **SETTING, **_IMAGE, **_IMAGE_TAIL}
+    return [name for name, column in columns.items() if column.default is None]
 
 
 def schema_markdown(columns: Mapping[str, Column]) -> str:
     """The columns as a Markdown table, one line each.
 
-    >>> print(schema_markdown({"n_images": Column("scored images", "count", "≥ 0")}))
+    >>> print(schema_markdown({"n_images": Column("scored images", "count", 0)}))
     | column | meaning | unit | range | better |
     |---|---|---|---|---|
     | `n_images` | scored images | count | ≥ 0 |  |
     """
     lines = ["| column | meaning | unit | range | better |", "|---|---|---|---|---|"]
-    return "\n".join(lines + [f"| `{name}` | {' | '.join(column)} |" for name, column in columns.items()])
+    for name, column in columns.items():
+        lines.append(f"| `{name}` | {column.meaning} | {column.unit} | {column.range} | {column.direction} |")
+    return "\n".join(lines)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gradinv.metrics.boards.columns import DETAILS, IMAGE_METRICS, image_columns
+from gradinv.metrics.boards.columns import DETAILS, required_image_columns
 from gradinv.metrics.boards.rows import (
     BoardRow,
     Place,
@@ -17,13 +17,15 @@ from gradinv.metrics.boards.rows import (
     read_table,
     require,
     truth,
+    words_of,
 )
 from gradinv.metrics.images.facts import counting, facts_of
 from gradinv.metrics.records.reading import mean
 from gradinv.metrics.records.record import SCORED
 from gradinv.metrics.records.samples import Sample, Unit, numbered
+from gradinv.metrics.records.settings import LATER
 
-_REQUIRED = [name for name in image_columns() if name not in IMAGE_METRICS]
+_NO_METRICS = {*required_image_columns(), *LATER, *DETAILS}
 _ROUNDING = 1e-6  # of a metric computed in single precision
 _TOLERANCE = 1e-9  # relative: both tables hold numbers in full precision
 
@@ -64,7 +66,7 @@ def read_board(path: Path) -> tuple[list[Sample], list[str]]:
     Raises BoardError where the file is no image table.
     """
     header, rows = read_table(path)
-    require(path, header, _REQUIRED, "image table (NAME.images.csv) of a board")
+    require(path, header, required_image_columns(), "image table (NAME.images.csv) of a board")
     table = _Table()
     for line_number, row in rows:
         _take(table, path, line_number, header, row)
@@ -84,7 +86,7 @@ def _take(table: _Table, path: Path, line_number: int, header: Sequence[str], ro
     if len(row) != len(header):
         table.faults.append(f"{where}: {len(row)} fields where the header has {len(header)}; the line is left out")
         return
-    words = dict(zip(header, row, strict=True))
+    words = words_of(header, row)
     try:
         line = _line(line_number, words)
     except ValueError as error:
@@ -110,7 +112,7 @@ def _line(line_number: int, words: Mapping[str, str]) -> _Line:
     batch, slot = (count(name, words[name]) for name in ("batch", "slot"))
     if slot >= setting["batch_size"]:
         raise ValueError(f"slot is {slot}, the batch has {setting['batch_size']} images")
-    metrics = [name for name in words if name not in _REQUIRED and name not in DETAILS]
+    metrics = [name for name in words if name not in _NO_METRICS]
     values = {name: number(name, words[name]) for name in metrics if words[name] != ""}
     is_control, diverged = truth("is_control", words["is_control"]), words["state"] == "diverged"
     return _Line(line_number, words["key"], is_control, setting, batch, slot, words["image"], diverged, values)

@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from gradinv.metrics.boards.columns import SETTING, Column
+
+from gradinv.metrics.records.column import Column
 from gradinv.metrics.records.files import write_csv
-from gradinv.metrics.statistics.intervals import Interval, interval
-from scipy import stats
+from gradinv.metrics.records.settings import SETTING
+from gradinv.metrics.statistics.intervals import interval
+from gradinv.metrics.statistics.proportion import proportion
 
 LABEL_SCHEMA = 1
 
-_SHARE = ("share", "0 to 1")
+_SHARE = ("share", 0, 1)
 _UP = "higher"
 
 _VICTIM = {
@@ -24,12 +26,12 @@ _VICTIM = {
 }
 _RULE = {"rule": Column("rule of label inference: sum or min (attacks/labels.py)")}
 _SIZE = {
-    "batch_size": Column("images in one private batch", "count", "≥ 1"),
+    "batch_size": Column("images in one private batch", "count", 1),
     "max_equal_labels": SETTING["max_equal_labels"],
-    "num_classes": Column("classes of the data set", "count", "≥ 2"),
+    "num_classes": Column("classes of the data set", "count", 2),
 }
 _MEASURED = {
-    "n_batches": Column("private batches, repetitions 0 to n - 1: the n of every interval", "count", "≥ 1"),
+    "n_batches": Column("private batches, repetitions 0 to n - 1: the n of every interval", "count", 1),
     "accuracy_mean": Column("share of a batch's labels that the rule found: mean over batches", *_SHARE, _UP),
     "accuracy_low": Column("lower 95 % bound of that mean, over batches", *_SHARE, _UP),
     "accuracy_high": Column("upper 95 % bound of that mean; no width where all batches are alike", *_SHARE, _UP),
@@ -44,7 +46,7 @@ _ORIGIN = {
     "device": Column("device that computed the gradients"),
     "versions": Column("versions of what was installed"),
     "date": Column("day of the row's latest batch", "YYYY-MM-DD"),
-    "schema": Column("version of this table of columns", "count", f"{LABEL_SCHEMA}"),
+    "schema": Column("version of this table of columns", "count", 1, LABEL_SCHEMA),
 }
 LABEL_COLUMNS = {**_RULE, **_VICTIM, **_SIZE, **_MEASURED, **_ORIGIN}
 
@@ -52,7 +54,7 @@ LABEL_BATCH_COLUMNS = {
     **_RULE,
     **{name: SETTING[name] for name in ("victim", "victim_state", "victim_seed")},
     "batch_size": _SIZE["batch_size"],
-    "batch": Column("repetition: the same number is the same draw in every row of one data set", "count", "≥ 0"),
+    "batch": Column("repetition: the same number is the same draw in every row of one data set", "count", 0),
     "accuracy": Column("share of the batch's labels that the rule found", *_SHARE, _UP),
 }
 
@@ -106,21 +108,10 @@ def write_label_boards(cells: Sequence[LabelCell], out_dir: Path) -> tuple[Path,
     return write_csv(label_board(cells), board), write_csv(label_batches(cells), batches)
 
 
-def proportion(successes: int, n: int) -> Interval:
-    """Share of successes among `n` independent trials with its exact 95 % interval (Clopper and Pearson 1934).
-
-    >>> found = proportion(10, 10)
-    >>> found.mean, round(found.low, 4), found.high
-    (1.0, 0.6915, 1.0)
-    """
-    bounds = stats.binomtest(successes, n).proportion_ci(confidence_level=0.95, method="exact")
-    return Interval(successes / n, float(bounds.low), float(bounds.high), n)
-
-
 def _measured(cell: LabelCell) -> dict[str, Any]:
     values = np.asarray(cell.accuracies)
-    found = {"accuracy": interval(values), "all_correct": proportion(int((values == 1).sum()), len(values))}
+    intervals = {"accuracy": interval(values), "all_correct": proportion(int((values == 1).sum()), len(values))}
     row: dict[str, Any] = {"n_batches": len(values), "chance": cell.batch_size / cell.num_classes}
-    for name, value in found.items():
-        row |= {f"{name}_mean": value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
+    for name, bounds in intervals.items():
+        row |= {f"{name}_mean": bounds.mean, f"{name}_low": bounds.low, f"{name}_high": bounds.high}
     return row

@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
 from gradinv.metrics.boards.columns import (
-    IMAGE_METRICS,
+    BUDGET_LEFT,
     LEADERBOARD_SCHEMA,
-    METRICS_SHOWN,
-    SETTING,
-    Column,
     image_columns,
     leaderboard_columns,
 )
-from gradinv.metrics.images.facts import counting
+from gradinv.metrics.images.facts import board_metrics, counting
+from gradinv.metrics.records.cells import controls_of
+from gradinv.metrics.records.column import Column
 from gradinv.metrics.records.files import write_csv
-from gradinv.metrics.records.reading import batch_means, controls_of, mean, metric_names, trials_by_cell
-from gradinv.metrics.records.record import Cell, ImageScore, Record, State
+from gradinv.metrics.records.reading import batch_means, image_metrics, mean, metric_names, trials_by_cell
+from gradinv.metrics.records.record import LOST, Cell, ImageScore, Record, State
+from gradinv.metrics.records.settings import SETTING
 from gradinv.metrics.statistics.intervals import gain_over_controls, interval
 
 SEVERITY: tuple[State, ...] = ("done", "diverged", "skipped", "oom", "failed")
@@ -37,7 +38,8 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     neighbours: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         neighbours.setdefault(cell.setting, []).append(cell)
-    extra = _extra_metrics(records)
+    extra = [name for name in metric_names(records) if name not in board_metrics()]
+    metrics = (*board_metrics(), *extra)
     rows = []
     for cell, trials in cells.items():
         notes = _state_notes(trials)
@@ -45,7 +47,7 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
         notes += [f"{left_out} earlier trials of the same batches, specified differently, left out"] * (left_out > 0)
         row = _text_row(cell, trials) | _counts(trials) | _costs(trials)
         notes += ["one batch: no intervals"] * (row["n_batches"] == 1)
-        for metric in (*METRICS_SHOWN, *extra):
+        for metric in metrics:
             row |= _measured(metric, trials, notes)
         if not cell.is_control:
             controls = {control: cells[control] for control in controls_of(cell, neighbours[cell.setting])}
@@ -56,7 +58,7 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
 
 def image_table(records: Sequence[Record]) -> pd.DataFrame:
     """One row per scored image, columns as in `columns.image_columns`; infinite values stay infinite."""
-    extra = _extra_metrics(records)
+    extra = [name for name in image_metrics(records) if name not in board_metrics("image")]
     rows = []
     for cell, trials in trials_by_cell(records).items():
         shared = {"key": cell.key, "is_control": _word(cell.is_control)} | _setting(cell)
@@ -94,15 +96,11 @@ def _frame(rows: Sequence[Row], columns: Mapping[str, Column]) -> pd.DataFrame:
 
 
 def _series(values: Sequence[Any], column: Column) -> pd.Series:
-    if column.unit in ("count", "px"):
-        return pd.Series(values, dtype="Int64")
-    if column.unit in ("text", "true/false", "YYYY-MM-DD"):
+    if column.is_integer:
+        return pd.Series(values, dtype="Int64")  # nullable: a column of counts with one empty would become floats
+    if not column.is_number:
         return pd.Series(["" if value is None else str(value) for value in values], dtype="object")
     return pd.Series([math.nan if value is None else value for value in values], dtype="float64")
-
-
-def _extra_metrics(records: Iterable[Record]) -> list[str]:
-    return [name for name in metric_names(records) if name not in IMAGE_METRICS]
 
 
 def _word(value: bool) -> str:
@@ -142,7 +140,7 @@ def _counts(trials: Sequence[Record]) -> Row:
         "n_batches": len(scored),
         "n_images": sum(len(trial.images) for trial in scored),
         "n_diverged": states["diverged"],
-        "n_failed": states["failed"] + states["oom"],
+        "n_failed": sum(states[state] for state in LOST),
         "n_skipped": states["skipped"],
         "state": max(states, key=SEVERITY.index),
     }
@@ -170,7 +168,12 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def _state_notes(trials: Sequence[Record]) -> list[str]:
     """What the trials say about themselves, states first; the traceback of a failed one stays in its record."""
     states = [f"{trial.state}: {trial.reason or 'no reason recorded'}" for trial in trials if trial.state != "done"]
-    return states + [note for trial in trials if trial.is_scored for note in trial.notes]
+    scored = [trial for trial in trials if trial.is_scored]
+    return states + [note for trial in scored for note in (*trial.notes, *_budget_left(trial))]
+
+
+def _budget_left(trial: Record) -> list[str]:
+    return [f"{BUDGET_LEFT}: {trial.stopped}"] if trial.stopped else []
 
 
 def _measured(metric: str, trials: Sequence[Record], notes: list[str]) -> Row:

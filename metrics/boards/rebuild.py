@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gradinv.metrics.boards.check import Row
-from gradinv.metrics.boards.columns import SETTING
 from gradinv.metrics.boards.leaderboard import leaderboard
 from gradinv.metrics.boards.rules import Words
 from gradinv.metrics.records.record import Record
+from gradinv.metrics.records.settings import SETTING
 
 OF_THE_MACHINE = ("engine", "threads", "device", "versions", "suite_hash")
 """Columns that say where a row was measured; another machine is worth a word and is no fault."""
-_OF_THE_MOMENT = ("seconds_mean", "peak_memory_mb", "date")
+_OF_THE_MOMENT = ("seconds_mean", "peak_memory_mb", "date", "schema")
 _TOLERANCE = 1e-9  # relative: numbers stand in full precision
 
 _Place = tuple[str, ...]
@@ -23,8 +23,8 @@ _Place = tuple[str, ...]
 def rebuilt(path: Path, rows: Sequence[Row], records: Sequence[Record]) -> tuple[list[str], list[str]]:
     """Faults and warnings where the board made of `records` is not the one in `path`.
 
-    Every row of the board must have its records and every field their value; time, memory and date are of the moment
-    and are passed over. Rows that only the records have are a warning: something measured was not published.
+    Every row of the board must have its records and every field their value; time, memory, date and the
+    version of the table are of the moment and are passed over. Rows that only the records have are a warning: something measured was not published.
     """
     frame = leaderboard(records)
     lines = csv.DictReader(io.StringIO(frame.to_csv(index=False, lineterminator="\n")))

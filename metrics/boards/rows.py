@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradinv.metrics.boards.columns import LEADERBOARD_SCHEMA, METRICS_SHOWN, SETTING
+from gradinv.metrics.boards.columns import LEADERBOARD_SCHEMA
+from gradinv.metrics.images.facts import board_metrics
 from gradinv.metrics.records.record import Cell
+from gradinv.metrics.records.settings import LATER_WORDS, SETTING
 from gradinv.metrics.registry import RequestError
 
 Place = tuple[Any, ...]
@@ -47,9 +49,17 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return header, rows[1:]
 
 
+def words_of(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
+    """The words of one line by column; a setting column that came after the table was published has its default."""
+    return {**LATER_WORDS, **dict(zip(header, row, strict=True))}
+
+
 def require(path: Path, header: Iterable[str], names: Iterable[str], kind: str) -> None:
-    """BoardError where a column of these names is missing, so that the file is none of this kind."""
-    missing = [name for name in names if name not in set(header)]
+    """BoardError where a column of these names is missing, so that the file is none of this kind.
+
+    Setting columns that came after the first boards may be missing.
+    """
+    missing = [name for name in names if name not in {*header, *LATER_WORDS}]
     if missing:
         raise BoardError(f"{path} is no {kind}: it has no column {missing[0]!r}")
 
@@ -113,7 +123,7 @@ def board_rows(images: Path) -> tuple[dict[Place, BoardRow] | None, list[str]]:
     faults = []
     for line, row in lines:
         try:
-            place, found = _row(dict(zip(header, row, strict=True)))
+            place, found = _row(words_of(header, row))
         except ValueError as error:
             faults.append(f"{path}:{line}: {error}; the line is left out")
         else:
@@ -132,7 +142,7 @@ def _row(words: Mapping[str, str]) -> tuple[Place, BoardRow]:
     own = {name: words[name] for name in ("attack", "preset", "parameters")}
     cell = Cell.model_validate({**own, **setting, "is_control": truth("is_control", words["is_control"])})
     names = [name.removesuffix("_mean") for name in words if name.endswith("_mean")]
-    measured = [name for name in names if name in METRICS_SHOWN and words[f"{name}_mean"]]
+    measured = [name for name in names if name in board_metrics() and words[f"{name}_mean"]]
     means = {name: number(f"{name}_mean", words[f"{name}_mean"]) for name in measured}
     spent, seconds = (_optional(name, words[name]) for name in ("evaluations", "seconds_mean"))
     return (cell.key, *setting.values()), BoardRow(means, spent, seconds, count("n_failed", words["n_failed"]))

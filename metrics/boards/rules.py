@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import get_args
 
-from gradinv.metrics.boards.columns import COLUMNS, LEADERBOARD_SCHEMA, METRICS_SHOWN
+from gradinv.metrics.boards.columns import BUDGET_LEFT, LEADERBOARD_SCHEMA, leaderboard_columns
 from gradinv.metrics.boards.rows import count, number
-from gradinv.metrics.images.facts import facts_of
-from gradinv.metrics.records.record import BUDGET_LEFT, Cell, State
+from gradinv.metrics.images.facts import board_metrics
+from gradinv.metrics.records.record import Cell, State
 
 KEPT = 0.95
 """Smallest share of its budget that an attack spends without a note that says why."""
@@ -21,7 +21,6 @@ _WORDS = {
     "state": get_args(State),
     "works": ("", "true", "false"),
 }
-_NO_NUMBER = ("text", "true/false", "YYYY-MM-DD")
 _ROUNDING = 1e-6  # of a mean of values in single precision
 
 Words = Mapping[str, str]
@@ -73,37 +72,17 @@ def _wrong_words(words: Words) -> Iterator[str]:
 
 def _wrong_numbers(words: Words) -> Iterator[str]:
     """Numbers that are none, not finite or outside what their column can hold; empty ones are not measured."""
-    for name, word in words.items():
-        unit = COLUMNS[name].unit if name in COLUMNS else "of a plug-in"
-        if not word or unit in _NO_NUMBER or (name not in COLUMNS and not _measures(name, words)):
+    for name, column in leaderboard_columns(metrics_of(words)).items():
+        word = words.get(name, "")
+        if not word or not column.is_number:
             continue
         try:
-            value = count(name, word) if unit in ("count", "px") else number(name, word)
+            value = count(name, word) if column.is_integer else number(name, word)
         except ValueError as error:
             yield str(error)
             continue
-        low, high = _bounds(name)
-        if not (math.isfinite(value) and low - _ROUNDING <= value <= high + _ROUNDING):
-            yield f"{name} is {value:g}, outside {low:g} to {high:g}"
-
-
-def _measures(name: str, words: Words) -> bool:
-    return name.rpartition("_")[0] in metrics_of(words)
-
-
-def _bounds(name: str) -> tuple[float, float]:
-    """What a column's values lie between. The bounds of an interval may leave the metric's range, its mean may not."""
-    metric, _, kind = name.rpartition("_")
-    facts = facts_of(metric) if kind == "mean" else None
-    if facts is not None:
-        return facts.low, min(facts.high, facts.cap)
-    text = COLUMNS[name].range if name in COLUMNS else ""
-    if kind in ("low", "high") or name == "batch_size":  # the sizes of the papers; larger ones may be run
-        return -math.inf, math.inf
-    if text.startswith("≥"):
-        return float(text[1:]), math.inf
-    low, to, high = text.partition(" to ")
-    return (float(low), float(high)) if to else (-math.inf, math.inf)
+        if not (math.isfinite(value) and column.low - _ROUNDING <= value <= column.high + _ROUNDING):
+            yield f"{name} is {value:g}, outside {column.low:g} to {column.high:g}"
 
 
 def _counts(words: Words, cell: Cell) -> Iterator[str]:
@@ -131,7 +110,7 @@ def _unmeasured(words: Words) -> Iterator[str]:
     """A metric of a scored row that is empty needs its reason."""
     if words["n_batches"] == "0":
         return
-    for metric in METRICS_SHOWN:
+    for metric in board_metrics():
         if words.get(f"{metric}_mean") == "" and f"{metric}:" not in words["notes"]:
             yield f"{metric}_mean is empty and notes give no reason (`{metric}: ...`)"
 

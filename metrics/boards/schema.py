@@ -1,6 +1,6 @@
 """The page `leaderboards/schema.md`: what every column of every published table means."""
 
-from gradinv.metrics.boards.columns import COLUMNS, image_columns, schema_markdown
+from gradinv.metrics.boards.columns import image_columns, leaderboard_columns, schema_markdown
 from gradinv.metrics.boards.label_board import LABEL_BATCH_COLUMNS, LABEL_COLUMNS
 
 _PAGE = """\
@@ -38,7 +38,7 @@ consensus, which is not what is scored). Metrics of plug-ins stand before `state
 def schema_page() -> str:
     """The whole page, in Markdown, made from the tables of columns that the boards are written with."""
     return _PAGE.format(
-        leaderboard=schema_markdown(COLUMNS),
+        leaderboard=schema_markdown(leaderboard_columns()),
         images=schema_markdown(image_columns()),
         labels=schema_markdown(LABEL_COLUMNS),
         batches=schema_markdown(LABEL_BATCH_COLUMNS),

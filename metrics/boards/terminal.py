@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
-from gradinv.metrics.boards.columns import SETTING
-from gradinv.metrics.records.settings import granted, title, varying, wrap_key
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from gradinv.metrics.records.settings import SETTING, granted, title, varying, wrap_key
 
 LEGEND = (
     "Mean over n batches [95 % interval]; dimmed rows are controls. PSNR and SSIM: higher is better. Gain: "

@@ -1,59 +1,84 @@
-"""What the values of a metric mean: direction, range, unit, cap; known without importing the metric, or torch."""
+"""What is declared about a metric where it is registered: known without importing the metric, or torch."""
 
 import math
-from collections.abc import Iterable
-from functools import cache
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from gradinv.metrics.images.iip import iip_title
+from gradinv.metrics.images.iip import iip_meaning, iip_title
 from gradinv.metrics.images.scoring import METRICS
-from gradinv.metrics.registry import UnknownNameError
+
+Per = Literal["image", "batch"]
 
 
-class Facts(NamedTuple):
-    """`direction` of what is better, all possible values [`low`, `high`], and the `cap` of what counts in a mean."""
+@dataclass(frozen=True)
+class Facts:
+    """The facts about one metric, as `scoring.register_metric` takes them."""
 
     title: str
-    direction: str
-    low: float
-    high: float
+    direction: Literal["higher", "lower"]
+    meaning: str = ""
     unit: str = ""
+    low: float = -math.inf
+    high: float = math.inf
     cap: float = math.inf
+    min_size: int = 1
+    weights: str | None = None
+    per: Per = "image"
+    board_column: int | None = None
+    panel: bool = False
 
     @property
     def sign(self) -> float:
         """1 where higher is better, -1 where lower is: what turns a difference into a gain."""
         return 1.0 if self.direction == "higher" else -1.0
 
+    @property
+    def heading(self) -> str:
+        """Title and unit.
 
-LABEL_ACCURACY = Facts("label accuracy", "higher", 0.0, 1.0)
-"""The one metric of a batch instead of an image; it is no entry of the registry."""
+        >>> facts_of("psnr").heading, facts_of("ssim").heading
+        ('PSNR (dB)', 'SSIM')
+        """
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
-@cache
 def facts_of(metric: str) -> Facts | None:
-    """The metric's facts; None for a plug-in's metric whose plug-in was not loaded.
+    """The facts about a metric; None for a plug-in's metric whose plug-in was not loaded.
 
-    >>> facts_of("psnr")
-    Facts(title='PSNR', direction='higher', low=0.0, high=inf, unit='dB', cap=100.0)
+    >>> facts = facts_of("psnr")
+    >>> facts.title, facts.unit, facts.direction, facts.low, facts.cap
+    ('PSNR', 'dB', 'higher', 0.0, 100.0)
     """
-    if metric == "label_accuracy":
-        return LABEL_ACCURACY
-    if iip_title(metric):
-        return Facts(iip_title(metric), "higher", 0.0, 1.0)
-    try:
-        known = METRICS.constants(metric)
-    except UnknownNameError:
-        return None
-    cap = known.get("cap")
-    return Facts(
-        known["title"],
-        known["direction"],
-        known["low"],
-        known["high"],
-        known.get("unit", ""),
-        math.inf if cap is None else float(cap),
-    )
+    # Not cached: a plug-in may be loaded between two calls.
+    if metric in METRICS:
+        return Facts(**METRICS.constants(metric))
+    if iip_title(metric):  # a family: network and pool stand in the name, so no entry can be registered beforehand
+        return Facts(iip_title(metric), "higher", iip_meaning(metric), low=0.0, high=1.0)
+    return None
+
+
+def board_metrics(per: Per | None = None) -> tuple[str, ...]:
+    """The metrics of every board, in the order of their columns; with `per` those of an image or of a batch alone.
+
+    >>> board_metrics("image")
+    ('psnr', 'ssim', 'lpips_alex', 'lpips_vgg', 'gmsd', 'fft2d')
+    """
+    facts = {name: facts for name in METRICS.names() if (facts := facts_of(name)) is not None}
+    placed = [
+        (declared.board_column, name)
+        for name, declared in facts.items()
+        if declared.board_column is not None and per in (None, declared.per)
+    ]
+    return tuple(name for _, name in sorted(placed))
+
+
+def measured_metrics(asked: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that a trial is scored with: those asked for, and those per batch of every board.
+
+    The latter cost nothing and stand in no specification: adding them there would change every trial's id.
+    """
+    return tuple(dict.fromkeys((*asked, *board_metrics("batch"))))
 
 
 def counting(metric: str, values: Iterable[float]) -> list[float]:

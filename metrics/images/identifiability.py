@@ -34,16 +34,16 @@ def identified(features: Tensor, originals: Tensor, pool: Pool, *, within_class:
     tensor([1., 0.])
     """
     parts = zip(features.split(_CHUNK), originals.split(_CHUNK), strict=True)
-    return torch.cat([_identified(ours, places, pool, within_class) for ours, places in parts])
+    return torch.cat([_identified(chunk, places, pool, within_class) for chunk, places in parts])
 
 
 def _identified(features: Tensor, originals: Tensor, pool: Pool, within_class: bool) -> Tensor:
     similarity = F.normalize(features.float(), dim=1) @ F.normalize(pool.features.float(), dim=1).T
-    own = pool.identities == pool.identities[originals][:, None]
-    other = ~own
+    is_original = pool.identities == pool.identities[originals][:, None]
+    is_rival = ~is_original
     if within_class:
-        other &= pool.labels == pool.labels[originals][:, None]
-    nearest_own = similarity.masked_fill(~own, -torch.inf).amax(1)
-    nearest_other = similarity.masked_fill(~other, -torch.inf).amax(1)
-    found = (nearest_own > nearest_other).float()
-    return found.masked_fill(~other.any(1), torch.nan)
+        is_rival &= pool.labels == pool.labels[originals][:, None]
+    nearest_original = similarity.masked_fill(~is_original, -torch.inf).amax(1)
+    nearest_rival = similarity.masked_fill(~is_rival, -torch.inf).amax(1)
+    hits = (nearest_original > nearest_rival).float()
+    return hits.masked_fill(~is_rival.any(1), torch.nan)

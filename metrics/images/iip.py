@@ -20,12 +20,12 @@ def iip_meaning(name: str) -> str:
     >>> iip_meaning("iip_resnet18_5000")
     'share of images whose nearest of 5000 evaluation images is the original (features of resnet18)'
     """
-    found = _NAME.fullmatch(name)
-    if found is None:
+    parts = _NAME.fullmatch(name)
+    if parts is None:
         return ""
-    among = "among those of their class, of" if found["label"] else "of"
-    pool = f"{among} {found['pool']} evaluation images"
-    return f"share of images whose nearest {pool} is the original (features of {found['network']})"
+    among = "among those of their class, of" if parts["label"] else "of"
+    pool = f"{among} {parts['pool']} evaluation images"
+    return f"share of images whose nearest {pool} is the original (features of {parts['network']})"
 
 
 def iip_title(name: str) -> str:
@@ -34,5 +34,5 @@ def iip_title(name: str) -> str:
     >>> iip_title("iip_resnet18_5000_class")
     'IIP within class (resnet18)'
     """
-    found = _NAME.fullmatch(name)
-    return "" if found is None else f"IIP{' within class' if found['label'] else ''} ({found['network']})"
+    parts = _NAME.fullmatch(name)
+    return "" if parts is None else f"IIP{' within class' if parts['label'] else ''} ({parts['network']})"

@@ -8,10 +8,11 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
-from gradinv.metrics.images.scoring import MetricUnavailable, register_metric
 from lpips import LPIPS
 from torch import Tensor
 from torchvision.models import AlexNet_Weights, VGG16_Weights, WeightsEnum
+
+from gradinv.metrics.images.scoring import MetricUnavailable, register_metric
 
 _BACKBONES: dict[str, WeightsEnum] = {"alex": AlexNet_Weights.IMAGENET1K_V1, "vgg": VGG16_Weights.IMAGENET1K_V1}
 _CHUNK = 8  # images at once: the first feature maps of VGG at 224 px take 13 MB each
@@ -29,11 +30,13 @@ def weight_name(backbone: str) -> str:
 @register_metric(
     "lpips_alex",
     title="LPIPS (AlexNet)",
+    meaning="LPIPS perceptual distance, AlexNet backbone",
     direction="lower",
     low=0.0,
-    high=float("inf"),
     min_size=31,
-    weights=weight_name("alex"),
+    weights="alexnet-owt-7be5be79.pth",
+    board_column=30,
+    panel=True,
 )
 def lpips_alex(reconstructions: Tensor, originals: Tensor) -> Tensor:
     """Learned perceptual distance of each image on AlexNet features, version 0.1 of the authors' heads.
@@ -48,11 +51,12 @@ def lpips_alex(reconstructions: Tensor, originals: Tensor) -> Tensor:
 @register_metric(
     "lpips_vgg",
     title="LPIPS (VGG-16)",
+    meaning="LPIPS perceptual distance, VGG-16 backbone",
     direction="lower",
     low=0.0,
-    high=float("inf"),
     min_size=16,
-    weights=weight_name("vgg"),
+    weights="vgg16-397923af.pth",
+    board_column=40,
 )
 def lpips_vgg(reconstructions: Tensor, originals: Tensor) -> Tensor:
     """Learned perceptual distance of each image on VGG-16 features; otherwise as `lpips_alex`."""
@@ -64,7 +68,7 @@ def _lpips(backbone: str, reconstructions: Tensor, originals: Tensor) -> Tensor:
     network = _network(backbone, _weight_file(backbone), originals.device)
     # The network expects [-1, 1].
     pairs = zip((2 * reconstructions - 1).float().split(_CHUNK), (2 * originals - 1).float().split(_CHUNK), strict=True)
-    return torch.cat([network(ours, theirs).flatten() for ours, theirs in pairs])
+    return torch.cat([network(made, true).flatten() for made, true in pairs])
 
 
 def _weight_file(backbone: str) -> Path:

@@ -26,6 +26,7 @@ def match(reconstructions: Tensor, originals: Tensor) -> Tensor:
     # One reconstruction at a time: all pairs at once would need B x B x C x H x W values.
     errors = [(originals - image).square().flatten(1).mean(1) for image in reconstructions]
     cost = torch.stack(errors, 1).double().cpu().numpy()
+    # scipy refuses infinite costs; one above all others keeps such a reconstruction last for every original.
     finite = cost[np.isfinite(cost)]
     cost[~np.isfinite(cost)] = 1 + 2 * finite.max(initial=0.0)
     _, assignment = linear_sum_assignment(cost)

@@ -1,16 +1,25 @@
 """MS-SSIM: structural similarity at five scales, for images that are large enough to have them."""
 
 import torch
-from gradinv.metrics.images.scoring import register_metric
 from torch import Tensor
 from torch.nn import functional as F
+
+from gradinv.metrics.images.scoring import register_metric
 
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest scale first: section 3.2 of the paper
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
 
-@register_metric("ms_ssim", title="MS-SSIM", direction="higher", low=0.0, high=1.0, min_size=176)
+@register_metric(
+    "ms_ssim",
+    title="MS-SSIM",
+    meaning="structural similarity at five scales, Wang et al. 2003",
+    direction="higher",
+    low=0.0,
+    high=1.0,
+    min_size=176,
+)
 def ms_ssim(reconstructions: Tensor, originals: Tensor) -> Tensor:
     """Multi-scale structural similarity of each image, on the valid window of each of five scales.
 
@@ -23,24 +32,25 @@ def ms_ssim(reconstructions: Tensor, originals: Tensor) -> Tensor:
     >>> ms_ssim(image, image)
     tensor([1.])
     """
-    ours, theirs = reconstructions.double(), originals.double()  # a variance is a small difference of two squares
-    value = ours.new_ones(len(ours))
+    made, true = reconstructions.double(), originals.double()  # a variance is a small difference of two squares
+    value = made.new_ones(len(made))
     for scale, weight in enumerate(_WEIGHTS):
         if scale:
-            ours, theirs = _halve(ours), _halve(theirs)
-        luminance, contrast = _terms(ours, theirs)
+            made, true = _halve(made), _halve(true)
+        luminance, contrast = _terms(made, true)
         similarity = luminance * contrast if scale == len(_WEIGHTS) - 1 else contrast
         value *= similarity.mean((1, 2, 3)).clamp_min(0) ** weight
     return value.to(originals.dtype)
 
 
-def _terms(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+def _terms(made: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
     """Luminance, and contrast times structure, at every pixel that the window covers wholly."""
-    mean, other = _blur(ours), _blur(theirs)
-    variance, other_variance = _blur(ours.square()) - mean.square(), _blur(theirs.square()) - other.square()
-    covariance = _blur(ours * theirs) - mean * other
-    luminance = (2 * mean * other + _C1) / (mean.square() + other.square() + _C1)
-    return luminance, (2 * covariance + _C2) / (variance + other_variance + _C2)
+    made_mean, true_mean = _blur(made), _blur(true)
+    made_variance = _blur(made.square()) - made_mean.square()
+    true_variance = _blur(true.square()) - true_mean.square()
+    covariance = _blur(made * true) - made_mean * true_mean
+    luminance = (2 * made_mean * true_mean + _C1) / (made_mean.square() + true_mean.square() + _C1)
+    return luminance, (2 * covariance + _C2) / (made_variance + true_variance + _C2)
 
 
 def _blur(images: Tensor) -> Tensor:
@@ -48,6 +58,7 @@ def _blur(images: Tensor) -> Tensor:
     places = torch.arange(_WINDOW, dtype=images.dtype, device=images.device) - _WINDOW // 2
     window = torch.softmax(-places.square() / (2 * _SIGMA**2), 0)
     single = images.flatten(0, 1)[:, None]
+    # The Gaussian is a product of two lines: two passes of 11 products a pixel instead of one of 121.
     rows = F.conv2d(single, window.view(1, 1, -1, 1))
     return F.conv2d(rows, window.view(1, 1, 1, -1)).unflatten(0, images.shape[:2])[:, :, 0]
 

@@ -1,22 +1,25 @@
-"""The registry of image metrics, and the one call that scores a batch with several of them."""
+"""The registry of metrics, and the one call that scores a batch with several of them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradinv.metrics.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Metric = Callable[[Tensor, Tensor], Tensor]
+    ImageMetric = Callable[[Tensor, Tensor], Tensor]
+    BatchMetric = Callable[["ScoredBatch"], float]
+    Metric = ImageMetric | BatchMetric
 
-METRICS: Registry[Metric] = Registry(
+# Targets are of two types, told apart by the fact `per`; so their type is given where they are called.
+METRICS: Registry[Any] = Registry(
     "metric", package="gradinv.metrics.images", decorator="register_metric", group="gradinv.metrics"
 )
-DEFAULT_METRICS = ("psnr", "ssim", "lpips_alex", "lpips_vgg", "gmsd", "fft2d")
 
 
 class MetricUnavailable(RuntimeError):  # noqa: N818 - a state of this machine, not a fault of the caller
@@ -24,11 +27,39 @@ class MetricUnavailable(RuntimeError):  # noqa: N818 - a state of this machine, 
 
 
 @dataclass(frozen=True)
+class ScoredBatch:
+    """A private batch and what was made of it: all that a metric may look at.
+
+    `reconstructions` and `originals` are both (B, C, H, W), C = 1 or 3, floats in [0, 1], each reconstruction in the
+    slot of the original that it was matched to. `labels` (B,) are the attack's, in no order that counts, None where it
+    claims none; `true_labels` (B,) are the originals', None where nobody knows them. ValueError for other images.
+    """
+
+    reconstructions: Tensor
+    originals: Tensor
+    labels: Tensor | None = None
+    true_labels: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Check the images once, so that no metric needs to."""
+        _check_images("reconstructions", self.reconstructions)
+        _check_images("originals", self.originals)
+        if self.reconstructions.shape != self.originals.shape:
+            raise ValueError(
+                f"reconstructions are {tuple(self.reconstructions.shape)}, originals {tuple(self.originals.shape)}"
+            )
+
+
+@dataclass(frozen=True)
 class Scores:
-    """Per-image values (B,) of every metric that could be computed, and a line for each that could not."""
+    """The values of every metric that could be computed, and a line for each that could not.
+
+    `values` holds one value per image, (B,); `batch_values` one per batch.
+    """
 
     values: dict[str, Tensor]
     notes: tuple[str, ...] = ()
+    batch_values: dict[str, float] = field(default_factory=dict)
 
 
 def register_metric(
@@ -36,51 +67,63 @@ def register_metric(
     *,
     title: str,
     direction: Literal["higher", "lower"],
-    low: float,
-    high: float,
+    meaning: str = "",
     unit: str = "",
-    cap: float | None = None,
+    low: float = -math.inf,
+    high: float = math.inf,
+    cap: float = math.inf,
     min_size: int = 1,
     weights: str | None = None,
+    per: Literal["image", "batch"] = "image",
+    board_column: int | None = None,
+    panel: bool = False,
 ) -> Callable[[Metric], Metric]:
-    """Decorator that registers a function `(reconstructions, originals) -> values` as the metric `name`.
+    """Decorator that registers a function as the metric `name`, with every fact that tables and figures need.
 
-    The function takes two float tensors (B, C, H, W) in [0, 1] and returns one value per image, (B,).
-    `direction` says which values are better, [`low`, `high`] holds all values the metric can take, `cap` is what an
-    infinite value counts in means, `min_size` is the smallest height or width in pixels it is defined for, `weights`
-    names what must be on the machine. InvalidEntryError where another metric has this name.
+    Per image, the function is `(reconstructions, originals) -> values`: two float tensors (B, C, H, W) in [0, 1] to one
+    value per image, (B,). Per batch, it is `(ScoredBatch) -> value`: a float, NaN where this batch has none.
+
+    `title` is the metric's name in tables and figures, `meaning` one line about a column of it, `direction` which
+    values are better. [`low`, `high`] holds all values the metric can take; what exceeds `cap`, infinity included,
+    counts as it in means. `min_size` is the smallest height or width in pixels it is defined for, `weights` names what
+    must be on the machine. With a `board_column` the metric is measured in every trial and has its columns on every
+    board, in the order of these numbers; without one it is measured on request. `panel`: the figure of quality shows
+    it where it was measured. InvalidEntryError where another metric has this name.
+
+    In this package write facts as constants: they are read without importing the metric.
     """
     return METRICS.register(
         name,
         title=title,
         direction=direction,
+        meaning=meaning,
+        unit=unit,
         low=low,
         high=high,
-        unit=unit,
         cap=cap,
         min_size=min_size,
         weights=weights,
+        per=per,
+        board_column=board_column,
+        panel=panel,
     )
 
 
-def score_images(reconstructions: Tensor, originals: Tensor, metrics: Sequence[str] = DEFAULT_METRICS) -> Scores:
-    """Score each reconstruction against the original of the same index, with every metric that applies.
+def score_batch(batch: ScoredBatch, metrics: Sequence[str]) -> Scores:
+    """Score a batch with every metric that applies.
 
-    Both (B, C, H, W), C = 1 or 3, floats in [0, 1]. A metric that the images are too small for, or whose weights are
-    missing, is left out and named in the notes. ValueError where the images are anything else, UnknownNameError where
-    a metric is.
+    A metric that the images are too small for, or whose weights are missing, is left out and named in the notes; one
+    per batch that has no value for this batch is left out without a word. UnknownNameError where a metric is unknown.
 
     >>> import torch
-    >>> image = torch.rand(2, 3, 16, 16)
-    >>> score_images(image, image, ["psnr"]).values
-    {'psnr': tensor([inf, inf])}
+    >>> image, labels = torch.rand(2, 3, 16, 16), torch.tensor([3, 7])
+    >>> scores = score_batch(ScoredBatch(image, image, labels, labels), ["psnr", "label_accuracy"])
+    >>> scores.values, scores.batch_values
+    ({'psnr': tensor([inf, inf])}, {'label_accuracy': 1.0})
     """
-    _check_images("reconstructions", reconstructions)
-    _check_images("originals", originals)
-    if reconstructions.shape != originals.shape:
-        raise ValueError(f"reconstructions are {tuple(reconstructions.shape)}, originals {tuple(originals.shape)}")
-    size = min(originals.shape[-2:])
+    size = min(batch.originals.shape[-2:])
     values: dict[str, Tensor] = {}
+    batch_values: dict[str, float] = {}
     notes: list[str] = []
     for name in metrics:
         entry = METRICS.get(name)
@@ -88,10 +131,25 @@ def score_images(reconstructions: Tensor, originals: Tensor, metrics: Sequence[s
             notes.append(f"{name}: defined from {entry.metadata['min_size']} px, the images have {size}")
             continue
         try:
-            values[name] = entry.target(reconstructions, originals)
+            if entry.metadata["per"] == "batch":
+                batch_values[name] = entry.target(batch)
+            else:
+                values[name] = entry.target(batch.reconstructions, batch.originals)
         except MetricUnavailable as error:
             notes.append(f"{name}: {error}")
-    return Scores(values, tuple(notes))
+    measured = {name: value for name, value in batch_values.items() if not math.isnan(value)}
+    return Scores(values, tuple(notes), measured)
+
+
+def score_images(reconstructions: Tensor, originals: Tensor, metrics: Sequence[str]) -> Scores:
+    """Score each reconstruction against the original of the same index: `score_batch` for images without labels.
+
+    >>> import torch
+    >>> image = torch.rand(2, 3, 16, 16)
+    >>> score_images(image, image, ["psnr"]).values
+    {'psnr': tensor([inf, inf])}
+    """
+    return score_batch(ScoredBatch(reconstructions, originals), metrics)
 
 
 def _check_images(argument: str, images: Tensor) -> None:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from gradinv.metrics.records.files import write_text
-from gradinv.metrics.records.record import Record
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-FILE = "additions.json"
+from gradinv.metrics.records.files import write_text
+from gradinv.metrics.records.record import Record
 
 
 class Additions(BaseModel):
@@ -18,9 +17,8 @@ class Additions(BaseModel):
     notes: dict[str, str] = Field(default_factory=dict)
 
 
-def read_additions(folder: Path) -> Additions:
-    """What was added to the record in a trial's folder; empty where nothing was, ValueError where it is broken."""
-    path = folder / FILE
+def read_additions(path: Path) -> Additions:
+    """What was added to a record (`RunDirectory.additions`); empty without a file, ValueError where it is broken."""
     try:
         return Additions.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -29,29 +27,30 @@ def read_additions(folder: Path) -> Additions:
         raise ValueError(f"{path}: cannot be read; delete it and measure again") from error
 
 
-def add(folder: Path, found: Additions) -> None:
-    """Put metrics and notes beside the record, in place of older ones of the same names."""
-    known = read_additions(folder)
-    metrics = {name: values for name, values in known.metrics.items() if name not in found.notes} | found.metrics
-    whole = Additions(metrics=metrics, notes=known.notes | found.notes)
-    write_text(folder / FILE, whole.model_dump_json(indent=1))
+def add(path: Path, measured: Additions) -> None:
+    """Write metrics and notes to the file, in place of older ones of the same names."""
+    earlier = read_additions(path)
+    # A name that has only a note now could not be measured again, so its earlier values go.
+    kept = {name: values for name, values in earlier.metrics.items() if name not in measured.notes}
+    additions = Additions(metrics=kept | measured.metrics, notes=earlier.notes | measured.notes)
+    write_text(path, additions.model_dump_json(indent=1))
 
 
-def with_additions(record: Record, folder: Path) -> Record:
+def with_additions(record: Record, path: Path) -> Record:
     """The record with what was added to it; ValueError where the file is broken or of other images."""
-    found = read_additions(folder)
-    if not (found.metrics or found.notes):
+    additions = read_additions(path)
+    if not (additions.metrics or additions.notes):
         return record
-    if any(len(values) != len(record.images) for values in found.metrics.values()):
-        raise ValueError(f"{folder / FILE}: has not one value for each image; delete it and measure again")
+    if any(len(values) != len(record.images) for values in additions.metrics.values()):
+        raise ValueError(f"{path}: has not one value for each image; delete it and measure again")
     images = [
-        image.model_copy(update={"metrics": image.metrics | _of(found, slot)})
+        image.model_copy(update={"metrics": image.metrics | _values(additions, slot)})
         for slot, image in enumerate(record.images)
     ]
-    notes = [f"{name}: {text}" for name, text in sorted(found.notes.items())]
+    notes = [f"{name}: {text}" for name, text in sorted(additions.notes.items())]
     return record.model_copy(update={"images": images, "notes": [*record.notes, *notes]})
 
 
-def _of(found: Additions, slot: int) -> dict[str, float]:
-    values = {name: values[slot] for name, values in found.metrics.items()}
+def _values(additions: Additions, slot: int) -> dict[str, float]:
+    values = {name: values[slot] for name, values in additions.metrics.items()}
     return {name: value for name, value in values.items() if value is not None}

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from gradinv.metrics.images.facts import counting
 from gradinv.metrics.records.additions import with_additions
+from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.record import FINISHED, SCHEMA, Cell, Record
 from gradinv.metrics.registry import RequestError
-from pydantic import ValidationError
 
 MEND = "delete the folder and run the suite again"
 
@@ -27,18 +29,17 @@ def read_records(directories: Iterable[Path]) -> tuple[list[Record], list[str]]:
     A trial found in several directories counts once. Folders whose name starts with a dot are unfinished writes and
     are passed over. Raises RecordsError for a directory without trials.
     """
-    found: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     faults: list[str] = []
-    folders = [folder for directory in directories for folder in trial_folders(directory)]
+    trials = [(run, trial) for run in map(RunDirectory, directories) for trial in _trial_ids(run)]
     with _collector_paused():
-        for record in map(_read, folders):
+        for run, trial in trials:
+            record = read_record(run, trial)
             if isinstance(record, str):
                 faults.append(record)
-            elif record.id in found:
-                found[record.id] = max(found[record.id], record, key=_preference)
             else:
-                found[record.id] = record
-    return sorted(found.values(), key=position), sorted(set(faults))
+                records[record.id] = max(records.get(record.id, record), record, key=_preference)
+    return sorted(records.values(), key=position), sorted(set(faults))
 
 
 @contextmanager
@@ -53,17 +54,16 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def trial_folders(directory: Path) -> list[Path]:
-    """The folders of `directory/trials`, one a trial, sorted; RecordsError where there is none."""
-    trials = directory / "trials"
+def _trial_ids(run: RunDirectory) -> list[str]:
+    """The trials of a run directory, sorted; RecordsError where there is none."""
     try:
-        with os.scandir(trials) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        with os.scandir(run.trials) as entries:
+            ids = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     except OSError:
-        names = []
-    if not names:
-        raise RecordsError(f"{directory} holds no trials; give the directory that `gradinv run --out` wrote")
-    return [trials / name for name in names]
+        ids = []
+    if not ids:
+        raise RecordsError(f"{run.path} holds no trials; give the directory that `gradinv run --out` wrote")
+    return ids
 
 
 def position(record: Record) -> tuple[str, int, int, str]:
@@ -76,9 +76,9 @@ def _preference(record: Record) -> tuple[bool, str, str]:
     return record.state in FINISHED, record.date, record.model_dump_json()
 
 
-def _read(folder: Path) -> Record | str:
-    """The record in a trial's folder, or one line that says why there is none and how to mend it."""
-    path = folder / "record.json"
+def read_record(run: RunDirectory, trial: str) -> Record | str:
+    """The record of a trial, or one line that says why there is none and how to mend it."""
+    path = run.record(trial)
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -89,10 +89,10 @@ def _read(folder: Path) -> Record | str:
         return _diagnosis(path, text, error)
     if record.schema_version > SCHEMA:
         return _newer(path, record.schema_version)
-    if record.id != folder.name:
+    if record.id != trial:
         return f"{path}: is the record of another trial, {record.id}; {MEND}"
     try:
-        return with_additions(record, folder)
+        return with_additions(record, run.additions(trial))
     except ValueError as error:
         return str(error)
 
@@ -122,31 +122,29 @@ def trials_by_cell(records: Iterable[Record]) -> dict[Cell, list[Record]]:
     groups: dict[Cell, dict[int, Record]] = {}
     for record in sorted(records, key=position):
         trials = groups.setdefault(record.cell, {})
-        known = trials.get(record.repetition, record)
-        trials[record.repetition] = max(known, record, key=lambda trial: (trial.date, trial.id))
+        earlier = trials.get(record.repetition, record)
+        trials[record.repetition] = max(earlier, record, key=lambda trial: (trial.date, trial.id))
     return {cell: [trials[repetition] for repetition in sorted(trials)] for cell, trials in groups.items()}
 
 
-def controls_of(cell: Cell, cells: Iterable[Cell]) -> list[Cell]:
-    """The controls that `cell` is compared with: of equal setting, and of this attack or of every attack."""
-    presets, setting = ("", cell.key), cell.setting
-    return [other for other in cells if other.is_control and other.preset in presets and other.setting == setting]
-
-
-def metric_names(records: Iterable[Record]) -> list[str]:
-    """Names of all per-image metrics that occur in the records, sorted."""
+def image_metrics(records: Iterable[Record]) -> list[str]:
+    """Names of all metrics of an image that occur in the records, sorted."""
     return sorted({name for record in records for image in record.images for name in image.metrics})
 
 
+def metric_names(records: Sequence[Record]) -> list[str]:
+    """Names of all metrics that occur in the records, of an image or of a batch, sorted."""
+    return sorted({*image_metrics(records), *(name for record in records for name in record.metrics)})
+
+
 def batch_values(record: Record, metric: str) -> list[float]:
-    """The measured values of one trial, one per image (for `label_accuracy` one in all), as they count in means.
+    """The measured values of one trial as they count in means: one for each image, or one for the batch.
 
     A value above the metric's cap, infinity included, counts as the cap (100 dB for PSNR). NaN is not measured, nor is
     the infinity of a metric without cap.
     """
-    if metric == "label_accuracy":
-        return [] if record.label_accuracy is None else [record.label_accuracy]
-    return counting(metric, (image.metrics[metric] for image in record.images if metric in image.metrics))
+    holders = [record, *record.images]  # no name is both: it is registered once, with one of the two kinds of values
+    return counting(metric, [holder.metrics[metric] for holder in holders if metric in holder.metrics])
 
 
 def batch_mean(record: Record, metric: str) -> float | None:

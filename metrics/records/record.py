@@ -2,18 +2,20 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA = 1
+from gradinv.metrics.records.settings import SETTING
+from gradinv.metrics.records.upgrade import SCHEMA, upgraded
 
 State = Literal["done", "diverged", "skipped", "failed", "oom"]
 FINISHED: tuple[State, ...] = ("done", "diverged", "skipped")
 SCORED: tuple[State, ...] = ("done", "diverged")
-BUDGET_LEFT = "budget left"
-"""How an attack's note begins that says why it did not spend its whole budget."""
+LOST: tuple[State, ...] = ("failed", "oom")
+"""States of trials that should have values and have none; running the suite again tries them again."""
 
 
 class _Frozen(BaseModel):
+    # Infinity and NaN are written as these words: Python's own reader takes them, and null would lose which it was.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
@@ -39,7 +41,7 @@ class Cell(_Frozen):
     batch_size: int
     max_equal_labels: int
     budget: str = "paper"
-    precision: str = "float32"
+    precision: str = SETTING["precision"].default
     is_control: bool = False
 
     @property
@@ -53,8 +55,7 @@ class Cell(_Frozen):
     @property
     def setting(self) -> tuple[Any, ...]:
         """Everything but the attack: only rows of equal setting may be compared."""
-        own = {"attack", "preset", "parameters", "tuning", "is_control"}
-        return tuple(getattr(self, name) for name in type(self).model_fields if name not in own)
+        return tuple(getattr(self, name) for name in SETTING)
 
 
 class ImageScore(_Frozen):
@@ -72,7 +73,14 @@ class ImageScore(_Frozen):
 
 
 class Record(_Frozen):
-    """One finished, skipped or failed trial; everything a row of the leaderboard needs."""
+    """One finished, skipped or failed trial; everything a row of the leaderboard needs.
+
+    `metrics` holds what is measured once a batch, such as `label_accuracy`; what is measured of each image stands in
+    `images`. `stopped` says why the budget was not spent; empty where it was. `alignments` counts the alignments of
+    agents' images that were accepted and, by reason, rejected. `zero_gradient_share` of the parameters lie in tensors
+    whose gradient is zero; `update_cosine` is that of the defended to the true update. A record of an older schema is
+    taken too (`upgrade.upgraded`), any unknown field is refused.
+    """
 
     schema_version: int = SCHEMA
     id: str
@@ -84,22 +92,21 @@ class Record(_Frozen):
     state: State
     reason: str = ""
     images: list[ImageScore] = Field(default_factory=list)
-    label_accuracy: float | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
     slot_accuracy: float | None = None
     label_method: str = ""
     uses: list[str] = Field(default_factory=list)
     objective_start: float | None = None
     objective_end: float | None = None
     evaluations: int = 0
+    stopped: str = ""
     curve: list[tuple[int, float]] = Field(default_factory=list)
     snapshots: list[int] = Field(default_factory=list)
     snapshot_psnr: list[float] = Field(default_factory=list)
     zero_gradient_share: float | None = None
     update_cosine: float | None = None
-    scored: str = ""
     final_psnr: float | None = None
-    consensus_psnr: float | None = None
-    registrations: dict[str, int] = Field(default_factory=dict)
+    alignments: dict[str, int] = Field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_mb: float | None = None
     engine: str = "eager"
@@ -108,6 +115,11 @@ class Record(_Frozen):
     versions: dict[str, str] = Field(default_factory=dict)
     date: str = ""
     notes: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_schema(cls, content: Any) -> Any:
+        return upgraded(content) if isinstance(content, dict) else content
 
     @property
     def is_scored(self) -> bool:

@@ -4,12 +4,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from gradinv.metrics.images.facts import counting
+from gradinv.metrics.records.cells import Identity, controls_of, identity_of
 from gradinv.metrics.records.reading import mean, trials_by_cell
-from gradinv.metrics.records.record import Record
-from gradinv.metrics.records.settings import setting_of
+from gradinv.metrics.records.record import LOST, Cell, Record
 
 Unit = tuple[int, str]
 """A batch and an image of it; the image is empty for what is measured once a batch."""
@@ -18,11 +17,9 @@ Values = Mapping[Unit, float]
 
 @dataclass(frozen=True)
 class Sample:
-    """The values of one key in one setting, by metric, with what they cost; `evaluations` is the mean over batches."""
+    """The values of one cell, by metric, with what they cost; `evaluations` and `seconds` are means over batches."""
 
-    key: str
-    is_control: bool
-    setting: Mapping[str, Any]
+    cell: Cell
     values: Mapping[str, Values]
     source: str
     evaluations: float | None = None
@@ -31,9 +28,14 @@ class Sample:
     n_diverged: int = 0
 
     @property
-    def place(self) -> tuple[Any, ...]:
-        """What tells samples apart: the key and everything of the setting."""
-        return self.key, *self.setting.values()
+    def key(self) -> str:
+        """The cell's key."""
+        return self.cell.key
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the cell is a control's."""
+        return self.cell.is_control
 
     def means(self, metric: str) -> dict[int, float]:
         """Batch -> mean over its images."""
@@ -48,30 +50,26 @@ def samples_of(records: Iterable[Record], source: str) -> list[Sample]:
 
     Diverged trials are scored on their best finite iterate and count; failed ones have no values and are counted.
     """
-    return [_sample(trials, source) for trials in trials_by_cell(records).values()]
+    return [sample_of(trials, source) for trials in trials_by_cell(records).values()]
 
 
-def _sample(trials: Sequence[Record], source: str) -> Sample:
-    cell = trials[0].cell
+def sample_of(trials: Sequence[Record], source: str) -> Sample:
+    """The sample of one cell's trials, of which there is one at least."""
     scored = [trial for trial in trials if trial.is_scored]
     values: dict[str, dict[Unit, float]] = {}
     for trial in scored:
-        names = numbered(image.image for image in trial.images)
-        for image, name in zip(trial.images, names, strict=True):
-            for metric, value in image.metrics.items():
+        names = ["", *numbered(image.image for image in trial.images)]
+        for name, holder in zip(names, [trial, *trial.images], strict=True):
+            for metric, value in holder.metrics.items():
                 for counted in counting(metric, [value]):
                     values.setdefault(metric, {})[trial.repetition, name] = counted
-        if trial.label_accuracy is not None:
-            values.setdefault("label_accuracy", {})[trial.repetition, ""] = trial.label_accuracy
     return Sample(
-        key=cell.key,
-        is_control=cell.is_control,
-        setting=setting_of(cell),
+        cell=trials[0].cell,
         values=values,
         source=source,
         evaluations=mean([trial.evaluations for trial in scored]),
         seconds=mean([trial.seconds for trial in scored]),
-        n_failed=sum(trial.state in ("failed", "oom") for trial in trials),
+        n_failed=sum(trial.state in LOST for trial in trials),
         n_diverged=sum(trial.state == "diverged" for trial in scored),
     )
 
@@ -90,17 +88,16 @@ def numbered(hashes: Iterable[str]) -> list[str]:
     return names
 
 
-def controls_for(sample: Sample, samples: Iterable[Sample]) -> dict[str, Sample]:
-    """Name -> control that `sample` is compared with: of its setting, and of its key or of every attack."""
-    place = sample.place[1:]
-    controls = (other for other in samples if other.is_control and other.place[1:] == place)
-    named = ((*other.key.partition(" of "), other) for other in controls)
-    return {name: other for name, _, key, other in named if key in ("", sample.key)}
+def controls_for(attack: Sample, samples: Iterable[Sample]) -> dict[str, Sample]:
+    """Name -> control that an attack is compared with, of those that are among the samples."""
+    by_cell = {sample.cell: sample for sample in samples}
+    return {control.attack: by_cell[control] for control in controls_of(attack.cell, by_cell)}
 
 
 def pooled(sources: Iterable[Iterable[Sample]]) -> list[Sample]:
-    """The samples of all sources; of several in one place the first source's counts, so records come before boards."""
-    found: dict[tuple[Any, ...], Sample] = {}
-    for sample in (sample for source in sources for sample in source):
-        found.setdefault((sample.is_control, *sample.place), sample)
-    return list(found.values())
+    """The samples of all sources; of several of one cell the first source's counts, so records come before boards."""
+    by_identity: dict[Identity, Sample] = {}
+    for source in sources:
+        for sample in source:
+            by_identity.setdefault(identity_of(sample.cell), sample)
+    return list(by_identity.values())

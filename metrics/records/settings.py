@@ -1,25 +1,55 @@
-"""Settings in words: which rows stand together, under which title, in a file of which name."""
+"""Settings: the columns that decide which rows may be compared, and their values in words."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gradinv.metrics.boards.columns import SETTING
-from gradinv.metrics.records.record import Cell
+from gradinv.metrics.records.column import Column
+
+if TYPE_CHECKING:
+    from gradinv.metrics.records.record import Cell
 
 Setting = Mapping[str, Any]
+
+SETTING: Mapping[str, Column] = {
+    "dataset": Column("data set that the private batches come from"),
+    "image_size": Column("height and width of the images", "px", 1),
+    "victim": Column("the client's network: a timm model's name"),
+    "victim_state": Column("untrained, early, trained or pretrained; `untrained_degenerate`: > 5 % gradients are zero"),
+    "victim_seed": Column("seed of the victim's weights", "count", 0),
+    "bn_mode": Column("mode of the client's batch-norm layers: eval or train"),
+    "bn_statistics": Column("batch-norm statistics granted: none, running, proxy, inferred or exact"),
+    "granted_numbers_per_pixel": Column(
+        "batch-norm numbers granted / unknown pixel values; above about 0.5 the prior is a leak by itself", "ratio", 0
+    ),
+    "labels": Column("labels granted: none, counts or known"),
+    "update": Column("what the client sends: gradient, or fedavg(...)"),
+    "defense": Column("key of the defense; `none` for none"),
+    "adaptive": Column("whether the attacker knows the defense", "true/false"),
+    "batch_size": Column("images in one private batch", "count", 1),
+    "max_equal_labels": Column("most images of one label in a batch; 1: all labels distinct", "count", 1),
+    "budget": Column("evaluations that a trial may spend, restarts and all; `paper`: the preset's own"),
+    "precision": Column("arithmetic of the attack's evaluations: float32, tf32 or bf16", default="float32"),
+}
+"""Name -> column of everything in a row but its attack: only rows of equal setting may be compared.
+
+A column that comes later has a default, which is what the tables and records from before it hold.
+"""
+
+LATER: Setting = {name: column.default for name, column in SETTING.items() if column.default is not None}
+"""Defaults by name. Words and file names leave a column out where it has its default, and name it elsewhere."""
 TITLE_FIELDS = ("victim", "victim_state", "dataset", "image_size", "defense", "batch_size")
-USUAL = {"precision": "float32"}
-"""Fields that words and file names leave out where they have this value, and name wherever they have another."""
+LATER_WORDS = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in LATER.items()}
+"""The same as a table writes them."""
 BATCH_SIZE_FIELDS = ("batch_size", "granted_numbers_per_pixel")  # a batch size has its own number of pixels
 
 
-def setting_of(cell: Cell, without: Iterable[str] = ()) -> dict[str, Any]:
+def setting_of(cell: "Cell", without: Iterable[str] = ()) -> dict[str, Any]:
     """Everything of a cell but its attack, as name -> value; the names in `without` are left out."""
     return {name: getattr(cell, name) for name in SETTING if name not in set(without)}
 
 
-def by_setting(cells: Iterable[Cell], without: Sequence[str] = ()) -> list[tuple[dict[str, Any], list[Cell]]]:
+def by_setting(cells: "Iterable[Cell]", without: Sequence[str] = ()) -> "list[tuple[dict[str, Any], list[Cell]]]":
     """The cells that may be compared with each other, together with what they share."""
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
@@ -29,19 +59,21 @@ def by_setting(cells: Iterable[Cell], without: Sequence[str] = ()) -> list[tuple
 
 def varying(settings: Iterable[Setting]) -> list[str]:
     """The names that a title must add, because only they tell some of the settings apart."""
-    found = list(settings)
-    names = [name for setting in found[:1] for name in setting if name not in (*TITLE_FIELDS, *USUAL)]
-    following = [name for name in names if name != "granted_numbers_per_pixel"]
-    return [name for name in following if len({str(setting[name]) for setting in found}) > 1]
+    every = list(settings)
+    if not every:
+        return []
+    # The granted numbers follow from the other columns, so that they never tell two settings apart alone.
+    named = {*TITLE_FIELDS, *LATER, "granted_numbers_per_pixel"}
+    return [name for name in every[0] if name not in named and len({str(setting[name]) for setting in every}) > 1]
 
 
 def unusual(setting: Setting) -> list[str]:
-    """The names of `USUAL` whose value is another one here.
+    """The names of `LATER` whose value is not the default.
 
     >>> unusual({"precision": "float32"}), unusual({"precision": "bf16"})
     ([], ['precision'])
     """
-    return [name for name, value in USUAL.items() if setting.get(name, value) != value]
+    return [name for name, value in LATER.items() if setting.get(name, value) != value]
 
 
 def title(setting: Setting, also: Iterable[str] = ()) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradinv.metrics.records.record import Cell, ImageScore, Record
 from safetensors.numpy import save_file
+
+from gradinv.metrics.records.record import Cell, ImageScore, Record
 
 SETTING = {
     "dataset": "photos",
@@ -48,7 +49,7 @@ def make_record(attack: str, repetition: int, psnr: Iterable[float] = (), **chan
         "spec": {},
         "state": "done",
         "images": images,
-        "label_accuracy": 1.0,
+        "metrics": {"label_accuracy": 1.0},
         "slot_accuracy": 1.0,
         "objective_start": 2.0,
         "objective_end": 0.5,

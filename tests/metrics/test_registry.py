@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-import gradinv.metrics.registry
 import pytest
+
+import gradinv.metrics.registry
 from gradinv.metrics.registry import (
+    COMPUTED,
     InvalidEntryError,
     Registry,
     UnknownNameError,
     declared,
-    declared_names,
     load_plugin,
     natural_key,
     origin,
@@ -86,7 +87,7 @@ def test_only_calls_with_a_written_name_are_declarations(tmp_path: Path) -> None
         "@register('a')\nclass A: ...\n@m.register('b', x=1)\nclass B: ...\nregister(name)\nregister()\nother('c')\n"
         "# register('d')\n"
     )
-    assert declared_names(file, "register") == ["a", "b"]
+    assert declared(file, "register") == {"a": {}, "b": {"x": 1}}
 
 
 def test_two_things_of_one_name_are_an_error_that_names_both(zoo: Registry) -> None:
@@ -130,7 +131,16 @@ def test_other_packages_add_names_through_entry_points(
     )
     assert zoo.names() == ["cat9", "lion", "owl"]
     assert f"{PACKAGE}_birds" not in sys.modules
+    assert "owl" in zoo
+    assert "emu" not in zoo
     assert zoo.get("owl").target is sys.modules[f"{PACKAGE}_birds"].Owl
+
+
+def test_another_package_that_cannot_be_imported_is_named(zoo: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("owl", "no_such_birds:Owl", "zoo.animals")
+    monkeypatch.setattr(gradinv.metrics.registry, "entry_points", lambda group: [point])
+    with pytest.raises(InvalidEntryError, match="animal 'owl' of no_such_birds:Owl cannot be imported: No module"):
+        zoo.get("owl")
 
 
 def test_a_plugin_file_adds_what_it_registers(zoo: Registry, plugin: Path) -> None:
@@ -166,9 +176,18 @@ def test_a_plugin_that_cannot_be_imported_says_why(plugin: Path, code: str, reas
 def test_constants_of_a_declaration_are_read_without_importing_it(tmp_path: Path) -> None:
     file = tmp_path / "f.py"
     file.write_text(
-        "@register('a', low=-1.0, high=float('inf'), cap=None, size=2 * N, weights=name('x'))\nclass A: ...\n"
+        "@register('a', low=-1.0, size=2 * 50, cap=None, names=('b', 'c'), weights=name('x'))\nclass A: ...\n"
     )
-    assert declared(file, "register") == {"a": {"low": -1.0, "high": float("inf"), "cap": None}}
+    constants = {"low": -1.0, "cap": None, "names": ("b", "c")}
+    assert declared(file, "register") == {"a": {**constants, "size": COMPUTED, "weights": COMPUTED}}
+
+
+def test_a_computed_value_is_refused_where_constants_are_asked_for(zoo: Registry, tmp_path: Path) -> None:
+    (tmp_path / PACKAGE / "dogs.py").write_text(HEAD + "@register_animal('dog', legs=2 * 2)\ndef dog(): ...\n")
+    with pytest.raises(InvalidEntryError, match=r"animal 'dog': legs must be written as a constant in .*dogs"):
+        zoo.constants("dog")
+    assert zoo.get("dog").metadata == {"legs": 4}
+    assert zoo.constants("dog") == {"legs": 4}
 
 
 def test_constants_import_no_built_in_entry(zoo: Registry) -> None:

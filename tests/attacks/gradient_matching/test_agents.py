@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from torch import Tensor
+
 from gradinv.attacks.gradient_matching.agents import Agents
 from gradinv.attacks.gradient_matching.attack import GradientMatching
 from gradinv.attacks.gradient_matching.evaluation import Engine
@@ -12,7 +14,6 @@ from gradinv.attacks.gradinversion import GradInversion
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
-from torch import Tensor
 
 LAZY = "gradinversion.lazy_group"
 
@@ -102,7 +103,7 @@ def test_a_group_reports_consensus_spread_and_registrations(case: Callable) -> N
     leak, victim = case()
     lazy = create_attack(f"{LAZY}[agents=3]").reconstruct(leak, victim, seed=1, budget=30)
     assert lazy.consensus.shape == lazy.spread.shape == leak.shape
-    assert lazy.registrations == {}
+    assert lazy.alignments == {}
     alone = create_attack("gradinversion.fidelity").reconstruct(leak, victim, seed=1, budget=30)
     assert alone.consensus is alone.spread is None
     assert lazy.curve[-1][0] == lazy.snapshot_at[-1] == lazy.evaluations == 30
@@ -115,7 +116,7 @@ def test_a_registered_group_counts_every_registration(
     leak = make_leak(net, make_images(2, size=32), torch.tensor([3, 1]), statistics="exact")
     attack = create_attack("gradinversion[agents=3,group_start=0.5,group_every=0.25]")
     found = attack.reconstruct(leak, Victim(net), seed=1, budget=24)  # steps 4 and 6 of 8
-    assert sum(found.registrations.values()) == 2 * 3 * 2
+    assert sum(found.alignments.values()) == 2 * 3 * 2
 
 
 def test_equal_seeds_give_equal_bits_and_the_global_random_state_is_left_alone(case: Callable) -> None:

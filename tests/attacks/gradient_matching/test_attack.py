@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
+
 from gradinv.attacks.attack import Setting
 from gradinv.attacks.gradient_matching.attack import GradientMatching, LabelPolicy
 from gradinv.attacks.gradient_matching.descent import CHECK_EVERY
@@ -15,7 +17,6 @@ from gradinv.attacks.gradient_matching.priors import BatchNormStatistics, Candid
 from gradinv.attacks.leak import Reconstruction, ThreatModel
 from gradinv.attacks.registry import ATTACKS, create_attack
 from gradinv.attacks.victim import Victim
-from torch import Tensor
 
 ALONE = {"gradinversion": "gradinversion.fidelity"}  # groups have their own tests
 NAMES = [ALONE.get(name, name) for name in ATTACKS.names()]
@@ -187,15 +188,15 @@ def test_attacks_without_a_prior_have_no_blind_version() -> None:
 def test_tolerance_ends_the_restart_and_the_attack(case: Callable) -> None:
     done = create_attack("dlg[tolerance=1000000,restarts=3]").reconstruct(*case(), seed=0, budget=900)
     assert CHECK_EVERY <= done.evaluations <= CHECK_EVERY + 20
-    assert done.notes == ("budget left: stopped early, the objective was below the tolerance or did not move any more",)
+    assert done.stopped == "stopped early, the objective was below the tolerance or did not move any more"
     never = create_attack("dlg[tolerance=0,restarts=3]").reconstruct(*case(), seed=0, budget=180)
-    assert (never.evaluations, never.notes) == (180, ())
+    assert (never.evaluations, never.stopped) == (180, "")
 
 
 def test_what_agents_cannot_share_is_left_and_said(case: Callable) -> None:
     done = create_attack("gradinversion.lazy_group[agents=3]").reconstruct(*case(), seed=0, budget=20)
     assert done.evaluations == 18
-    assert done.notes == ("budget left: 2 evaluations are too few for 3 restarts and agents to share",)
+    assert done.stopped == "2 evaluations are too few for 3 restarts and agents to share"
 
 
 def test_an_objective_that_stands_still_ends_the_restart(case: Callable) -> None:

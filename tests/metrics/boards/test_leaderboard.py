@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from gradinv.metrics.boards.columns import COLUMNS, IMAGE_METRICS, METRICS_SHOWN, image_columns
+from gradinv.metrics.boards.columns import image_columns, leaderboard_columns
 from gradinv.metrics.boards.leaderboard import image_table, leaderboard, write_leaderboard
-from gradinv.metrics.images.scoring import METRICS
+from gradinv.metrics.images.facts import board_metrics, facts_of
 
 
 @pytest.fixture
@@ -23,18 +23,22 @@ def board(records):
 
 
 def test_columns_are_the_documented_ones(records):
-    assert list(leaderboard(records).columns) == list(COLUMNS)
+    assert list(leaderboard(records).columns) == list(leaderboard_columns())
     assert list(image_table(records).columns) == list(image_columns())
 
 
 def test_documented_directions_and_ranges_are_those_of_the_metrics():
-    assert tuple(METRICS_SHOWN) == (*IMAGE_METRICS, "label_accuracy")
-    for name in IMAGE_METRICS:
-        declared, column = METRICS.get(name).metadata, METRICS_SHOWN[name]
-        top = f"{declared['low']:g} to {declared['high']:g}"
-        assert column.direction == declared["direction"]
-        assert column.range == (f"≥ {declared['low']:g}" if math.isinf(declared["high"]) else top)
-        assert column.unit == (declared["unit"] or "1")
+    for name in board_metrics():
+        facts, columns = facts_of(name), leaderboard_columns()
+        mean, low, high = (columns[f"{name}_{part}"] for part in ("mean", "low", "high"))
+        assert {column.direction for column in (mean, low, high)} == {facts.direction}
+        assert {column.unit for column in (mean, low, high)} == {facts.unit or "1"}
+        assert mean.meaning.startswith(facts.meaning)
+        assert (mean.low, mean.high) == (facts.low, min(facts.high, facts.cap))
+        assert low.range == high.range == ""
+        if facts.per == "image":
+            assert image_columns()[name].meaning == facts.meaning
+            assert (image_columns()[name].low, image_columns()[name].high) == (facts.low, facts.high)
 
 
 def test_means_and_intervals_are_those_over_batches(board):
@@ -124,6 +128,20 @@ def test_metrics_of_plugins_get_their_columns(make_record):
     assert list(frame.columns).index("mine_mean") == list(frame.columns).index("label_accuracy_high") + 1
 
 
+def test_metrics_of_a_batch_have_columns_on_the_board_and_none_in_the_image_table(make_record):
+    records = [make_record("dlg", r, (1.0,), metrics={"label_accuracy": 0.5, "mine": 2.0 + r}) for r in range(3)]
+    frame = leaderboard(records)
+    assert (frame["label_accuracy_mean"].iloc[0], frame["mine_mean"].iloc[0]) == (0.5, 3.0)
+    assert list(image_table(records).columns) == list(image_columns())
+
+
+def test_why_a_budget_was_not_spent_stands_last_in_the_notes(make_record):
+    row = leaderboard([make_record("dlg", r, (1.0,), stopped="below the tolerance") for r in range(2)]).iloc[0]
+    assert row["notes"].endswith(
+        "lpips_vgg: no weights; budget left: below the tolerance; no control has values for these batches"
+    )
+
+
 def test_a_repeated_batch_counts_once_and_is_noted(make_record):
     old = make_record("dlg", 0, (1.0,), id="old", date="2025-01-01")
     new = make_record("dlg", 0, (2.0,), id="new", date="2025-01-02T09:00:00")
@@ -175,10 +193,10 @@ def test_the_csv_holds_raw_numbers_in_full_precision(tmp_path, make_record):
     row = next(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     assert float(row["objective_end"]) == value
     assert "," not in row["objective_end"]
-    assert (row["lpips_vgg_mean"], row["batch_size"], row["adaptive"], row["schema"]) == ("", "2", "false", "1")
+    assert (row["lpips_vgg_mean"], row["batch_size"], row["adaptive"], row["schema"]) == ("", "2", "false", "2")
     assert row["versions"] == "numpy 2.4.6, torch 2.9.0"
 
 
 def test_no_records_make_an_empty_board_with_all_columns():
-    assert list(leaderboard([]).columns) == list(COLUMNS)
+    assert list(leaderboard([]).columns) == list(leaderboard_columns())
     assert len(image_table([])) == 0

@@ -1,16 +1,19 @@
 """What every registered metric declares is true: direction, range, smallest size, one value for each image."""
 
+import math
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from gradinv.metrics.images.scoring import METRICS, score_images
 from torch import Tensor
 from torchvision.models import alexnet, vgg16
 
+from gradinv.metrics.images.facts import Facts, facts_of
+from gradinv.metrics.images.scoring import METRICS, score_images
+
 BACKBONES = {"alexnet-owt-7be5be79.pth": alexnet, "vgg16-397923af.pth": partial(vgg16, init_weights=False)}
-NAMES = METRICS.names()
+NAMES = [name for name in METRICS.names() if METRICS.constants(name).get("per", "image") == "image"]
 ROUNDING = 1e-6
 each_metric = pytest.mark.parametrize("name", NAMES)
 
@@ -39,10 +42,48 @@ def photos(name: str, count: int = 2) -> Tensor:
     return torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1)
 
 
-def scored(name: str, ours: Tensor, theirs: Tensor) -> Tensor:
-    found = score_images(ours, theirs, [name])
-    assert found.notes == ()
-    return found.values[name]
+def scored(name: str, reconstructions: Tensor, originals: Tensor) -> Tensor:
+    scores = score_images(reconstructions, originals, [name])
+    assert scores.notes == ()
+    return scores.values[name]
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_what_is_read_of_a_declaration_is_what_is_registered(name: str) -> None:
+    read, registered = METRICS.constants(name), METRICS.get(name).metadata
+    assert {fact: registered[fact] for fact in read} == read
+    assert Facts(**read) == Facts(**registered) == facts_of(name)
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_every_metric_says_what_tables_and_figures_need(name: str) -> None:
+    facts = facts_of(name)
+    assert facts is not None
+    assert facts.direction in ("higher", "lower")
+    assert facts.low < facts.high
+    assert facts.title
+    assert facts.meaning
+    if facts.direction == "higher":
+        assert math.isfinite(min(facts.high, facts.cap))
+
+
+@each_metric
+def test_values_are_per_image_and_do_not_depend_on_the_batch(name: str, pair) -> None:
+    size = smallest(name)
+    reconstructions, originals = pair((size, size + 1))
+    together = scored(name, reconstructions, originals)
+    alone = [scored(name, reconstructions[i : i + 1], originals[i : i + 1]) for i in range(3)]
+    assert together.shape == (3,)
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+@each_metric
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_exact_image_has_the_best_value(name: str, channels: int, pair) -> None:
+    facts, size = facts_of(name), smallest(name)
+    _, originals = pair((size, size + 3), channels)
+    best = facts.high if facts.direction == "higher" else facts.low
+    torch.testing.assert_close(scored(name, originals, originals), torch.full((3,), best), atol=1e-5, rtol=0)
 
 
 @each_metric
@@ -64,9 +105,9 @@ def test_no_pair_leaves_the_declared_range(name: str) -> None:
     checks = (torch.arange(shape[-1]) % 2).expand(shape).float()
     every = (noise, photo, 1 - photo, black, white, checks)
     metadata = METRICS.get(name).metadata
-    for ours in every:
-        for theirs in every:
-            values = scored(name, ours, theirs)
+    for reconstruction in every:
+        for original in every:
+            values = scored(name, reconstruction, original)
             assert values.shape == (shape[0],)
             assert (values >= metadata["low"] - ROUNDING).all(), (name, values)
             assert (values <= metadata["high"] + ROUNDING).all(), (name, values)

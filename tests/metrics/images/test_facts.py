@@ -1,4 +1,4 @@
-"""Scales are those the metrics register, known without importing them."""
+"""Facts about metrics are known without importing them, and order what every board shows."""
 
 import math
 import subprocess
@@ -6,35 +6,43 @@ import sys
 
 import pytest
 
-from gradinv.metrics.boards.columns import IMAGE_METRICS
-from gradinv.metrics.images.facts import counting, facts_of
-from gradinv.metrics.images.scoring import METRICS
-
-
-@pytest.mark.parametrize("metric", IMAGE_METRICS)
-def test_scales_are_the_registered_ones(metric):
-    read, known = METRICS.constants(metric), METRICS.get(metric).metadata
-    facts = facts_of(metric)
-    assert facts is not None
-    assert {name: value for name, value in known.items() if name in read} == read
-    assert facts[:5] == tuple(known[name] for name in ("title", "direction", "low", "high", "unit"))
-    assert facts.cap == (math.inf if known["cap"] is None else known["cap"])
+from gradinv.metrics.images.facts import board_metrics, counting, facts_of, measured_metrics
+from gradinv.metrics.images.scoring import METRICS, ScoredBatch, register_metric
 
 
 def test_reading_them_imports_no_torch():
     code = (
-        "import sys; from gradinv.metrics.images.facts import facts_of; "
-        "facts_of('psnr'), facts_of('lpips_vgg'); print(*sys.modules)"
+        "import sys; from gradinv.metrics.images.facts import board_metrics, facts_of; "
+        "board_metrics(), facts_of('lpips_vgg'); print(*sys.modules)"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "torch" not in said.split()
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "torch" not in modules.split()
 
 
-def test_a_metric_nobody_knows_has_no_scale_and_no_cap():
+def test_the_metrics_of_every_board_are_those_that_trial_ids_hold():
+    assert board_metrics("image") == ("psnr", "ssim", "lpips_alex", "lpips_vgg", "gmsd", "fft2d")
+    assert board_metrics("batch") == ("label_accuracy",)
+    assert board_metrics() == (*board_metrics("image"), *board_metrics("batch"))
+
+
+def test_a_metric_of_a_batch_is_measured_unasked_and_stands_once(monkeypatch):
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+
+    @register_metric("mine", title="Mine", direction="higher", per="batch", board_column=5)
+    def mine(batch: ScoredBatch) -> float:
+        return 1.0
+
+    assert board_metrics() == ("mine", "psnr", "ssim", "lpips_alex", "lpips_vgg", "gmsd", "fft2d", "label_accuracy")
+    assert measured_metrics(["ssim"]) == ("ssim", "mine", "label_accuracy")
+    assert measured_metrics(["label_accuracy", "ssim"]) == ("label_accuracy", "ssim", "mine")
+
+
+def test_a_metric_nobody_knows_has_no_facts_and_no_cap():
     assert facts_of("of_nobody") is None
     assert counting("of_nobody", [math.inf, 1e9, math.nan]) == [1e9]
 
 
 def test_the_sign_turns_differences_into_gains():
-    found = {name: facts.sign for name in ("psnr", "gmsd", "label_accuracy") if (facts := facts_of(name))}
-    assert found == {"psnr": 1.0, "gmsd": -1.0, "label_accuracy": 1.0}
+    assert {name: facts_of(name).sign for name in ("psnr", "gmsd", "label_accuracy")} == pytest.approx(
+        {"psnr": 1.0, "gmsd": -1.0, "label_accuracy": 1.0}
+    )

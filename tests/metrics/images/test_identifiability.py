@@ -10,7 +10,8 @@ from gradinv.metrics.boards.leaderboard import leaderboard
 from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.images.identifiability import Pool, identified
 from gradinv.metrics.images.iip import iip_name
-from gradinv.metrics.records.additions import FILE, Additions, add, with_additions
+from gradinv.metrics.records.additions import Additions, add, with_additions
+from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import read_records
 
 
@@ -72,43 +73,43 @@ NAME = iip_name("resnet18", 5000)
 
 @pytest.fixture
 def run(tmp_path, write_run, records):
-    return write_run(tmp_path, records)
+    return RunDirectory(write_run(tmp_path, records))
 
 
 def test_what_is_added_stands_in_records_and_boards_and_the_record_is_untouched(run, records):
     scored = [record for record in records if record.is_scored]
-    before = {record.id: (run / "trials" / record.id / "record.json").read_bytes() for record in scored}
+    before = {record.id: run.record(record.id).read_bytes() for record in scored}
     for record in scored[:3]:
-        add(run / "trials" / record.id, Additions(metrics={NAME: [1.0, None]}, notes={NAME: "weights 0123"}))
-    add(run / "trials" / scored[3].id, Additions(notes={NAME: "no pictures"}))
-    again, faults = read_records([run])
+        add(run.additions(record.id), Additions(metrics={NAME: [1.0, None]}, notes={NAME: "weights 0123"}))
+    add(run.additions(scored[3].id), Additions(notes={NAME: "no pictures"}))
+    again, faults = read_records([run.path])
     assert faults == []
     assert [again[0].images[slot].metrics.get(NAME) for slot in (0, 1)] == [1.0, None]
     board = leaderboard(again)
     assert board[f"{NAME}_mean"][0] == 1.0
     assert f"{NAME}: weights 0123" in board["notes"][0]
     assert f"{NAME}: no pictures" in board["notes"][1]
-    assert {record.id: (run / "trials" / record.id / "record.json").read_bytes() for record in scored} == before
+    assert {record.id: run.record(record.id).read_bytes() for record in scored} == before
 
 
 def test_a_later_measurement_stands_in_for_the_earlier_and_leaves_others(run, records):
-    folder = run / "trials" / records[0].id
-    add(folder, Additions(metrics={NAME: [1.0, 1.0], "other": [0.5, 0.5]}))
-    add(folder, Additions(metrics={NAME: [0.0, 1.0]}))
-    found = with_additions(records[0], folder)
+    path = run.additions(records[0].id)
+    add(path, Additions(metrics={NAME: [1.0, 1.0], "other": [0.5, 0.5]}))
+    add(path, Additions(metrics={NAME: [0.0, 1.0]}))
+    found = with_additions(records[0], path)
     assert [image.metrics[NAME] for image in found.images] == [0.0, 1.0]
     assert [image.metrics["other"] for image in found.images] == [0.5, 0.5]
-    add(folder, Additions(notes={NAME: "no pictures"}))
-    assert NAME not in with_additions(records[0], folder).images[0].metrics
+    add(path, Additions(notes={NAME: "no pictures"}))
+    assert NAME not in with_additions(records[0], path).images[0].metrics
 
 
 @pytest.mark.parametrize("content", ["{", '{"metrics": {"a": [1.0]}}', '{"loss": 1}'])
 def test_a_broken_addition_is_named_and_costs_its_trial_only(run, records, content):
-    (run / "trials" / records[0].id / FILE).write_text(content)
-    found, faults = read_records([run])
+    run.additions(records[0].id).write_text(content)
+    found, faults = read_records([run.path])
     assert len(found) == len(records) - 1
     assert len(faults) == 1
-    assert FILE in faults[0]
+    assert "additions.json" in faults[0]
     assert "measure again" in faults[0]
 
 

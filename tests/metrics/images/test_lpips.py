@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import lpips
 import pytest
 import torch
+from torch import Tensor, nn
+from torchvision.models import alexnet, vgg16
+
 from gradinv.metrics.images import lpips as perceptual
 from gradinv.metrics.images.lpips import lpips_alex, lpips_vgg
 from gradinv.metrics.images.scoring import MetricUnavailable, score_images
-from torch import Tensor, nn
-from torchvision.models import alexnet, vgg16
 
 # Where torchvision's `features` are read: after these rectifiers.
 TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}

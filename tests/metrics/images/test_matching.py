@@ -5,9 +5,10 @@ from itertools import permutations
 
 import pytest
 import torch
-from gradinv.metrics.images.matching import match, slot_accuracy
-from gradinv.metrics.images.pixelwise import psnr
 from torch import Tensor
+
+from gradinv.metrics.images.matching import match, slot_accuracy
+from gradinv.metrics.images.psnr import psnr
 
 
 def total_error(assignment: Tensor, reconstructions: Tensor, originals: Tensor) -> float:

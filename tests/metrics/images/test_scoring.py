@@ -6,25 +6,18 @@ import sys
 
 import pytest
 import torch
-from gradinv.metrics.images.scoring import DEFAULT_METRICS, METRICS, Scores, register_metric, score_images
+
+from gradinv.metrics.images.scoring import (
+    METRICS,
+    ScoredBatch,
+    Scores,
+    register_metric,
+    score_batch,
+    score_images,
+)
 from gradinv.metrics.registry import UnknownNameError
 
 WEIGHTLESS = ("psnr", "ssim", "gmsd", "fft2d")
-
-
-@pytest.mark.parametrize("name", METRICS.names())
-def test_every_metric_says_what_a_table_needs(name: str) -> None:
-    metadata = METRICS.get(name).metadata
-    assert metadata["direction"] in ("higher", "lower")
-    assert metadata["low"] < metadata["high"]
-    assert metadata["title"]
-    if metadata["direction"] == "higher":
-        assert math.isfinite(metadata["high"]) or metadata["cap"] is not None
-
-
-def test_default_metrics_are_registered() -> None:
-    assert set(DEFAULT_METRICS) <= set(METRICS.names())
-    assert METRICS.get("psnr").metadata["cap"] == 100.0
 
 
 def test_names_are_listed_without_torch() -> None:
@@ -62,6 +55,23 @@ def test_a_new_metric_is_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
     ].tolist() == [1.0, 1.0]
 
 
+def test_a_new_metric_of_a_batch_is_one_function_of_what_was_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+
+    @register_metric("spread", title="Spread", direction="higher", low=0, high=1, per="batch", min_size=4)
+    def spread(batch: ScoredBatch) -> float:
+        return math.nan if batch.labels is None else float(batch.reconstructions.amax() - batch.reconstructions.amin())
+
+    images, labels = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)]), torch.tensor([1, 2])
+    scores = score_batch(ScoredBatch(images, images, labels, labels), ["psnr", "spread", "label_accuracy"])
+    assert list(scores.values) == ["psnr"]
+    assert scores.batch_values == {"spread": 1.0, "label_accuracy": 1.0}
+    unlabelled = score_batch(ScoredBatch(images, images), ["spread", "label_accuracy"])
+    assert (unlabelled.batch_values, unlabelled.notes) == ({}, ())
+    small = images[..., :3]
+    assert score_batch(ScoredBatch(small, small), ["spread"]).notes == ("spread: defined from 4 px, the images have 3",)
+
+
 def test_an_unknown_metric_is_named_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean ssim"):
         score_images(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), ["sim"])
@@ -91,4 +101,4 @@ def test_images_that_are_no_images_are_refused_by_name(images: torch.Tensor, com
 
 def test_batches_of_different_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"reconstructions are \(1, 3, 16, 16\), originals \(2, 3, 16, 16\)"):
-        score_images(GOOD[:1], GOOD)
+        score_images(GOOD[:1], GOOD, ["psnr"])

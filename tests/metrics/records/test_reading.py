@@ -6,11 +6,14 @@ import math
 from pathlib import Path
 
 import pytest
+
+from gradinv.metrics.records.cells import controls_of
 from gradinv.metrics.records.reading import (
     RecordsError,
     batch_mean,
     batch_values,
-    controls_of,
+    image_metrics,
+    metric_names,
     read_records,
     trials_by_cell,
 )
@@ -36,7 +39,7 @@ def test_infinite_values_survive_the_disk(tmp_path, make_record, write_run):
         ("", "is no valid JSON"),
         ('{"hello": 1}', "is no record of gradinv"),
         ("[1]", "is no record of gradinv"),
-        ('{"schema_version": 2, "new": true}', "newer gradinv (schema 2"),
+        ('{"schema_version": 3, "new": true}', "newer gradinv (schema 3"),
         (b"\xff\xfe", "is no valid JSON"),
         (None, "cannot be read"),
     ],
@@ -57,7 +60,7 @@ def test_what_is_no_record_gets_one_line_and_others_survive(tmp_path, records, w
 
 
 def test_a_valid_record_of_a_newer_schema_is_refused(tmp_path, make_record, write_run):
-    records = [make_record("dlg", 0, (1.0,)), make_record("dlg", 1, (1.0,), schema_version=2)]
+    records = [make_record("dlg", 0, (1.0,)), make_record("dlg", 1, (1.0,), schema_version=3)]
     found, faults = read_records([write_run(tmp_path, records)])
     assert found == records[:1]
     assert "newer gradinv" in faults[0]
@@ -104,7 +107,14 @@ def test_nan_and_absent_values_are_not_measured(make_record):
     assert batch_values(record, "psnr") == [10.0]
     assert batch_mean(record, "lpips_alex") is None
     assert batch_mean(make_record("dlg", 0, (1.0,), state="failed"), "psnr") is None
-    assert batch_values(make_record("dlg", 0, label_accuracy=0.5), "label_accuracy") == [0.5]
+
+
+def test_a_metric_of_a_batch_has_one_value(make_record):
+    record = make_record("dlg", 0, (1.0, 2.0), metrics={"label_accuracy": 0.5, "of_a_plugin": math.nan})
+    assert batch_values(record, "label_accuracy") == [0.5]
+    assert batch_values(record, "of_a_plugin") == []
+    assert metric_names([record]) == ["fft2d", "gmsd", "label_accuracy", "of_a_plugin", "psnr", "ssim"]
+    assert image_metrics([record]) == ["fft2d", "gmsd", "psnr", "ssim"]
 
 
 def test_infinity_of_a_metric_without_cap_is_not_measured(make_record):
@@ -119,7 +129,7 @@ def test_a_record_of_schema_1_loads(tmp_path):
     (folder / "record.json").write_bytes((FIXTURES / "record-v1.json").read_bytes())
     found, faults = read_records([tmp_path])
     assert faults == []
-    assert (found[0].schema_version, found[0].cell.key, found[0].state) == (1, "dlg", "done")
+    assert (found[0].schema_version, found[0].cell.key, found[0].state) == (2, "dlg", "done")
     assert batch_values(found[0], "psnr") == [6.552731037139893, 7.597253322601318]
     assert batch_values(found[0], "label_accuracy") == [0.5]
 

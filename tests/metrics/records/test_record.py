@@ -5,8 +5,9 @@ import math
 from typing import Any
 
 import pytest
-from gradinv.metrics.records.record import FINISHED, SCHEMA, SCORED, Cell, ImageScore, Record
 from pydantic import ValidationError
+
+from gradinv.metrics.records.record import FINISHED, SCHEMA, SCORED, Cell, ImageScore, Record
 
 
 def cell(**changes: Any) -> Cell:

@@ -1,0 +1,66 @@
+"""The run directory: what lies where below the folder that `gradinv run --out` writes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The one place that knows the names in a run directory; nothing is read, written or created by asking.
+
+    >>> run = RunDirectory(Path("runs/quick"))
+    >>> print(run.record("4d9e6f97134d519f").relative_to(run.path))
+    trials/4d9e6f97134d519f/record.json
+    """
+
+    path: Path
+
+    @property
+    def trials(self) -> Path:
+        """The folder with one folder a trial; a name that starts with a dot is an unfinished write."""
+        return self.path / "trials"
+
+    def trial(self, trial_id: str) -> Path:
+        """The folder of one trial."""
+        return self.trials / trial_id
+
+    def record(self, trial_id: str) -> Path:
+        """What a trial left behind, as JSON (`record.Record`)."""
+        return self.trial(trial_id) / "record.json"
+
+    def tensors(self, trial_id: str) -> Path:
+        """The pictures of a trial, uint8 safetensors; missing where it was not scored."""
+        return self.trial(trial_id) / "tensors.safetensors"
+
+    def additions(self, trial_id: str) -> Path:
+        """What was measured of a trial later (`additions.Additions`); missing where nothing was."""
+        return self.trial(trial_id) / "additions.json"
+
+    @property
+    def victims(self) -> Path:
+        """The folder of the victims' weights, from which worker processes read them."""
+        return self.path / "victims"
+
+    def weights(self, weights_hash: str) -> Path:
+        """The weights of one victim, by their hash."""
+        return self.victims / f"{weights_hash}.safetensors"
+
+    @property
+    def suite(self) -> Path:
+        """The suite as it was last run, resolved, as JSON."""
+        return self.path / "suite.json"
+
+    @property
+    def board(self) -> Path:
+        """The leaderboard, one row a cell."""
+        return self.path / "leaderboard.csv"
+
+    @property
+    def images(self) -> Path:
+        """The image table that belongs to the leaderboard, one row an image."""
+        return self.path / "leaderboard.images.csv"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures and contact sheets."""
+        return self.path / "figures"
