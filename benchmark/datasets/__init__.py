@@ -1,4 +1,8 @@
-"""Data sets by name; listing their names imports no torch."""
+"""Data sets by name: registered ones and image folders under the data root; listing their names imports no torch.
+
+A stranger imports `create_dataset`, `dataset_names`, `register_dataset` and `DataError` from this package, `Dataset`
+and `Split` from `base`, `draw_batch` from `batches`. A new data set is one file that registers a function.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -52,6 +56,7 @@ def create_dataset(name: str, image_size: int | None = None, *, download: bool =
     if name in DATASETS.names():
         return DATASETS.get(name).target(image_size, download=download)
     if name in folder_names():
+        # Imported when it is needed: whoever only lists names does not wait for torch.
         from gradinv.benchmark.datasets.folder import folder_dataset
 
         return folder_dataset(data_root() / name, image_size)

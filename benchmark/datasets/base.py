@@ -8,12 +8,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from gradinv.benchmark.datasets import DataError
-from gradinv.benchmark.datasets.seeds import random_state
 from torch import Tensor
 
+from gradinv.benchmark.datasets import DataError
+from gradinv.benchmark.datasets.seeds import random_state
+
 Role = Literal["train", "tuning", "evaluation"]
-Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of pixels in [0, 1], one number a channel."""
 
 # Means and standard deviations of the training pixels in [0, 1], as the literature uses them.
 CIFAR10: Normalisation = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
@@ -75,12 +77,13 @@ class ArraySplit(Split):
 
     @cached_property
     def content_hash(self) -> str:
+        # With the shape: the same bytes cut otherwise are other images.
         header = f"{self.array.shape}".encode()
         return hashlib.sha256(header + self.array.tobytes() + self.labels.tobytes()).hexdigest()
 
 
 class Subset(Split):
-    """Some images of another split, in the order of `indices`."""
+    """Some images of a larger split, in the order of `indices`."""
 
     def __init__(self, parent: Split, indices: np.ndarray) -> None:
         super().__init__(parent.labels[indices])

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from gradinv.benchmark.datasets import DataError
-from gradinv.benchmark.datasets.base import Dataset, Role, Split
-from gradinv.benchmark.datasets.seeds import random_state, seed_of
 from torch import Tensor
 
-__all__ = ["Batch", "draw_batch", "draw_like", "mean_image", "seed_of"]
+from gradinv.benchmark.datasets import DataError
+from gradinv.benchmark.datasets.base import Dataset, Role, Split
+from gradinv.benchmark.datasets.seeds import random_state
 
 MEAN_SAMPLE = 1_000
+MEAN_PART = 100  # images decoded at once for the mean: 60 MB as float32 at 224 px
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def draw_batch(
     where the data set cannot fill the batch.
     """
     split = dataset.split(role)
+    # Neither the order nor what is taken depends on `batch_size`: a smaller batch is the beginning of a larger one.
     taken: list[int] = []
     counts: Counter[int] = Counter()
     for index in _order(split, "batch", dataset.name, role, repetition):
@@ -56,11 +57,11 @@ def draw_batch(
 def draw_like(
     dataset: Dataset, batch: Batch, *, repetition: int, purpose: str, role: Role = "evaluation"
 ) -> Batch | None:
-    """Other images with the same labels, slot by slot; None where a class has no other image.
+    """Different images with the same labels, slot by slot; None where a class has no further image.
 
-    No image is one of the batch's own, is drawn twice, or overlaps one of either. Slot k is the first fitting image in
+    No image is in the batch, is drawn twice, or overlaps an image of either. Slot k is the first fitting image in
     an order that depends on the data set's name, the role, the repetition and the purpose. It is kept off the images
-    of the batch, not of the whole draw that the batch is a prefix of (that may be the whole split): with
+    of the batch, not of the draw that the batch is a prefix of (that may be all of the split): with
     `max_equal_labels` 1 the draw for a smaller batch is therefore a prefix of the draw for a larger one, since only
     images of one label exclude each other; with repeated labels, slots may differ between batch sizes.
     """
@@ -69,21 +70,21 @@ def draw_like(
     drawn: list[int] = []
     for label in batch.labels.tolist():
         forbidden = [*batch.indices, *drawn]
-        found = next((i for i in order if split.labels[i] == label and _fits(split, i, forbidden)), None)
-        if found is None:
+        fitting = next((i for i in order if split.labels[i] == label and _fits(split, i, forbidden)), None)
+        if fitting is None:
             return None
-        drawn.append(found)
+        drawn.append(fitting)
     return _batch(split, drawn)
 
 
 @lru_cache(maxsize=4)
 def mean_image(dataset: Dataset) -> Tensor:
-    """The mean (3, H, W) in [0, 1] of up to 1,000 seeded training images; of tuning images where no others are."""
+    """The mean (3, H, W) in [0, 1] of up to 1,000 seeded training images; of tuning images where there are none."""
     split = dataset.split("train" if dataset.has("train") else "tuning")
     sample = _order(split, "mean_image", dataset.name)[:MEAN_SAMPLE]
     total = torch.zeros(3, dataset.image_size, dataset.image_size, dtype=torch.float64)
-    for start in range(0, len(sample), 100):
-        total += split.images(sample[start : start + 100]).double().sum(0)
+    for start in range(0, len(sample), MEAN_PART):
+        total += split.images(sample[start : start + MEAN_PART]).double().sum(0)
     return (total / len(sample)).float()
 
 
@@ -91,8 +92,8 @@ def _order(split: Split, *parts: str | int) -> list[int]:
     return random_state(*parts).permutation(len(split)).tolist()
 
 
-def _overlaps_any(split: Split, index: int, others: Sequence[int]) -> bool:
-    return any(split.overlaps(index, other) for other in others)
+def _overlaps_any(split: Split, index: int, taken: Sequence[int]) -> bool:
+    return any(split.overlaps(index, image) for image in taken)
 
 
 def _fits(split: Split, index: int, forbidden: Sequence[int]) -> bool:
@@ -108,9 +109,9 @@ def _batch(split: Split, indices: Sequence[int]) -> Batch:
     )
 
 
-def _unfilled(dataset: Dataset, batch_size: int, max_equal_labels: int, found: int) -> str:
+def _unfilled(dataset: Dataset, batch_size: int, max_equal_labels: int, drawn: int) -> str:
     classes = len(dataset.classes)
     return (
-        f"{dataset.name} ({classes} classes) gives {found} images for a batch of {batch_size} "
+        f"{dataset.name} ({classes} classes) gives {drawn} images for a batch of {batch_size} "
         f"with max_equal_labels={max_equal_labels}; raise max_equal_labels, or take a data set with more classes"
     )

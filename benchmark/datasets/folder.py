@@ -6,9 +6,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
+
 from gradinv.benchmark.datasets import HELD_OUT_FOLDERS, DataError
 from gradinv.benchmark.datasets.base import Dataset, Split, held_out_loaders
-from PIL import Image, UnidentifiedImageError
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 MEMORY_LIMIT = 10**9  # bytes of decoded pixels that one split may hold
@@ -49,6 +50,7 @@ class FileSplit(Split):
     @cached_property
     def _memory(self) -> np.ndarray | None:
         shape = (len(self.files), self.size, self.size, 3)
+        # Not filled: a page costs memory only once an image was decoded into it.
         return np.empty(shape, dtype=np.uint8) if np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT else None
 
     def pixels(self, indices: Sequence[int]) -> np.ndarray:
@@ -62,6 +64,8 @@ class FileSplit(Split):
 
     @cached_property
     def content_hash(self) -> str:
+        # Over the files as they lie, because decoding a million images to hash them takes hours; NUL, which is in no
+        # name, keeps names and labels apart.
         digest = hashlib.sha256()
         named = sorted((file.relative_to(self.root).as_posix(), index) for index, file in enumerate(self.files))
         for name, index in named:
@@ -71,7 +75,7 @@ class FileSplit(Split):
 
 
 def class_folders(root: Path) -> list[str]:
-    """Names of the class folders of one split, sorted: a class's index is its place."""
+    """Names of the class folders of one split, sorted: a class's index is its position."""
     return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
@@ -79,11 +83,11 @@ def image_files(root: Path, classes: Sequence[str]) -> tuple[list[Path], list[in
     """The image files of one split and their labels, by class and then by name; DataError for a class without any."""
     files, labels = [], []
     for label, name in enumerate(classes):
-        found = sorted(path for path in (root / name).iterdir() if path.suffix.lower() in SUFFIXES)
-        if not found:
+        paths = sorted(path for path in (root / name).iterdir() if path.suffix.lower() in SUFFIXES)
+        if not paths:
             raise DataError(f"{root / name} holds no image ({', '.join(sorted(SUFFIXES))}); fill or remove it")
-        files += found
-        labels += [label] * len(found)
+        files += paths
+        labels += [label] * len(paths)
     return files, labels
 
 

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import skimage
+from PIL import Image
+
 from gradinv.benchmark.datasets import DataError, register_dataset
 from gradinv.benchmark.datasets.base import ArraySplit, Dataset, Role
 from gradinv.benchmark.datasets.seeds import random_state
-from PIL import Image
 
 PHOTOGRAPHS = {
     "astronaut": "astronaut.png",
@@ -36,8 +37,8 @@ MOST_OVERLAP = 0.25  # of a patch's area, between two images of one batch
 ATTEMPTS = 20_000
 
 
-class Place(NamedTuple):
-    """Where a patch was cut: photograph, top and left in scaled pixels."""
+class Cut(NamedTuple):
+    """Where a patch was cut: index of the photograph, top and left in scaled pixels."""
 
     photograph: int
     top: int
@@ -47,16 +48,16 @@ class Place(NamedTuple):
 class PatchSplit(ArraySplit):
     """Patches that know where they were cut."""
 
-    def __init__(self, array: np.ndarray, labels: np.ndarray, places: Sequence[Place]) -> None:
+    def __init__(self, array: np.ndarray, labels: np.ndarray, cuts: Sequence[Cut]) -> None:
         super().__init__(array, labels)
-        self.places = list(places)
+        self.cuts = list(cuts)
 
     def overlaps(self, first: int, second: int) -> bool:
         """Whether two patches share more than `MOST_OVERLAP` of their area."""
-        one, other = self.places[first], self.places[second]
+        cut, second_cut = self.cuts[first], self.cuts[second]
         size = self.array.shape[1]
-        height, width = size - abs(one.top - other.top), size - abs(one.left - other.left)
-        if one.photograph != other.photograph or min(height, width) <= 0:
+        height, width = size - abs(cut.top - second_cut.top), size - abs(cut.left - second_cut.left)
+        if cut.photograph != second_cut.photograph or min(height, width) <= 0:
             return False
         return height * width > MOST_OVERLAP * size**2
 
@@ -76,15 +77,15 @@ def photos(image_size: int | None = None, *, download: bool = False) -> Dataset:
 
 def cut_patches(role: Role, size: int) -> PatchSplit:
     """The patches of one role from all photographs, class by class; train patches are mirrored half of the time."""
-    arrays, places = [], []
+    arrays, cuts = [], []
     for index, name in enumerate(PHOTOGRAPHS):
         region = band(name, role, size)
         for top, left, mirrored in crops(region, size, PATCHES[role], name, role):
             patch = region[top : top + size, left : left + size]
             arrays.append(patch[:, ::-1] if mirrored else patch)
-            places.append(Place(index, top, left))
-    labels = np.array([place.photograph for place in places])
-    return PatchSplit(np.stack(arrays), labels, places)
+            cuts.append(Cut(index, top, left))
+    labels = np.array([cut.photograph for cut in cuts])
+    return PatchSplit(np.stack(arrays), labels, cuts)
 
 
 def band(name: str, role: Role, size: int) -> np.ndarray:
@@ -99,17 +100,18 @@ def band(name: str, role: Role, size: int) -> np.ndarray:
         photograph = image.convert("RGB")
     width, height = photograph.size
     start, end = BANDS[role]
-    cut = photograph.crop((round(width * start), 0, round(width * end), height))
+    strip = photograph.crop((round(width * start), 0, round(width * end), height))
     scale = SIDE_IN_PATCHES * size / min(width, height)
-    scaled = (max(size, round(cut.width * scale)), max(size, round(cut.height * scale)))
-    return np.asarray(cut.resize(scaled, Image.Resampling.BICUBIC))
+    scaled = (max(size, round(strip.width * scale)), max(size, round(strip.height * scale)))
+    return np.asarray(strip.resize(scaled, Image.Resampling.BICUBIC))
 
 
 def crops(region: np.ndarray, size: int, count: int, name: str, role: Role) -> list[tuple[int, int, bool]]:
     """`count` seeded crops (top, left, mirrored) of a region whose patches are not flat, all different."""
     random = random_state("photos", name, role, size)
     height, width = region.shape[0] - size + 1, region.shape[1] - size + 1
-    chosen: dict[tuple[int, int, bool], None] = {}
+    chosen: dict[tuple[int, int, bool], None] = {}  # a set that keeps the order of drawing
+    # All attempts are drawn at once, so that asking for more patches leaves the first ones as they are.
     for top, left, side in zip(*(random.randint(0, n, ATTEMPTS) for n in (height, width, 2)), strict=True):
         crop = (int(top), int(left), bool(side) and role == "train")
         if crop not in chosen and deviation(region[top : top + size, left : left + size]) >= LEAST_DEVIATION:

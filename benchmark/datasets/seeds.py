@@ -20,4 +20,5 @@ def seed_of(*parts: Any) -> int:
 def random_state(*parts: Any) -> np.random.RandomState:
     """NumPy's legacy generator, seeded by `seed_of`: the one generator whose stream NumPy promises never to change."""
     seed = seed_of(*parts)
+    # As two words of 32 bits, the largest that this generator takes.
     return np.random.RandomState([seed >> 32, seed & 0xFFFFFFFF])

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+from torchvision import datasets as tv
+
 from gradinv.benchmark.datasets import DataError, register_dataset
 from gradinv.benchmark.datasets.base import ArraySplit, Dataset, Split, held_out_loaders
 from gradinv.benchmark.datasets.folder import FileSplit, square
 from gradinv.benchmark.machine import data_root
-from PIL import Image
-from torchvision import datasets as tv
 
 IMAGENET_SIZE = 224
 
@@ -36,6 +37,7 @@ def cifar100(image_size: int | None = None, *, download: bool = False) -> Datase
 def _cifar(name: str, kind: Callable[..., Any], image_size: int | None, download: bool) -> Dataset:
     root = data_root()
     size = image_size or 32
+    # The held-out part is read at once, so that missing files are told before anything is planned on them.
     try:
         held_out = kind(root, train=False, download=download)
     except (RuntimeError, OSError) as error:

@@ -8,11 +8,12 @@ forward pass of the largest batch gives it for every smaller batch that is a beg
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor, nn
+
 from gradinv.attacks.victim import NoClassifierError, Victim
 from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.experiment.client import SELF_CHECK_TOLERANCE, InconsistentExperimentError, client_update
 from gradinv.metrics.registry import RequestError
-from torch import Tensor, nn
 
 
 class ClassifierError(RequestError):
@@ -55,6 +56,7 @@ def check_against_client(
     for size, gradient in gradients.items():
         update = client_update(module, images[:size], labels[:size], bn_mode="eval", defense=none, seed=0)
         true = update.sent[classifier]
+        # Negated, so that a NaN is refused too.
         if not bool((gradient - true).norm() <= SELF_CHECK_TOLERANCE * true.norm()):
             raise InconsistentExperimentError(
                 f"the gradient of {classifier} is not that of the client's update at batch size {size}: they differ by "
@@ -63,7 +65,11 @@ def check_against_client(
 
 
 def _classified(module: nn.Module, classifier: str, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What enters the classifier (B, F) and the logits (B, classes) that the network makes of the images."""
+    """What enters the classifier (B, F) and the logits (B, classes) that the network makes of the images.
+
+    ClassifierError where the network does more with the classifier's output, or calls it more than once: the gradient
+    is then not the product that `classifier_gradients` takes it for.
+    """
     layer = _layer(module, classifier)
     seen: list[tuple[Tensor, Tensor]] = []
     handle = layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))

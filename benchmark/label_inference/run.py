@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict
+from tqdm import tqdm
+
 from gradinv.attacks.labels import RULES
 from gradinv.benchmark.datasets.base import Dataset
 from gradinv.benchmark.datasets.batches import draw_batch
@@ -24,14 +27,13 @@ from gradinv.benchmark.label_inference.classifier_gradients import (
     classifier_gradients,
     classifier_name,
 )
-from gradinv.benchmark.victims.loading import LoadedVictim, VictimSpec, load_victim
+from gradinv.benchmark.victims.loading import LoadedVictim, load_victim
 from gradinv.benchmark.victims.normalisation import normalise
+from gradinv.benchmark.victims.spec import VictimSpec
 from gradinv.metrics.boards.label_board import LabelCell
-from gradinv.metrics.images.label_accuracy import label_accuracy
+from gradinv.metrics.images.label_accuracy import shared_labels
 from gradinv.metrics.records.files import write_text
 from gradinv.metrics.registry import RequestError
-from pydantic import BaseModel, ConfigDict
-from tqdm import tqdm
 
 CHUNK = 50
 """Repetitions in one file: about two seconds of a ResNet-18 at 32 px."""
@@ -141,9 +143,9 @@ def _chunk(
 ) -> Chunk:
     """The chunk on disk, or, where there is none that can be read, a new one, which is then on disk."""
     path = folder / f"{identity}-{repetitions.start:06d}-{repetitions.stop:06d}.json"
-    known = _read(path)
-    if known is not None:
-        return known
+    kept = _read(path)
+    if kept is not None:
+        return kept
     accuracies = run_repetitions(dataset, loaded, sizes, repetitions)
     versions = {package: version(package) for package in PACKAGES}
     chunk = Chunk(accuracies=accuracies, versions=versions, date=datetime.now(UTC).date().isoformat())
@@ -152,7 +154,7 @@ def _chunk(
 
 
 def _read(path: Path) -> Chunk | None:
-    """The chunk in the file; None where there is none that can be read."""
+    """The chunk in the file; None where there is none that can be read: it is then computed, and replaced."""
     try:
         return Chunk.model_validate_json(path.read_bytes())
     except (OSError, ValueError):  # pydantic's ValidationError is a ValueError
@@ -173,19 +175,20 @@ def run_repetitions(
         batch = draw_batch(dataset, repetition=repetition, batch_size=max(sizes))
         images, labels = normalise(batch.images, loaded.mean, loaded.std).to(device), batch.labels.to(device)
         gradients = classifier_gradients(loaded.module, classifier, images, labels, sizes)
-        if repetition == repetitions[0]:
+        if repetition == repetitions[0]:  # once a chunk: the check costs the backpropagation that is saved
             check_against_client(loaded.module, classifier, images, labels, gradients)
         for rule, infer in RULES.items():
             for size, gradient in gradients.items():
-                accuracies[rule][size].append(label_accuracy(infer(gradient, size), labels[:size]))
+                accuracies[rule][size].append(shared_labels(infer(gradient, size), labels[:size]))
     return accuracies
 
 
 def _cells(
     spec: VictimSpec, dataset: Dataset, loaded: LoadedVictim, sizes: Sequence[int], chunks: list[Chunk], device: str
 ) -> list[LabelCell]:
+    # Chunks of one row may have been run on different days, with different versions: all are named, each once.
     versions = (", ".join(f"{name} {value}" for name, value in sorted(chunk.versions.items())) for chunk in chunks)
-    shared = "; ".join(dict.fromkeys(versions))
+    distinct_versions = "; ".join(dict.fromkeys(versions))
     return [
         LabelCell(
             rule=rule,
@@ -202,7 +205,7 @@ def _cells(
             data_hash=dataset.split("evaluation").content_hash[:16],
             weights_hash=loaded.weights_hash,
             device=device,
-            versions=shared,
+            versions=distinct_versions,
             date=max(chunk.date for chunk in chunks),
         )
         for rule in RULES

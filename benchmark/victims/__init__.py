@@ -1,1 +1,5 @@
-"""Victims: which network in which state, and how to get it."""
+"""Victims: the client's networks, in which state, and how they are had: built, trained, or loaded.
+
+A stranger imports `VictimSpec` from `spec`, `load_victim` and `LoadedVictim` from `loading`, `build_network` and
+`VictimError` from `networks`, `train_victim` from `training`, `normalise` and `denormalise` from `normalisation`.
+"""

@@ -5,69 +5,24 @@ import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
-from gradinv.benchmark.datasets.base import Dataset
-from gradinv.benchmark.victims.networks import Stem, VictimError, build_network, require_model
-from gradinv.benchmark.victims.normalisation import normalisation_of
-from gradinv.benchmark.victims.training import default_recipe, train_victim, victim_path
-from gradinv.metrics.keys import bracketed
 from huggingface_hub import try_to_load_from_cache
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-__all__ = ["LoadedVictim", "VictimError", "VictimSpec", "load_victim", "weights_hash"]
+from gradinv.benchmark.datasets.base import Dataset
+from gradinv.benchmark.victims.networks import VictimError, build_network, require_model
+from gradinv.benchmark.victims.normalisation import Normalisation, normalisation_of
+from gradinv.benchmark.victims.spec import VictimSpec
+from gradinv.benchmark.victims.training import default_recipe, train_victim, victim_path
+from gradinv.benchmark.victims.zero_gradients import gradients_of_noise, zero_gradient_share
 
-State = Literal["untrained", "early", "trained", "pretrained"]
 DEGENERATE_SHARE = 0.05  # of the parameters; above it an untrained victim is called degenerate
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-
-
-class VictimSpec(BaseModel):
-    """Which victim: a timm model, its state, and what shapes it.
-
-    `early` is trained for one epoch. `epochs` overrides the default number of a trained victim. `weights` is a local
-    file (safetensors, or a checkpoint of tensors only) that a trained or pretrained victim takes instead.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str
-    state: State
-    seed: int = 0
-    stem: Stem = "default"
-    epochs: int | None = Field(default=None, ge=1)
-    weights: str | None = None
-
-    @model_validator(mode="after")
-    def _possible(self) -> "VictimSpec":
-        if self.epochs is not None and (self.state != "trained" or self.weights is not None):
-            raise ValueError("epochs is for state trained without weights only")
-        if self.weights is not None and self.state not in ("trained", "pretrained"):
-            raise ValueError(f"weights contradict state {self.state}; take trained or pretrained")
-        if self.state == "pretrained" and self.stem != "default" and self.weights is None:
-            raise ValueError("timm's pretrained weights do not fit another stem; take stem=default or give weights")
-        return self
-
-    @property
-    def key(self) -> str:
-        """The model and, in brackets, what shapes it beyond the default (a weight file by its name).
-
-        >>> VictimSpec(model="resnet18", state="trained", epochs=5, stem="cifar").key
-        'resnet18[epochs=5,stem=cifar]'
-        """
-        shaping: dict[str, Any] = {}
-        if self.epochs is not None:
-            shaping["epochs"] = self.epochs
-        if self.stem != "default":
-            shaping["stem"] = self.stem
-        if self.weights is not None:
-            shaping["weights"] = Path(self.weights).name
-        return self.model + bracketed(shaping)
 
 
 @dataclass(frozen=True)
@@ -99,22 +54,39 @@ def load_victim(spec: VictimSpec, dataset: Dataset, *, download: bool = False, p
     """
     require_model(spec.model)
     accuracy = None
-    mean, std = normalisation_of(spec.model, dataset)
-    if spec.state == "pretrained":
-        mean, std = _pretrained_normalisation(spec.model)
+    mean, std = normalisation_for(spec, dataset)
     if spec.weights is not None:
         module = _build(spec, dataset)
         _fill(module, _read_weights(Path(spec.weights).expanduser()), spec.weights)
     elif spec.state == "pretrained":
         module = _pretrained(spec, dataset, download)
     elif spec.state == "untrained":
-        module = _build(spec, dataset, untrained=True)
+        module = untrained_network(spec, dataset)
     else:
         module, accuracy = _trained(spec, dataset, progress)
-    share = zero_gradient_share(module, dataset.image_size)
+    share = zero_gradient_share(gradients_of_noise(module, dataset.image_size))
     degenerate = spec.state == "untrained" and share > DEGENERATE_SHARE
     state = "untrained_degenerate" if degenerate else spec.state
     return LoadedVictim(module, mean, std, weights_hash(module), state, accuracy, share)
+
+
+def untrained_network(spec: VictimSpec, dataset: Dataset) -> nn.Module:
+    """A network of the victim's architecture with seeded random weights: for state untrained the victim itself.
+
+    Raises UnknownNameError for an unknown model, VictimError where the model cannot take the data set's images.
+    """
+    require_model(spec.model)
+    return _build(spec, dataset, untrained=True)
+
+
+def normalisation_for(spec: VictimSpec, dataset: Dataset) -> Normalisation:
+    """Mean and standard deviation a channel of the images that the victim sees: a pretrained one has timm's own."""
+    if spec.state != "pretrained":
+        return normalisation_of(spec.model, dataset)
+    config = timm.get_pretrained_cfg(spec.model)
+    if config is None:
+        raise VictimError(f"timm does not say how {spec.model} normalises its images; take state trained")
+    return tuple(config.mean), tuple(config.std)
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -124,21 +96,6 @@ def weights_hash(module: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def zero_gradient_share(module: nn.Module, image_size: int) -> float:
-    """Share of the parameters, in [0, 1], in tensors whose gradient is exactly zero for two seeded random images."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(2, 3, image_size, image_size, generator=generator)
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    loss = nn.functional.cross_entropy(module(images), torch.tensor([0, 1]))
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    dead = sum(
-        parameter.numel()
-        for parameter, gradient in zip(parameters, gradients, strict=True)
-        if gradient is None or not gradient.any()
-    )
-    return dead / sum(parameter.numel() for parameter in parameters)
 
 
 def _build(spec: VictimSpec, dataset: Dataset, **options: Any) -> nn.Module:
@@ -171,6 +128,7 @@ def _pretrained(spec: VictimSpec, dataset: Dataset, download: bool) -> nn.Module
             f"the pretrained weights of {spec.model} know {config.num_classes} classes and {dataset.name} has "
             f"{len(dataset.classes)}; take a data set with those classes, or state trained"
         )
+    # timm downloads what it does not find, without asking; so it is only called where that may be or is not needed.
     local = _cached_weights(config)
     if local is None and not download:
         raise VictimError(
@@ -187,17 +145,11 @@ def _cached_weights(config: Any) -> str | None:
     """Path of the weights in Hugging Face's local cache or in torch's, whichever timm would use."""
     if config.hf_hub_id:
         names = (config.hf_hub_filename,) if config.hf_hub_filename else HUB_FILES
-        found = (try_to_load_from_cache(config.hf_hub_id, name) for name in names)
-        return next((path for path in found if isinstance(path, str)), None)
+        cached = (try_to_load_from_cache(config.hf_hub_id, name) for name in names)
+        # A file that the hub is known not to have comes back as a marker object, which is no path either.
+        return next((path for path in cached if isinstance(path, str)), None)
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(str(config.url)).name
     return str(file) if file.is_file() else None
-
-
-def _pretrained_normalisation(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    config = timm.get_pretrained_cfg(model)
-    if config is None:
-        raise VictimError(f"timm does not say how {model} normalises its images; take state trained")
-    return tuple(config.mean), tuple(config.std)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
@@ -211,11 +163,13 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise VictimError(f"weight file {path} is no file of tensors: {reason}") from error
+    # What training scripts save around the weights: under the one key, under the other, or one in the other.
     for wrapper in ("state_dict", "model"):
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(wrapper), dict):
             checkpoint = checkpoint[wrapper]
     if not isinstance(checkpoint, dict) or not all(isinstance(value, Tensor) for value in checkpoint.values()):
         raise VictimError(f"weight file {path} holds no dictionary of tensors")
+    # DataParallel puts its own name before every parameter's.
     return {name.removeprefix("module."): value for name, value in checkpoint.items()}
 
 

@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 import timm
 import torch
-from gradinv.metrics.registry import RequestError, UnknownNameError
 from timm.layers import activations, activations_me, set_fused_attn
 from timm.models import register_model
 from torch import Tensor, nn
+
+from gradinv.metrics.registry import RequestError, UnknownNameError
 
 Stem = Literal["default", "cifar"]
 
@@ -104,7 +105,7 @@ def build_network(
     if pretrained_file is not None:
         options["pretrained_cfg_overlay"] = {"file": pretrained_file}
     optional: dict[str, Any] = {"img_size": image_size} | ({"zero_init_last": False} if untrained else {})
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # no devices: networks are built, and their weights drawn, on the CPU
         try:
             network = _create(model, options, optional, seed)
             if stem == "cifar":
@@ -127,8 +128,9 @@ def require_model(model: str) -> None:
 
 def _create(model: str, options: dict[str, Any], optional: dict[str, Any], seed: int) -> nn.Module:
     """The model with those of the `optional` arguments that it accepts: it is asked until it refuses none."""
+    # timm hands arguments on to the model's constructor and does not say which ones it takes; a TypeError names them.
     while True:
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # again: an attempt that failed may have drawn
         try:
             return timm.create_model(model, **options, **optional)
         except TypeError as error:
@@ -145,18 +147,18 @@ def _cifar_stem(network: nn.Module, model: str) -> None:
     if not isinstance(first, nn.Conv2d) or pool is None:
         raise VictimError(f"{model} has no ResNet stem (conv1, maxpool), so stem=cifar does not fit; take stem=default")
     bias = first.bias is not None
-    new = nn.Conv2d(first.in_channels, first.out_channels, kernel_size=3, stride=1, padding=1, bias=bias)
-    nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
-    if isinstance(conv, nn.Sequential):
-        conv[0] = new
+    stem = nn.Conv2d(first.in_channels, first.out_channels, kernel_size=3, stride=1, padding=1, bias=bias)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")  # as timm initialises a ResNet's
+    if isinstance(conv, nn.Sequential):  # a deep stem of three convolutions, of which the first has the stride
+        conv[0] = stem
     else:
-        network.conv1 = new
+        network.conv1 = stem
     network.maxpool = nn.Identity()
 
 
 def _make_twice_differentiable(network: nn.Module) -> None:
     """Swap every hard sigmoid and hard swish, whose kernels PyTorch cannot differentiate twice, for equal modules."""
-    for parent in list(network.modules()):
+    for parent in list(network.modules()):  # lists, because the loop changes what it runs over
         for name, child in list(parent.named_children()):
             for replaced, replacement in TWICE_DIFFERENTIABLE:
                 if isinstance(child, replaced):

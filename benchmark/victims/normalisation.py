@@ -1,18 +1,17 @@
 """Between images in [0, 1] and images as a victim sees them."""
 
 import torch
-from gradinv.benchmark.datasets.base import Dataset
 from torch import Tensor
 
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+from gradinv.benchmark.datasets.base import Dataset, Normalisation
 
 # The code of the DLG paper feeds its LeNet images in [0, 1] as they are.
-OWN: dict[str, Normalisation] = {"lenet_dlg": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))}
+FIXED_BY_AUTHORS: dict[str, Normalisation] = {"lenet_dlg": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))}
 
 
 def normalisation_of(model: str, dataset: Dataset) -> Normalisation:
-    """Mean and standard deviation a channel: the network's own where its authors fix them, else the data set's."""
-    return OWN.get(model, (dataset.mean, dataset.std))
+    """Mean and standard deviation a channel: the network's where its authors fix them, else the data set's."""
+    return FIXED_BY_AUTHORS.get(model, (dataset.mean, dataset.std))
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -23,6 +22,7 @@ def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 def denormalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """The inverse of `normalise`, clamped to [0, 1]; what is not finite becomes mid-grey."""
     pixels = images * _channels(std, images) + _channels(mean, images)
+    # Before clamping, which would let NaN through and turn an infinity into a perfect black or white.
     return torch.where(torch.isfinite(pixels), pixels, torch.full_like(pixels, 0.5)).clamp(0, 1)
 
 

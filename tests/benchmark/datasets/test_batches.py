@@ -5,9 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+
 from gradinv.benchmark.datasets import DataError, create_dataset
 from gradinv.benchmark.datasets.base import ArraySplit
-from gradinv.benchmark.datasets.batches import draw_batch, draw_like, mean_image, seed_of
+from gradinv.benchmark.datasets.batches import draw_batch, draw_like, mean_image
+from gradinv.benchmark.datasets.seeds import seed_of
 
 
 def test_seeds_are_63_bits_of_a_hash_and_never_change() -> None:
@@ -20,14 +22,14 @@ def test_seeds_are_63_bits_of_a_hash_and_never_change() -> None:
 @pytest.mark.parametrize("max_equal_labels", [1, 2, 3])
 def test_a_batch_is_the_prefix_of_one_fixed_draw(make_dataset, max_equal_labels: int) -> None:
     dataset = make_dataset(classes=10)
-    whole = draw_batch(dataset, repetition=3, batch_size=10 * max_equal_labels, max_equal_labels=max_equal_labels)
-    assert max(Counter(whole.labels.tolist()).values()) == max_equal_labels
-    assert len(set(whole.indices)) == len(whole) == 10 * max_equal_labels
+    largest = draw_batch(dataset, repetition=3, batch_size=10 * max_equal_labels, max_equal_labels=max_equal_labels)
+    assert max(Counter(largest.labels.tolist()).values()) == max_equal_labels
+    assert len(set(largest.indices)) == len(largest) == 10 * max_equal_labels
     for size in (1, 4, 9):
         part = draw_batch(dataset, repetition=3, batch_size=size, max_equal_labels=max_equal_labels)
-        assert part.indices == whole.indices[:size]
-        assert part.hashes == whole.hashes[:size]
-        assert torch.equal(part.images, whole.images[:size])
+        assert part.indices == largest.indices[:size]
+        assert part.hashes == largest.hashes[:size]
+        assert torch.equal(part.images, largest.images[:size])
 
 
 def test_repetitions_and_roles_are_different_draws(make_dataset) -> None:
@@ -64,14 +66,14 @@ def test_photos_in_one_batch_never_overlap(role) -> None:
     split = dataset.split(role)
     for repetition in range(16):
         batch = draw_batch(dataset, repetition=repetition, batch_size=16, max_equal_labels=2, role=role)
-        other = draw_like(
+        controls = draw_like(
             dataset,
             draw_batch(dataset, repetition=repetition, batch_size=8, role=role),
             repetition=repetition,
             purpose="other",
             role=role,
         )
-        assert other is not None
+        assert controls is not None
         assert not any(split.overlaps(i, j) for i in batch.indices for j in batch.indices if i != j)
 
 
@@ -79,20 +81,20 @@ def test_photos_in_one_batch_never_overlap(role) -> None:
 def test_like_draws_other_images_with_the_same_labels(make_dataset, max_equal_labels: int) -> None:
     dataset = make_dataset(classes=6, held_out=14)
     batch = draw_batch(dataset, repetition=0, batch_size=6 * max_equal_labels, max_equal_labels=max_equal_labels)
-    other = draw_like(dataset, batch, repetition=0, purpose="other_gradient")
-    assert torch.equal(other.labels, batch.labels)
-    assert not set(other.indices) & set(batch.indices)
-    assert len(set(other.indices)) == len(other)
+    controls = draw_like(dataset, batch, repetition=0, purpose="other_gradient")
+    assert torch.equal(controls.labels, batch.labels)
+    assert not set(controls.indices) & set(batch.indices)
+    assert len(set(controls.indices)) == len(controls)
 
 
 def test_like_is_a_prefix_too_and_depends_on_its_purpose(make_dataset) -> None:
     dataset = make_dataset(classes=8, held_out=20)
     small, large = (draw_batch(dataset, repetition=1, batch_size=size) for size in (3, 8))
     part = draw_like(dataset, small, repetition=1, purpose="same_class")
-    whole = draw_like(dataset, large, repetition=1, purpose="same_class")
-    assert part.indices == whole.indices[:3]
-    assert draw_like(dataset, large, repetition=1, purpose="other_gradient").indices != whole.indices
-    assert draw_like(dataset, large, repetition=2, purpose="same_class").indices != whole.indices
+    longer = draw_like(dataset, large, repetition=1, purpose="same_class")
+    assert part.indices == longer.indices[:3]
+    assert draw_like(dataset, large, repetition=1, purpose="other_gradient").indices != longer.indices
+    assert draw_like(dataset, large, repetition=2, purpose="same_class").indices != longer.indices
 
 
 def test_like_is_none_where_a_class_has_no_other_image(make_dataset) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchvision import datasets as tv
+
 from gradinv.benchmark.datasets import DATASETS, DataError, create_dataset, dataset_names
 from gradinv.benchmark.datasets.base import halves
 from gradinv.metrics.registry import UnknownNameError
-from PIL import Image
-from torchvision import datasets as tv
 
 
 def noise(seed: int, size: tuple[int, int] = (8, 8)) -> Image.Image:

@@ -4,8 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+
 from gradinv.benchmark.datasets import DataError, create_dataset, photos
-from gradinv.benchmark.datasets.photos import BANDS, LEAST_DEVIATION, PHOTOGRAPHS, PatchSplit, Place, band, deviation
+from gradinv.benchmark.datasets.photos import BANDS, LEAST_DEVIATION, PHOTOGRAPHS, Cut, PatchSplit, band, deviation
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +48,16 @@ def test_roles_are_cut_from_bands_that_share_no_pixel() -> None:
 def test_patches_lie_in_their_band_and_are_distinct(dataset, role) -> None:
     split = dataset.split(role)
     regions = [band(name, role, 32) for name in PHOTOGRAPHS]
-    for patch, place in zip(split.array, split.places, strict=True):
-        region = regions[place.photograph]
-        cut = region[place.top : place.top + 32, place.left : place.left + 32]
-        np.testing.assert_array_equal(patch, cut)
-    assert len(set(split.places)) == len(split)
+    for patch, cut in zip(split.array, split.cuts, strict=True):
+        region = regions[cut.photograph]
+        np.testing.assert_array_equal(patch, region[cut.top : cut.top + 32, cut.left : cut.left + 32])
+    assert len(set(split.cuts)) == len(split)
 
 
 def test_overlap_is_a_share_of_the_area() -> None:
-    places = [Place(0, 0, 0), Place(0, 0, 24), Place(0, 0, 23), Place(1, 0, 0), Place(0, 40, 0)]
-    split = PatchSplit(np.zeros((5, 32, 32, 3), dtype=np.uint8), np.zeros(5), places)
-    assert [split.overlaps(0, other) for other in range(1, 5)] == [False, True, False, False]
+    cuts = [Cut(0, 0, 0), Cut(0, 0, 24), Cut(0, 0, 23), Cut(1, 0, 0), Cut(0, 40, 0)]
+    split = PatchSplit(np.zeros((5, 32, 32, 3), dtype=np.uint8), np.zeros(5), cuts)
+    assert [split.overlaps(0, second) for second in range(1, 5)] == [False, True, False, False]
 
 
 @pytest.mark.parametrize("size", [12, 16, 64])

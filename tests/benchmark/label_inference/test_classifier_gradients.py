@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch import nn
+
 from gradinv.attacks.labels import min_rule, sum_rule
 from gradinv.benchmark.datasets.batches import draw_batch
 from gradinv.benchmark.defenses import create_defense
@@ -12,10 +14,10 @@ from gradinv.benchmark.label_inference.classifier_gradients import (
     classifier_gradients,
     classifier_name,
 )
-from gradinv.benchmark.victims.loading import VictimSpec, load_victim
+from gradinv.benchmark.victims.loading import load_victim
 from gradinv.benchmark.victims.networks import build_network
 from gradinv.benchmark.victims.normalisation import normalise
-from torch import nn
+from gradinv.benchmark.victims.spec import VictimSpec
 
 SIZES = [1, 2, 4, 6]
 
@@ -83,14 +85,14 @@ def test_a_classifier_that_does_not_make_the_logits_is_refused(way):
 
 
 @pytest.mark.parametrize(
-    ("network", "said"),
+    ("network", "message"),
     [
         (nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten()), "is no linear layer"),
         (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12)), "has no classifier with a weight"),
     ],
 )
-def test_a_network_without_a_linear_classifier_is_refused(network, said):
-    with pytest.raises(ClassifierError, match=said):
+def test_a_network_without_a_linear_classifier_is_refused(network, message):
+    with pytest.raises(ClassifierError, match=message):
         classifier_name(network)
 
 

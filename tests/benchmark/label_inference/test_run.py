@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from torch import nn
+
 from gradinv.attacks.labels import RULES
 from gradinv.benchmark import cli
 from gradinv.benchmark.datasets.batches import draw_batch
 from gradinv.benchmark.label_inference import run as label_inference
 from gradinv.benchmark.label_inference.run import LabelRequestError, infer_labels_of, possible_sizes, run_repetitions
-from gradinv.benchmark.victims.loading import VictimSpec, load_victim
+from gradinv.benchmark.victims.loading import load_victim
 from gradinv.benchmark.victims.normalisation import normalise
-from PIL import Image
-from torch import nn
+from gradinv.benchmark.victims.spec import VictimSpec
 
 SIZES = [1, 2, 4, 6]
 SPEC = VictimSpec(model="test_resnet", state="untrained", seed=2)
@@ -69,8 +71,8 @@ def test_the_same_shares_as_autograd_on_the_whole_network(dataset, infer, state)
             logits = loaded.module(normalise(batch.images, loaded.mean, loaded.std))
             (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(logits, batch.labels), weight)
             for rule, scores in (("sum", gradient.sum(1)), ("min", gradient.min(1).values)):
-                found = set(scores.topk(size, largest=False).indices.tolist())
-                share = len(found & set(batch.labels.tolist())) / size
+                inferred = set(scores.topk(size, largest=False).indices.tolist())
+                share = len(inferred & set(batch.labels.tolist())) / size
                 assert cells[rule, size].accuracies[repetition] == share
     assert {cell.victim_accuracy for cell in cells.values()} == {loaded.accuracy}
     assert {cell.zero_gradient_share for cell in cells.values()} == {loaded.zero_gradient_share}
@@ -157,8 +159,8 @@ def gradinv(monkeypatch, capsys, make_dataset, tmp_path):
         monkeypatch.setattr(sys, "argv", ["gradinv", "labels", *map(str, [*base, *arguments])])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
+        output = capsys.readouterr()
+        return int(ended.value.code or 0), output.out, output.err
 
     return run
 
@@ -180,7 +182,7 @@ def test_the_command_writes_board_batches_and_figure(gradinv, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--batch-size", 5], "batch size 5: labels are distinct and tiny has 4 classes; take at most 4"),
         (["--state", "warm"], "--state warm: Input should be 'untrained'"),
@@ -188,11 +190,11 @@ def test_the_command_writes_board_batches_and_figure(gradinv, tmp_path):
         (["--state", "pretrained", "--stem", "cifar"], "do not fit another stem"),
     ],
 )
-def test_wrong_requests_are_one_line(gradinv, tmp_path, arguments, said):
+def test_wrong_requests_are_one_line(gradinv, tmp_path, arguments, message):
     status, out, err = gradinv(*arguments)
     assert (status, out) == (2, "")
     assert err.startswith("gradinv: ")
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 

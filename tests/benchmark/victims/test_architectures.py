@@ -90,7 +90,8 @@ def two_images(case: Case, dtype: torch.dtype = torch.float32) -> tuple[Tensor, 
 
 def gradient_distance(victim: Victim, candidate: Tensor, observed: list[Tensor]) -> Tensor:
     gradients = victim.update(candidate, LABELS[: len(candidate)])
-    return sum(((one - other).square().sum() for one, other in zip(gradients, observed, strict=True)), torch.zeros(()))
+    pairs = zip(gradients, observed, strict=True)
+    return sum(((gradient - target).square().sum() for gradient, target in pairs), torch.zeros(()))
 
 
 def observed_gradients(victim: Victim, private: Tensor) -> list[Tensor]:

@@ -3,9 +3,10 @@
 import pytest
 import timm
 import torch
+from torch import nn
+
 from gradinv.benchmark.victims.networks import HardSigmoid, HardSwish, VictimError, build_network
 from gradinv.metrics.registry import UnknownNameError
-from torch import nn
 
 
 def build(model: str, **options) -> nn.Module:
@@ -16,10 +17,10 @@ def test_the_seed_decides_the_weights_and_leaves_the_callers_random_state_alone(
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    first, same, other = (build("test_resnet", seed=seed).state_dict() for seed in (1, 1, 2))
+    first, same, second = (build("test_resnet", seed=seed).state_dict() for seed in (1, 1, 2))
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(first[name], same[name]) for name in first)
-    assert not torch.equal(first["fc.weight"], other["fc.weight"])
+    assert not torch.equal(first["fc.weight"], second["fc.weight"])
 
 
 def test_networks_come_in_eval_mode() -> None:
@@ -89,10 +90,10 @@ def test_the_cifar_stem_refuses_other_families() -> None:
         build("vit_tiny_patch16_224", stem="cifar")
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(HardSigmoid, nn.Hardsigmoid), (HardSwish, nn.Hardswish)])
-def test_hard_activations_equal_pytorchs(ours: type[nn.Module], theirs: type[nn.Module]) -> None:
+@pytest.mark.parametrize(("replacement", "replaced"), [(HardSigmoid, nn.Hardsigmoid), (HardSwish, nn.Hardswish)])
+def test_hard_activations_equal_pytorchs(replacement: type[nn.Module], replaced: type[nn.Module]) -> None:
     x = torch.linspace(-5, 5, 101, dtype=torch.float64)
-    torch.testing.assert_close(ours()(x), theirs()(x))
+    torch.testing.assert_close(replacement()(x), replaced()(x))
 
 
 def test_swapped_activations_leave_the_function_as_it_was() -> None:

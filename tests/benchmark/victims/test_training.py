@@ -5,13 +5,14 @@ import re
 
 import pytest
 import torch
+from pydantic import ValidationError
+
 from gradinv.benchmark.datasets import DataError
 from gradinv.benchmark.victims import training
-from gradinv.benchmark.victims.loading import VictimSpec
 from gradinv.benchmark.victims.networks import VictimError, build_network
 from gradinv.benchmark.victims.normalisation import normalise
+from gradinv.benchmark.victims.spec import VictimSpec
 from gradinv.benchmark.victims.training import Recipe, augment, correct_share, default_recipe, train_victim, victim_path
-from pydantic import ValidationError
 
 SPEC = VictimSpec(model="test_resnet", state="trained")
 SHORT = Recipe(epochs=3, batch_size=16, lr=0.05)
@@ -96,7 +97,7 @@ def test_an_interrupted_write_leaves_no_weights(make_dataset, monkeypatch) -> No
     def interrupted(*_) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_file", interrupted)
+    monkeypatch.setattr(training, "write_tensors", interrupted)
     dataset = make_dataset()
     with pytest.raises(KeyboardInterrupt):
         train_victim(SPEC, dataset, recipe=SHORT, progress=False)
@@ -108,7 +109,7 @@ def test_augmentation_mirrors_and_shifts_each_image_alone() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         images = augment(image, Recipe(epochs=1, shift=0.125))
-    seen = {tuple(one.flatten().tolist()) for one in images[:, 0]}
+    seen = {tuple(image.flatten().tolist()) for image in images[:, 0]}
     possible = set()
     padded = torch.nn.functional.pad(image[:1, 0], (1, 1, 1, 1))[0]
     mirrored = torch.nn.functional.pad(image[:1, 0].flip(2), (1, 1, 1, 1))[0]

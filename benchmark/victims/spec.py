@@ -1,0 +1,54 @@
+"""Which victim is meant: a specification, as suites and records hold it."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gradinv.benchmark.victims.networks import Stem
+from gradinv.metrics.keys import bracketed
+
+State = Literal["untrained", "early", "trained", "pretrained"]
+
+
+class VictimSpec(BaseModel):
+    """Which victim: a timm model, its state, and what shapes it.
+
+    `early` is trained for one epoch. `epochs` overrides the default number of a trained victim. `weights` is a local
+    file (safetensors, or a checkpoint of tensors only) that a trained or pretrained victim takes instead.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    state: State
+    seed: int = 0
+    stem: Stem = "default"
+    epochs: int | None = Field(default=None, ge=1)
+    weights: str | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> "VictimSpec":
+        if self.epochs is not None and (self.state != "trained" or self.weights is not None):
+            raise ValueError("epochs is for state trained without weights only")
+        if self.weights is not None and self.state not in ("trained", "pretrained"):
+            raise ValueError(f"weights contradict state {self.state}; take trained or pretrained")
+        if self.state == "pretrained" and self.stem != "default" and self.weights is None:
+            raise ValueError("timm's pretrained weights do not fit another stem; take stem=default or give weights")
+        return self
+
+    @property
+    def key(self) -> str:
+        """The model and, in brackets, what shapes it beyond the default (a weight file by its name).
+
+        >>> VictimSpec(model="resnet18", state="trained", epochs=5, stem="cifar").key
+        'resnet18[epochs=5,stem=cifar]'
+        """
+        shaping: dict[str, Any] = {}
+        if self.epochs is not None:
+            shaping["epochs"] = self.epochs
+        if self.stem != "default":
+            shaping["stem"] = self.stem
+        if self.weights is not None:
+            shaping["weights"] = Path(self.weights).name
+        return self.model + bracketed(shaping)
