@@ -29,6 +29,7 @@ def normalisation(name: str) -> Normalisation:
     >>> normalisation("cifar100_jpeg") == CIFAR100, normalisation("photos") == IMAGENET
     (True, True)
     """
+    # By the beginning of the name, so that an image folder `cifar10_jpeg` is normalised as CIFAR-10 is.
     if name.startswith("cifar100"):
         return CIFAR100
     return CIFAR10 if name.startswith("cifar10") else IMAGENET
@@ -58,6 +59,7 @@ class Split(ABC):
 
     def image_hash(self, index: int) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of one image's 8-bit pixels."""
+        # Of the pixels and not of the file: two runs are paired by what was attacked, wherever it was stored.
         return hashlib.sha256(self.pixels([index]).tobytes()).hexdigest()[:16]
 
     def overlaps(self, first: int, second: int) -> bool:
@@ -97,6 +99,7 @@ class Subset(Split):
 
     @cached_property
     def content_hash(self) -> str:
+        # The parent's hash covers pixels and labels, and is kept: no image is read again.
         return hashlib.sha256(self.parent.content_hash.encode() + self.indices.astype(np.int64).tobytes()).hexdigest()
 
 
@@ -138,6 +141,7 @@ def halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     odd = 0
     for label in random_state("halves").permutation(np.unique(labels)):
         members = np.flatnonzero(labels == label)
+        # A generator a class, so that the order within a class does not depend on which classes come before it.
         members = members[random_state("halves", int(label)).permutation(len(members))]
         middle = len(members) // 2
         if len(members) % 2:
@@ -150,7 +154,7 @@ def halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def held_out_loaders(load: Callable[[], Split]) -> dict[Role, Callable[[], Split]]:
     """Loaders of `tuning` and `evaluation`, halves of the one split that `load` gives (called once)."""
-    cache: list[Split] = []
+    cache: list[Split] = []  # both halves come from one split, which is loaded when the first of them is asked for
 
     def half(side: int) -> Split:
         if not cache:

@@ -24,7 +24,7 @@ def square(image: Image.Image, size: int) -> Image.Image:
     if image.size == (size, size):
         return image
     scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
+    width, height = (round(side * scale) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2
     return image.crop((left, top, left + size, top + size))
@@ -35,7 +35,7 @@ def decode(path: Path, size: int) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(square(image, size))
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError) as error:  # OSError: a file that was cut short
         raise DataError(f"{path} cannot be read as an image ({error}); mend or remove it") from error
 
 
@@ -57,7 +57,7 @@ class FileSplit(Split):
         chosen = np.asarray(indices, dtype=np.int64)
         if self._memory is None:
             return np.stack([decode(self.files[index], self.size) for index in chosen])
-        for index in np.unique(chosen[~self._decoded[chosen]]):
+        for index in np.unique(chosen[~self._decoded[chosen]]):  # each once, however often it is asked for
             self._memory[index] = decode(self.files[index], self.size)
             self._decoded[index] = True
         return self._memory[chosen]

@@ -68,6 +68,7 @@ def imagenet(image_size: int | None = None, *, download: bool = False) -> Datase
     held_out = _imagenet_source(root, "val")
     loaders = held_out_loaders(lambda: _file_split(held_out, size))
     loaders["train"] = lambda: _file_split(_imagenet_source(root, "train"), size)
+    # A class of ImageNet has several synonyms, the usual one first.
     return Dataset("imagenet", [names[0] for names in held_out.classes], size, loaders)
 
 

@@ -41,6 +41,7 @@ def classifier_gradients(
     mean cross-entropy. Raises ClassifierError for networks where it cannot be had in this way.
     """
     features, logits = _classified(module, classifier, images)
+    # `log_softmax(1).exp()` and not `softmax(1)`: that is how the backward pass of cross-entropy computes it.
     errors = logits.log_softmax(1).exp() - nn.functional.one_hot(labels, logits.shape[1])
     return {size: (errors[:size] / size).T @ features[:size] for size in batch_sizes}
 
@@ -71,7 +72,7 @@ def _classified(module: nn.Module, classifier: str, images: Tensor) -> tuple[Ten
     is then not the product that `classifier_gradients` takes it for.
     """
     layer = _layer(module, classifier)
-    seen: list[tuple[Tensor, Tensor]] = []
+    seen: list[tuple[Tensor, Tensor]] = []  # one entry a call of the classifier
     handle = layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
     try:
         with torch.no_grad():

@@ -81,6 +81,7 @@ def infer_labels_of(
     loaded.module.to(device)
     title = f"labels of {spec.model} ({loaded.state}) on {dataset.name}"
     chunks = []
+    # A bar in a log file is a line a step.
     shown = progress and sys.stderr.isatty()
     with _one_thread(), tqdm(total=batches, desc=title, unit="batch", disable=not shown) as bar:
         for repetitions in _chunked(batches):
@@ -98,6 +99,7 @@ def possible_sizes(dataset: Dataset, batch_sizes: Sequence[int]) -> list[int]:
             f"batch size {sizes[-1]}: labels are distinct and {dataset.name} has {classes} classes; "
             f"take at most {classes}, or a data set with more classes"
         )
+    # Drawn for its DataError alone, which is to come before a victim is trained.
     draw_batch(dataset, repetition=0, batch_size=sizes[-1])
     return sizes
 
@@ -172,6 +174,7 @@ def run_repetitions(
     device = next(loaded.module.parameters()).device
     accuracies: Accuracies = {rule: {size: [] for size in sizes} for rule in RULES}
     for repetition in repetitions:
+        # One draw and one forward pass serve every size: the smaller batches are beginnings of the largest.
         batch = draw_batch(dataset, repetition=repetition, batch_size=max(sizes))
         images, labels = normalise(batch.images, loaded.mean, loaded.std).to(device), batch.labels.to(device)
         gradients = classifier_gradients(loaded.module, classifier, images, labels, sizes)

@@ -92,7 +92,7 @@ def normalisation_for(spec: VictimSpec, dataset: Dataset) -> Normalisation:
 def weights_hash(module: nn.Module) -> str:
     """First 16 hexadecimal digits of the SHA-256 over the state dictionary: sorted names and the tensors' bytes."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(module.state_dict().items()):  # with the buffers: running statistics change results too
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -177,6 +177,7 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     """Load all weights; VictimError naming the first ones that differ."""
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in weights.items()}
+    # `load_state_dict` would name every tensor that differs, on as many lines; three of them show what is wrong.
     differing = sorted(name for name in {*expected, *given} if expected.get(name) != given.get(name))
     if differing:
         raise VictimError(

@@ -32,6 +32,7 @@ class HardSwish(nn.Module):
         return x * nn.functional.relu6(x + 3) / 6
 
 
+# What PyTorch and timm offer, and what stands in for it: the same functions, of operations with a second derivative.
 TWICE_DIFFERENTIABLE: tuple[tuple[tuple[type[nn.Module], ...], type[nn.Module]], ...] = (
     ((nn.Hardsigmoid, activations.HardSigmoid, activations_me.HardSigmoidMe), HardSigmoid),
     ((nn.Hardswish, activations.HardSwish, activations_me.HardSwishMe), HardSwish),
@@ -52,6 +53,7 @@ class LeNetDLG(nn.Module):
         side = -(-img_size // 4)  # each stride of 2 halves the side, rounded up
         self.fc = nn.Linear(12 * side * side, num_classes)
         self.num_classes = num_classes
+        # As in the paper's code, and far wider than PyTorch's default: at most 0.12 in the first layer.
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -0.5, 0.5)
 
@@ -100,7 +102,7 @@ def build_network(
     UnknownNameError with near names, VictimError where the model cannot take such images or such a stem.
     """
     require_model(model)
-    set_fused_attn(False)
+    set_fused_attn(False)  # a switch of the process: it cannot be set for one network
     options: dict[str, Any] = {"num_classes": num_classes, "pretrained": pretrained}
     if pretrained_file is not None:
         options["pretrained_cfg_overlay"] = {"file": pretrained_file}
@@ -120,6 +122,7 @@ def build_network(
 
 def require_model(model: str) -> None:
     """Nothing for a model that timm knows (a plug-in's own included); UnknownNameError with near names for others."""
+    # What stands after a dot names pretrained weights (`resnet18.a1_in1k`), not an architecture.
     if not timm.is_model(model.split(".")[0]):
         near = difflib.get_close_matches(model, timm.list_models(), n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}?" if near else "see `gradinv list models`"

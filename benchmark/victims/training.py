@@ -2,28 +2,26 @@
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from gradinv.benchmark.datasets.base import Dataset, Split
-from gradinv.benchmark.datasets.seeds import seed_of
-from gradinv.benchmark.machine import cache_root
-from gradinv.benchmark.victims.networks import VictimError, build_network
-from gradinv.benchmark.victims.normalisation import Normalisation, normalisation_of, normalise
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-if TYPE_CHECKING:
-    from gradinv.benchmark.victims.loading import VictimSpec
+from gradinv.benchmark.datasets.base import Dataset, Split
+from gradinv.benchmark.datasets.seeds import seed_of
+from gradinv.benchmark.machine import victims_root
+from gradinv.benchmark.victims.networks import VictimError, build_network
+from gradinv.benchmark.victims.normalisation import Normalisation, normalisation_of, normalise
+from gradinv.benchmark.victims.spec import VictimSpec
+from gradinv.metrics.records.files import write_tensors, write_text
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
@@ -56,15 +54,16 @@ def default_epochs(images: int) -> int:
     return 8 if images <= 60_000 else 4
 
 
-def default_recipe(spec: "VictimSpec", dataset: Dataset) -> Recipe:
+def default_recipe(spec: VictimSpec, dataset: Dataset) -> Recipe:
     """The recipe of a victim: one epoch for state early, else what it asks for, else what the data's size asks for."""
     if spec.state == "early":
         return Recipe(epochs=1)
     return Recipe(epochs=spec.epochs or default_epochs(len(dataset.split("train"))))
 
 
-def victim_path(spec: "VictimSpec", dataset: Dataset, recipe: Recipe) -> Path:
+def victim_path(spec: VictimSpec, dataset: Dataset, recipe: Recipe) -> Path:
     """Where the trained victim is kept: its name carries the hash of everything that shapes it."""
+    # The recipe holds the epochs, and a victim that has a weight file is never trained.
     shaping = {
         "spec": spec.model_dump(exclude={"epochs", "weights"}),
         "dataset": dataset.name,
@@ -73,11 +72,18 @@ def victim_path(spec: "VictimSpec", dataset: Dataset, recipe: Recipe) -> Path:
         "recipe": recipe.model_dump(),
     }
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
-    return cache_root() / "victims" / f"{spec.model}-{dataset.name}-{digest}.safetensors"
+    return victims_root() / f"{spec.model}-{dataset.name}-{digest}.safetensors"
+
+
+def needs_training(spec: VictimSpec, dataset: Dataset) -> bool:
+    """Whether a victim is trained by gradinv and the cache does not have it yet."""
+    if spec.state not in ("early", "trained") or spec.weights is not None:
+        return False
+    return not victim_path(spec, dataset, default_recipe(spec, dataset)).is_file()
 
 
 def train_victim(
-    spec: "VictimSpec",
+    spec: VictimSpec,
     dataset: Dataset,
     *,
     recipe: Recipe | None = None,
@@ -101,14 +107,14 @@ def train_victim(
         seed=spec.seed,
         untrained=True,
     ).to(device)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng():  # the devices' generators too: dropout on a GPU draws from them
         torch.manual_seed(seed_of("training", spec.seed))
         title = f"training {spec.model} on {dataset.name}"
         loss = _fit(network, dataset.split("train"), normalisation, recipe, title=title, progress=progress)
     network.eval()
     correct = {role: correct_share(network, normalisation, dataset.split(role)) for role in ("tuning", "evaluation")}
-    report = _report(spec, dataset, recipe, loss, correct) | {"device": device, "threads": torch.get_num_threads()}
-    _write(path, network, report)
+    training = _facts_of_training(spec, dataset, recipe, loss, correct)
+    _keep(path, network, training | {"device": device, "threads": torch.get_num_threads()})
     return path
 
 
@@ -116,7 +122,7 @@ def _fit(
     network: nn.Module, split: Split, normalisation: Normalisation, recipe: Recipe, *, title: str, progress: bool
 ) -> float:
     """Train in place; returns the mean loss of the last epoch."""
-    network.train().to(memory_format=torch.channels_last)
+    network.train().to(memory_format=torch.channels_last)  # the layout in which convolutions on a CPU are fastest
     steps = max(1, len(split) // recipe.batch_size)
     optimizer = torch.optim.SGD(
         network.parameters(),
@@ -132,6 +138,7 @@ def _fit(
     mean_loss = float("nan")
     with tqdm(total=steps * recipe.epochs, desc=title, unit="step", disable=not shown) as bar:
         for epoch in range(1, recipe.epochs + 1):
+            # Summed where the network is: reading each step's loss would make a GPU wait for the host.
             total = torch.zeros((), device=next(network.parameters()).device)
             for images, labels in _batches(split, recipe, steps, normalisation):
                 total += _step(network, optimizer, images, labels)
@@ -181,6 +188,7 @@ def augment(images: Tensor, recipe: Recipe) -> Tensor:
         return images
     padded = nn.functional.pad(images, (reach, reach, reach, reach))
     top, left = torch.randint(0, 2 * reach + 1, (2, count, 1))
+    # Each image's own window of the padded images, cut out of all of them by one indexing (which wants channels last).
     rows, columns = top + torch.arange(height), left + torch.arange(width)
     image = torch.arange(count)[:, None, None]
     return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
@@ -198,9 +206,10 @@ def correct_share(network: nn.Module, normalisation: Normalisation, split: Split
     return correct / len(split)
 
 
-def _report(
-    spec: "VictimSpec", dataset: Dataset, recipe: Recipe, loss: float, correct: dict[Any, float]
+def _facts_of_training(
+    spec: VictimSpec, dataset: Dataset, recipe: Recipe, loss: float, correct: dict[Any, float]
 ) -> dict[str, Any]:
+    """What stands beside the weights: how they were made, and how accurate they are (shares in [0, 1])."""
     sizes = {role: len(dataset.split(role)) for role in correct}
     return {
         "spec": spec.model_dump(),
@@ -217,13 +226,8 @@ def _report(
     }
 
 
-def _write(path: Path, network: nn.Module, report: dict[str, Any]) -> None:
-    """Both files, each by a rename; the weights come last, so that where they are the report is too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path.with_suffix(".json"))
-    # Copies, because safetensors refuses tensors that share memory (tied weights).
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
-    save_file(tensors, temporary)
-    temporary.replace(path)
+def _keep(path: Path, network: nn.Module, training: dict[str, Any]) -> None:
+    """Write the weights, with the facts of the training in a JSON file beside them."""
+    # The weights come last: whoever finds them, after a kill too, finds the facts that belong to them.
+    write_text(path.with_suffix(".json"), json.dumps(training, indent=2) + "\n")
+    write_tensors(path, network.state_dict())
