@@ -6,10 +6,11 @@ from itertools import permutations
 
 import pytest
 import torch
+from torch import Tensor
+
 from gradinv.attacks.gradient_matching import group as module
 from gradinv.attacks.gradient_matching.group import Group, find_consensus, slot_orders
-from gradinv.metrics.registration.align import Registration
-from torch import Tensor
+from gradinv.metrics.registration.align import Alignment
 
 LAZY = Group(agents=3, weight=0.5, consensus="lazy", start=0.25, every=0.005)
 REGISTERED = replace(LAZY, consensus="registered")
@@ -94,12 +95,12 @@ def test_registration_brings_shifted_agents_together_where_the_mean_blurs_them()
 
 
 def test_a_rejected_registration_leaves_the_image_in_the_mean_and_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def reject(moving: Tensor, fixed: Tensor, *, method: str) -> Registration:
+    def reject(moving: Tensor, fixed: Tensor) -> Alignment:
         everywhere = torch.ones(len(moving), 1, *moving.shape[2:], dtype=torch.bool)
         no = torch.zeros(len(moving), dtype=torch.bool)
-        return Registration(moving, torch.eye(3).repeat(len(moving), 1, 1), everywhere, no, ("overlap",) * len(moving))
+        return Alignment(moving, torch.eye(3).repeat(len(moving), 1, 1), everywhere, no, ("overlap",) * len(moving))
 
-    monkeypatch.setattr(module, "register", reject)
+    monkeypatch.setattr(module, "align", reject)
     agents = torch.randn(3, 2, 3, 8, 8)
     found = find_consensus(REGISTERED, agents, torch.tensor([5, 6]), reference=0)
     torch.testing.assert_close(found.images, agents.mean(0))
@@ -107,14 +108,14 @@ def test_a_rejected_registration_leaves_the_image_in_the_mean_and_is_counted(mon
 
 
 def test_pixels_that_an_agent_does_not_cover_are_averaged_over_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(moving: Tensor, fixed: Tensor, *, method: str) -> Registration:
+    def half(moving: Tensor, fixed: Tensor) -> Alignment:
         coverage = torch.ones(len(moving), 1, *moving.shape[2:], dtype=torch.bool)
         coverage[0, :, :, :4] = False  # agent 0
         coverage[:, :, 0, 0] = False  # nobody
         yes = torch.ones(len(moving), dtype=torch.bool)
-        return Registration(moving, torch.eye(3).repeat(len(moving), 1, 1), coverage, yes, ("",) * len(moving))
+        return Alignment(moving, torch.eye(3).repeat(len(moving), 1, 1), coverage, yes, ("",) * len(moving))
 
-    monkeypatch.setattr(module, "register", half)
+    monkeypatch.setattr(module, "align", half)
     agents = torch.randn(3, 1, 3, 8, 8)
     found = find_consensus(REGISTERED, agents, torch.tensor([5]), reference=0).images[0]
     torch.testing.assert_close(found[:, 1:, :4], agents[1:, 0].mean(0)[:, 1:, :4])
