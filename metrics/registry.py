@@ -175,10 +175,10 @@ class Registry(Generic[T]):
         if name in self._entries or name not in self._built_in:
             return self.get(name).metadata
         module, declaration = self._built_in[name]
-        computed = [word for word, value in declaration.items() if value is COMPUTED]
-        if computed:
+        if COMPUTED in declaration.values():
+            word = next(word for word, value in declaration.items() if value is COMPUTED)
             where = f"{module}, which is read and not run"
-            raise InvalidEntryError(f"{self.kind} {name!r}: {computed[0]} must be written as a constant in {where}")
+            raise InvalidEntryError(f"{self.kind} {name!r}: {word} must be written as a constant in {where}")
         return declaration
 
     def origin(self, name: str) -> str:

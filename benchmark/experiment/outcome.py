@@ -54,7 +54,8 @@ def score(
     """Match once, score every image with every metric, keep the pictures in the originals' order."""
     pictures = _in_pixels(reconstruction, normalisation)
     assignment = match(pictures["reconstruction"], batch.images)
-    pictures = {name: value.index_select(-4, assignment) for name, value in pictures.items()}
+    # Indexed, since index_select would change the memory layout, and with it the last digit of a convolution's result.
+    pictures = {name: value[..., assignment, :, :, :] for name, value in pictures.items()}
     claims_labels = len(reconstruction.labels) == len(batch)
     labels = reconstruction.labels.cpu() if claims_labels else None
     scored = ScoredBatch(pictures["reconstruction"], batch.images, labels, batch.labels)

@@ -1,0 +1,77 @@
+"""What a reconstruction is worth: fields of a record, metrics of images and of the batch, bits that a layout keeps."""
+
+import math
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+
+import pytest
+import torch
+
+from gradinv.attacks.leak import Reconstruction
+from gradinv.benchmark.datasets.batches import Batch, draw_batch
+from gradinv.benchmark.experiment.outcome import Outcome, score
+from gradinv.metrics.images.scoring import METRICS, ScoredBatch, register_metric, score_images
+from gradinv.metrics.records.record import Record
+
+PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@pytest.fixture
+def batch(make_dataset: Callable) -> Batch:
+    """Four images of 16x16."""
+    return draw_batch(make_dataset(), repetition=0, batch_size=4)
+
+
+def reconstruction(batch: Batch, **changes: object) -> Reconstruction:
+    """The originals, one place further on, with noise."""
+    noise = 0.1 * torch.randn(batch.images.shape, generator=torch.Generator().manual_seed(0))
+    images = (batch.images + noise).roll(1, 0)
+    given = {"images": images, "final": images, "labels": batch.labels, "label_method": "given"}
+    return Reconstruction(**(given | changes))
+
+
+def test_an_outcomes_fields_are_a_records() -> None:
+    for field in fields(Outcome):
+        if field.name in ("state", "tensors"):
+            continue
+        of_the_record = Record.model_fields[field.name]
+        default = field.default if field.default is not MISSING else field.default_factory()
+        assert default == of_the_record.get_default(call_default_factory=True), field.name
+
+
+def test_a_trial_that_was_not_scored_has_a_state_and_a_reason() -> None:
+    outcome = Outcome("skipped", "no batch norm")
+    assert (outcome.images, outcome.metrics, outcome.evaluations, outcome.tensors) == ([], {}, 0, {})
+
+
+def test_metrics_of_a_batch_see_what_was_matched(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS._entries, "mine", None)  # taken out again afterwards
+    seen: list[ScoredBatch] = []
+
+    @register_metric("mine", title="Mine", direction="higher", per="batch", board_column=99)
+    def mine(scored: ScoredBatch) -> float:
+        seen.append(scored)
+        return math.nan if scored.labels is None else 0.25
+
+    outcome = score(batch, reconstruction(batch), ("psnr",), PLAIN)
+    assert outcome.metrics == {"label_accuracy": 1.0, "mine": 0.25}
+    assert [image.reconstruction for image in outcome.images] == [1, 2, 3, 0]
+    assert torch.equal(seen[0].originals, batch.images)
+    assert (seen[0].reconstructions - batch.images).abs().mean() < 0.2
+    assert torch.equal(seen[0].true_labels, batch.labels)
+    claims_none = score(batch, reconstruction(batch, labels=batch.labels[:0]), ("psnr",), PLAIN)
+    assert claims_none.metrics == {}
+
+
+def test_what_the_attack_says_of_itself_is_kept(batch: Batch) -> None:
+    said = {"stopped": "below the tolerance", "alignments": {"accepted": 2}, "evaluations": 7, "notes": ("odd",)}
+    outcome = score(batch, reconstruction(batch, **said, diverged=True, uses=("labels",)), (), PLAIN)
+    assert (outcome.state, outcome.stopped, outcome.alignments) == ("diverged", "below the tolerance", {"accepted": 2})
+    assert (outcome.evaluations, outcome.notes, outcome.uses) == (7, ["odd"], ["labels"])
+
+
+def test_numbers_are_those_of_the_images_as_they_lie_in_memory(batch: Batch) -> None:
+    images = (batch.images * 0.9).contiguous(memory_format=torch.channels_last)
+    outcome = score(batch, reconstruction(batch, images=images, final=images), ("ssim",), PLAIN)
+    expected = score_images(images, batch.images, ("ssim",)).values["ssim"].tolist()
+    assert [image.metrics["ssim"] for image in outcome.images] == expected
