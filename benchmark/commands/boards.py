@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from gradinv.benchmark.commands.options import console
 
 
@@ -20,26 +21,27 @@ def leaderboard(
     ] = None,
 ) -> None:
     """Print the leaderboard of run directories; write it as CSV, LaTeX or HTML."""
-    from gradinv.metrics.boards.leaderboard import leaderboard as board
-    from gradinv.metrics.boards.leaderboard import write_boards
+    from gradinv.metrics.boards.leaderboard import leaderboard as board_of
+    from gradinv.metrics.boards.leaderboard import write_board
+    from gradinv.metrics.boards.lines import lines_by_setting
     from gradinv.metrics.boards.terminal import print_leaderboard
     from gradinv.metrics.records.reading import read_records
 
     records, faults = read_records(runs)
     for fault in faults:
         print(fault, file=sys.stderr)
-    written = board(records) if csv is None else write_boards(records, csv, csv.with_suffix(".images.csv"))
-    print_leaderboard(written, console())
+    board = board_of(records) if csv is None else write_board(records, csv)
+    print_leaderboard(lines_by_setting(records, board), console())
     if latex is not None:
         from gradinv.metrics.boards.latex import write_latex
 
         write_latex(records, latex)
     if html is not None:
         from gradinv.benchmark.experiment.controls import MEANING
-        from gradinv.benchmark.runs.rerun import recipe
+        from gradinv.benchmark.runs.rerun import rerun_of
         from gradinv.metrics.report.site import Extras, write_html
 
-        print(write_html(records, html, Extras(runs, MEANING, recipe)))
+        print(write_html(records, html, Extras(runs, MEANING, rerun_of)))
 
 
 def plot(
@@ -48,12 +50,10 @@ def plot(
     """Draw figures and contact sheets from run directories."""
     from gradinv.benchmark.runs.runner import contrasts_of
     from gradinv.metrics.figures.all_figures import draw_all
-    from gradinv.metrics.figures.sheets import draw_sheets
+    from gradinv.metrics.records.layout import RunDirectory
     from gradinv.metrics.records.reading import read_records
 
     records = read_records(runs)[0]
-    contrasts = [contrast for directory in runs for contrast in contrasts_of(directory)]
-    written = draw_all(records, list(dict.fromkeys(contrasts)), out)
-    for directory in runs:
-        written += draw_sheets(read_records([directory])[0], directory, out)
+    contrasts = [contrast for directory in runs for contrast in contrasts_of(RunDirectory(directory))]
+    written = draw_all(records, list(dict.fromkeys(contrasts)), runs, out)
     print("\n".join(str(path) for path in written))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from gradinv.benchmark.commands.options import Plugins, console, load_plugins
 from gradinv.metrics.registry import RequestError
 
@@ -29,9 +30,9 @@ def compare(
     Only rows that were granted the same things are compared; the fields that keep others apart are named.
     """
     from gradinv.metrics.boards.image_table import read_board
-    from gradinv.metrics.comparison.findings import reports
+    from gradinv.metrics.comparison.findings import findings_of
     from gradinv.metrics.comparison.meetings import find_key
-    from gradinv.metrics.comparison.table import print_reports, write_comparison
+    from gradinv.metrics.comparison.table import print_findings, write_comparison
     from gradinv.metrics.records.reading import read_records
     from gradinv.metrics.records.samples import pooled, samples_of
 
@@ -39,18 +40,19 @@ def compare(
         raise RequestError("nothing to compare: give run directories, or a board with --board")
     load_plugins(plugin)
     records, faults = read_records(runs or [])
+    # Records come first: where a board has the same cell, what lies on this disk counts.
     sources = [samples_of(records, ", ".join(map(str, runs or [])))]
     for path in board:
-        found, wrong = read_board(path)
-        sources.append(found)
+        published, wrong = read_board(path)
+        sources.append(published)
         faults += wrong[:_SHOWN] + [f"{path}: {len(wrong) - _SHOWN} more faults"] * (len(wrong) > _SHOWN)
     for fault in faults:
         print(fault, file=sys.stderr)
     samples = pooled(sources)
     keys = [find_key(name, samples) for name in (attack, *against)]
-    made, notes = reports(samples, keys[0], keys[1:], any_budget=allow_unequal_budget)
+    findings, notes = findings_of(samples, keys[0], keys[1:], any_budget=allow_unequal_budget)
     for note in notes:
         print(note, file=sys.stderr)
     if csv is not None:
-        write_comparison(made, csv)
-    print_reports(made, console())
+        write_comparison(findings, csv)
+    print_findings(findings, console())

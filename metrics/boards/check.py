@@ -6,13 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradinv.metrics.boards.image_table import read_board
-from gradinv.metrics.boards.rows import as_setting, read_table, require, truth, words_of
-from gradinv.metrics.boards.rules import Words, metrics_of, row_faults, spends_less
+from gradinv.metrics.boards.rows import (
+    PublishedRow,
+    Words,
+    cell_in,
+    images_beside,
+    read_table,
+    require,
+    words_of,
+)
+from gradinv.metrics.boards.rules import metrics_of, row_faults, spends_less
 from gradinv.metrics.comparison.compare import FEWEST
-from gradinv.metrics.comparison.meetings import differences
-from gradinv.metrics.records.record import Cell
+from gradinv.metrics.comparison.meetings import in_words, nearest
+from gradinv.metrics.records.cells import Address, address_of, belongs_to, controls_of
 from gradinv.metrics.records.samples import Sample, controls_for
-from gradinv.metrics.records.settings import SETTING, setting_of
+from gradinv.metrics.records.settings import SETTING
 from gradinv.metrics.statistics.intervals import gain_over_controls, interval
 
 GRADIENT_CONTROLS = ("other_gradient", "prior_only")
@@ -25,31 +33,15 @@ _MEASURED = ("psnr_mean", "psnr_low", "psnr_high", "evaluations", "seconds_mean"
 _REQUIRED = (*_IDENTITY, *_COUNTS, "state", "is_control", *_MEASURED, *_GAIN, "versions", "date", "schema", "notes")
 _TOLERANCE = 1e-6  # relative: another version of numpy may add in another order
 
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a board: where it stands in the file, its fields by column, and what they identify."""
-
-    line: int
-    words: Words
-    cell: Cell
-
-    @property
-    def name(self) -> str:
-        """The key with the batch size, as faults name it."""
-        return f"{self.cell.key} (B={self.cell.batch_size})"
-
-    @property
-    def n_batches(self) -> int:
-        """Scored batches."""
-        return int(self.words["n_batches"])
+Fault = tuple[PublishedRow, str]
+"""A row and what is wrong with it, in words."""
 
 
 @dataclass(frozen=True)
 class Checked:
     """What a check found: faults refuse the board, warnings say what no claim may rest on."""
 
-    rows: Sequence[Row]
+    rows: Sequence[PublishedRow]
     faults: Sequence[str]
     warnings: Sequence[str]
 
@@ -62,155 +54,149 @@ def check_board(path: Path) -> Checked:
     """
     header, lines = read_table(path)
     require(path, header, _REQUIRED, "board of attacks")
-    rows: list[Row] = []
+    rows: list[PublishedRow] = []
     faults: list[str] = []
     for line, fields in lines:
         try:
-            rows.append(_row(line, header, fields))
+            rows.append(_row(line, words_of(header, fields)))
         except ValueError as error:
             faults.append(f"{path}:{line}: {error}")
-    faults += [f"{path}:{row.line}: {row.name}: {text}" for row in rows for text in row_faults(row.words, row.cell)]
+    faults += _placed(path, ((row, text) for row in rows for text in row_faults(row)))
     if faults:
         return Checked(rows, faults, [])
-    groups: dict[object, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.cell.setting, []).append(row)
-    found = [*_twice(rows), *(text for row in rows if not row.cell.is_control for text in _uncontrolled(row, rows))]
-    found += [(row, text) for row in _attacks(rows) if (text := spends_less(row.words, row.cell))]
-    faults += [f"{path}:{row.line}: {row.name}: {text}" for row, text in found]
-    claims, warnings = _claims(path, groups.values())
-    return Checked(rows, faults + claims + _images(path, rows), warnings)
+    attacks = [row for row in rows if not row.cell.is_control and row.n_batches]
+    faults += _placed(path, _twice(rows))
+    faults += _placed(path, ((attack, text) for attack in attacks for text in _uncontrolled(attack, rows)))
+    faults += _placed(path, _underspent(attacks))
+    # An attack that stops without a word is refused; its controls are read by who looks for a reason.
+    controls = [row for row in rows if row.cell.is_control]
+    warnings = [text for attack in attacks for text in _claims(attack, rows)]
+    return Checked(
+        rows,
+        [*faults, *_no_claim(path, attacks, rows), *_images(path, rows)],
+        _placed(path, [*warnings, *_underspent(controls)]),
+    )
 
 
-def _row(line: int, header: Sequence[str], fields: Sequence[str]) -> Row:
+def _placed(path: Path, faults: Iterable[Fault]) -> list[str]:
+    """The faults as lines that say where."""
+    return [f"{path}:{row.line}: {row.name}: {text}" for row, text in faults]
+
+
+def _row(line: int, words: Words) -> PublishedRow:
     """A line of the file; ValueError in words where its identity cannot be read."""
-    if len(fields) != len(header):
-        raise ValueError(f"{len(fields)} fields where the header has {len(header)}")
-    words = words_of(header, fields)
-    if not words["attack"]:
-        raise ValueError("attack is empty")
-    own = {name: words[name] for name in ("attack", "preset", "parameters", "tuning")}
-    is_control = truth("is_control", words["is_control"])
+    cell = cell_in(words)
     for name in _COUNTS:
         if not words[name].isdecimal():
             raise ValueError(f"{name} is {words[name]!r}, not a count")
-    return Row(line, words, Cell.model_validate({**own, **as_setting(words), "is_control": is_control}))
+    return PublishedRow(cell, line, words)
 
 
-def _attacks(rows: Iterable[Row]) -> list[Row]:
-    """The rows of attacks that have values."""
-    return [row for row in rows if not row.cell.is_control and row.n_batches]
-
-
-def _controls(row: Row, rows: Iterable[Row]) -> list[Row]:
-    """The controls of an attack in any setting: its own, and those of every attack."""
-    return [other for other in rows if other.cell.is_control and other.cell.preset in ("", row.cell.key)]
-
-
-def _twice(rows: Iterable[Row]) -> Iterator[tuple[Row, str]]:
-    seen: dict[object, int] = {}
+def _twice(rows: Iterable[PublishedRow]) -> Iterator[Fault]:
+    first_lines: dict[Address, int] = {}
     for row in rows:
-        place = (row.cell.key, row.cell.is_control, row.cell.setting)
-        if place in seen:
-            yield row, f"stands in line {seen[place]} too"
-        seen.setdefault(place, row.line)
+        first_line = first_lines.setdefault(address_of(row.cell), row.line)
+        if first_line != row.line:
+            yield row, f"stands in line {first_line} too"
 
 
-def _uncontrolled(row: Row, rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
+def _underspent(rows: Iterable[PublishedRow]) -> Iterator[Fault]:
+    for row in rows:
+        text = spends_less(row)
+        if text:
+            yield row, text
+
+
+def _controls(attack: PublishedRow, rows: Iterable[PublishedRow]) -> list[PublishedRow]:
+    """The rows of the controls that the attack is compared with."""
+    by_cell = {row.cell: row for row in rows}
+    return [by_cell[cell] for cell in controls_of(attack.cell, by_cell)]
+
+
+def _uncontrolled(attack: PublishedRow, rows: Sequence[PublishedRow]) -> Iterator[str]:
     """What an attack lacks beside it; a control that was skipped with its reason is there."""
-    if not row.n_batches:
-        return
-    every = _controls(row, rows)
-    here = [other for other in every if other.cell.setting == row.cell.setting]
-    for group in (GRADIENT_CONTROLS, IMAGE_CONTROLS):
-        if not any(other.cell.attack in group for other in here):
-            elsewhere = [other for other in every if other.cell.attack in group]
-            yield row, f"no control {' or '.join(group)} in its setting{_elsewhere(row, elsewhere)}"
-    best = row.words["best_control"]
-    if best and not any(other.cell.attack == best and other.n_batches for other in here):
-        named = [other for other in every if other.cell.attack == best]
-        yield row, f"best_control {best} has no values in its setting{_elsewhere(row, named)}"
+    controls = _controls(attack, rows)
+    for names in (GRADIENT_CONTROLS, IMAGE_CONTROLS):
+        if not any(control.cell.attack in names for control in controls):
+            yield f"no control {' or '.join(names)} in its setting{_elsewhere(attack, names, rows)}"
+    best = attack.words["best_control"]
+    if best and not any(control.cell.attack == best and control.n_batches for control in controls):
+        yield f"best_control {best} has no values in its setting{_elsewhere(attack, [best], rows)}"
 
 
-def _elsewhere(row: Row, others: Iterable[Row]) -> str:
-    """In words, what was granted differently to the nearest of the controls that stand in another setting."""
-    own = setting_of(row.cell)
-    apart = [found for other in others if (found := differences(own, setting_of(other.cell)))]
-    if not apart:
-        return ""
-    nearest = min(apart, key=lambda found: (len(found), list(found)))
-    fields = ", ".join(f"{name} {mine} against {theirs}" for name, (mine, theirs) in nearest.items())
-    return f"; the nearest was granted something else: {fields}"
+def _elsewhere(attack: PublishedRow, names: Sequence[str], rows: Iterable[PublishedRow]) -> str:
+    """In words, what was granted differently to the nearest of these controls that stand in another setting."""
+    controls = [row.cell for row in rows if belongs_to(row.cell, attack.cell) and row.cell.attack in names]
+    fields = nearest((attack.cell, control) for control in controls)
+    return f"; the nearest was granted something else: {in_words(fields)}" if fields else ""
 
 
-def _claims(path: Path, groups: Iterable[Sequence[Row]]) -> tuple[list[str], list[str]]:
-    """Faults and warnings about what the rows allow to be said."""
-    warnings: list[str] = []
-    allowed = False
-    for rows in groups:
-        for row in _attacks(rows):
-            where = f"{path}:{row.line}: {row.name}"
-            scored = {other.name: other.n_batches for other in _controls(row, rows) if other.n_batches}
-            least = min([row.n_batches, *scored.values()])
-            allowed = allowed or least >= FEWEST
-            if least < row.n_batches:
-                warnings.append(f"{where}: some controls have values for {least} of its {row.n_batches} batches only")
-            if row.words["works"] == "true" and least < FEWEST:
-                warnings.append(f"{where}: `works` rests on {least} batches; below {FEWEST} it is no claim")
-        controls = [row for row in rows if row.cell.is_control]
-        warnings += [
-            f"{path}:{row.line}: {row.name}: {text}" for row in controls if (text := spends_less(row.words, row.cell))
-        ]
-    if allowed:
-        return [], warnings
-    return [f"{path}: no attack has {FEWEST} batches with its controls, the fewest that allow a claim"], warnings
+def _fewest_batches(attack: PublishedRow, rows: Iterable[PublishedRow]) -> int:
+    """Scored batches of the attack, or of the control that has fewest, those without any left out."""
+    counts = [control.n_batches for control in _controls(attack, rows)]
+    return min([attack.n_batches, *filter(None, counts)])
 
 
-def _images(path: Path, rows: Sequence[Row]) -> list[str]:
+def _claims(attack: PublishedRow, rows: Iterable[PublishedRow]) -> Iterator[Fault]:
+    """What no claim may rest on."""
+    fewest = _fewest_batches(attack, rows)
+    if fewest < attack.n_batches:
+        yield attack, f"some controls have values for {fewest} of its {attack.n_batches} batches only"
+    if attack.words["works"] == "true" and fewest < FEWEST:
+        yield attack, f"`works` rests on {fewest} batches; below {FEWEST} it is no claim"
+
+
+def _no_claim(path: Path, attacks: Iterable[PublishedRow], rows: Sequence[PublishedRow]) -> list[str]:
+    if any(_fewest_batches(attack, rows) >= FEWEST for attack in attacks):
+        return []
+    return [f"{path}: no attack has {FEWEST} batches with its controls, the fewest that allow a claim"]
+
+
+def _images(path: Path, rows: Sequence[PublishedRow]) -> list[str]:
     """What the image table beside the board contradicts."""
-    images = path.with_suffix(".images.csv")
+    images = images_beside(path)
     if not images.is_file():
         return [f"{path}: no image table lies beside it ({images.name}); every board ships its own"]
     samples, faults = read_board(images)
-    by_place = {sample.place: sample for sample in samples}
+    by_address = {address_of(sample.cell): sample for sample in samples}
     for row in rows:
-        sample = by_place.get((row.cell.key, *setting_of(row.cell).values()))
+        sample = by_address.get(address_of(row.cell))
         if sample is not None:
-            faults += [f"{path}:{row.line}: {row.name}: {text}" for text in _differing(row, sample, samples)]
+            faults += _placed(path, ((row, text) for text in _differing(row, sample, samples)))
     return faults
 
 
-def _differing(row: Row, sample: Sample, samples: Sequence[Sample]) -> Iterator[str]:
+def _differing(row: PublishedRow, sample: Sample, samples: Sequence[Sample]) -> Iterator[str]:
     """Counts, intervals and gain of a row that are not those of its images; `read_board` has compared the means."""
     batches = len({batch for values in sample.values.values() for batch, _ in values})
     if batches != row.n_batches:
         yield f"n_batches is {row.n_batches}, its images are of {batches}"
     for metric in (name for name in metrics_of(row.words) if name in sample.values):
         means = sample.means(metric)
-        found = interval([means[batch] for batch in sorted(means)])
-        yield from _apart(row.words, metric, found.low, found.high)
-    own = sample.means("psnr")
-    controls = {name: other.means("psnr") for name, other in controls_for(sample, samples).items()}
-    gain = None if row.cell.is_control or not own else gain_over_controls(own, controls, higher_is_better=True)
+        # In the order of the batches, which the bootstrap resamples by.
+        computed = interval([means[batch] for batch in sorted(means)])
+        yield from _apart(row.words, metric, {"low": computed.low, "high": computed.high})
+    attack_psnr = sample.means("psnr")
+    control_psnr = {name: control.means("psnr") for name, control in controls_for(sample, samples).items()}
+    gain = gain_over_controls(attack_psnr, control_psnr, higher_is_better=True)
     if gain is None:
         return
     if gain.control != row.words["best_control"]:
         yield f"best_control is {row.words['best_control']!r}, of its images {gain.control}"
-    yield from _apart(row.words, "psnr_gain", gain.low, gain.high, gain.mean)
+    yield from _apart(row.words, "psnr_gain", {"low": gain.low, "high": gain.high, "mean": gain.mean})
 
 
-def _apart(words: Words, metric: str, low: float, high: float, mean: float | None = None) -> Iterator[str]:
-    """The bounds, and the mean where given, that are not what was found; one line at most."""
-    found = {"low": low, "high": high} | ({} if mean is None else {"mean": mean})
-    for bound, value in found.items():
-        word = words[f"{metric}_{bound}"]
+def _apart(words: Words, metric: str, computed: dict[str, float]) -> Iterator[str]:
+    """The first of a metric's numbers (`low`, `high`, `mean`) that is not what was computed; one line at most."""
+    for part, value in computed.items():
+        word = words[f"{metric}_{part}"]
         published = float(word) if word else math.nan
         if not _same(published, value):
-            yield f"{metric}_{bound} is {published:.6g}, of its images {value:.6g}"
+            yield f"{metric}_{part} is {published:.6g}, of its images {value:.6g}"
             return
 
 
-def _same(one: float, other: float) -> bool:
-    if math.isnan(one) or math.isnan(other):
-        return math.isnan(one) and math.isnan(other)
-    return math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+def _same(published: float, computed: float) -> bool:
+    if math.isnan(published) or math.isnan(computed):
+        return math.isnan(published) and math.isnan(computed)
+    return math.isclose(published, computed, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)

@@ -1,14 +1,17 @@
 """The leaderboard as LaTeX: one booktabs table a setting, to be pasted into a paper or read with `\\input`."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradinv.metrics.boards.lines import BEST, Line, digits, fixed, lines_by_setting, metrics_measured
+from gradinv.metrics.boards.leaderboard import leaderboard
+from gradinv.metrics.boards.lines import BEST, BoardLine, lines_by_setting, metrics_measured, winners
 from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.records.files import write_text
 from gradinv.metrics.records.record import Record
 from gradinv.metrics.records.settings import Setting, granted, slug, title, varying, wrap_key
+from gradinv.metrics.typesetting import between, digits_of, first_to_last, fixed
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -64,14 +67,15 @@ def latex_tables(records: Sequence[Record]) -> str:
     Means over batches with their 95 % intervals. Controls stand below a rule, in italics. An attack is bold in a column
     only where it beats every other attack of its setting by the paired comparison. Needs `\\usepackage{booktabs}`.
     """
-    groups = lines_by_setting(records)
-    also = varying(setting for setting, _ in groups)
-    metrics = [name for name in metrics_measured([line for _, lines in groups for line in lines]) if name in _SHOWN]
-    shown = [(setting, lines) for setting, lines in groups if any(line.is_scored for line in lines)]
-    labels = _labels([slug(setting, also) for setting, _ in shown])
+    settings = lines_by_setting(records, leaderboard(records), winners(records))
+    distinguishing = varying(setting for setting, _ in settings)
+    measured = metrics_measured([line for _, lines in settings for line in lines])
+    metrics = [name for name in measured if name in _SHOWN]
+    scored = [(setting, lines) for setting, lines in settings if any(line.is_scored for line in lines)]
+    labels = _labels([slug(setting, distinguishing) for setting, _ in scored])
     tables = [
-        _table(label, _caption(setting, also, lines), lines, metrics)
-        for label, (setting, lines) in zip(labels, shown, strict=True)
+        _table(label, _caption(setting, distinguishing, lines), lines, metrics)
+        for label, (setting, lines) in zip(labels, scored, strict=True)
     ]
     return "\n".join([_header(records), *tables])
 
@@ -80,16 +84,16 @@ def _header(records: Sequence[Record]) -> str:
     """What was run, as comments."""
     suites = sorted({record.suite for record in records})
     versions = sorted({f"{name} {number}" for record in records for name, number in record.versions.items()})
-    dates = sorted({record.date[:10] for record in records if record.date})
-    said = [
+    days = first_to_last(record.date[:10] for record in records if record.date)
+    comments = [
         "Made by `gradinv leaderboard --latex` from records alone; needs \\usepackage{booktabs}.",
-        f"suites: {', '.join(suites)}; {len(records)} trials; {' to '.join(dict.fromkeys(dates[:1] + dates[-1:]))}",
+        f"suites: {', '.join(suites)}; {len(records)} trials; {days}",
         f"devices: {', '.join(sorted({record.device for record in records}))}",
         f"versions: {', '.join(versions)}",
         "Rows of different tables were granted different things: never compare them.",
         "Reconstructions are matched to originals by the evaluator's oracle, for attacks and controls alike.",
     ]
-    return "".join(f"% {_flat(line)}\n" for line in said)
+    return "".join(f"% {_flat(line)}\n" for line in comments)
 
 
 def _labels(names: Sequence[str]) -> list[str]:
@@ -99,7 +103,7 @@ def _labels(names: Sequence[str]) -> list[str]:
     return [name if number == 1 else f"{name}--{number}" for name, number in zip(plain, count, strict=True)]
 
 
-def _table(label: str, caption: str, lines: Sequence[Line], metrics: Sequence[str]) -> str:
+def _table(label: str, caption: str, lines: Sequence[BoardLine], metrics: Sequence[str]) -> str:
     """One setting's table: attacks, a rule, controls."""
     attacks = [line for line in lines if line.is_scored and not line.cell.is_control]
     controls = [line for line in lines if line.is_scored and line.cell.is_control]
@@ -124,10 +128,10 @@ def _table(label: str, caption: str, lines: Sequence[Line], metrics: Sequence[st
     return "\n".join(text)
 
 
-def _caption(setting: Setting, also: Sequence[str], lines: Sequence[Line]) -> str:
-    budget = "" if "budget" in also else f"; budget {setting['budget']}"
+def _caption(setting: Setting, distinguishing: Sequence[str], lines: Sequence[BoardLine]) -> str:
+    budget = "" if "budget" in distinguishing else f"; budget {setting['budget']}"
     unscored = [f"{line.cell.key} ({line.reason})" for line in lines if not line.is_scored and not line.cell.is_control]
-    words = f"{title(setting, also)}{budget}; {granted(setting)}."
+    words = f"{title(setting, distinguishing)}{budget}; {granted(setting)}."
     return escape(words + f" Not scored: {'; '.join(unscored)}." * bool(unscored))
 
 
@@ -140,13 +144,10 @@ def _headings(metrics: Sequence[str]) -> str:
 
 def _heading(metric: str) -> str:
     facts = facts_of(metric)
-    if facts is None:
-        return escape(metric)
-    unit = f" ({facts.unit})" if facts.unit else ""
-    return f"{escape(facts.title + unit)} {_ARROWS[facts.direction]}"
+    return escape(metric) if facts is None else f"{escape(facts.heading)} {_ARROWS[facts.direction]}"
 
 
-def _row(line: Line, metrics: Sequence[str]) -> str:
+def _row(line: BoardLine, metrics: Sequence[str]) -> str:
     row, is_control = line.row, line.cell.is_control
     cells = [_name(line), str(row["batch_size"]), str(row["n_batches"])]
     cells += [_value(line, name, bold=name in line.best_on) for name in metrics]
@@ -154,7 +155,7 @@ def _row(line: Line, metrics: Sequence[str]) -> str:
     return " & ".join(rf"\textit{{{cell}}}" if is_control and cell.isdecimal() else cell for cell in cells) + r" \\"
 
 
-def _name(line: Line) -> str:
+def _name(line: BoardLine) -> str:
     """The key, a control's in italics; on several lines where it is long."""
     cell = line.cell
     style = "textit" if cell.is_control else "texttt"
@@ -169,11 +170,14 @@ def _name(line: Line) -> str:
     return parts[0] if len(parts) == 1 else rf"\begin{{tabular}}[t]{{@{{}}l@{{}}}}{stacked}\end{{tabular}}"
 
 
-def _value(line: Line, name: str, *, bold: bool = False) -> str:
+def _value(line: BoardLine, name: str, *, bold: bool = False) -> str:
     """Mean and interval in two columns; both empty where nothing was measured."""
-    mean, low, high = (fixed(value, digits(name)).replace("-", "$-$") for value in line.interval(name))
-    if not mean:
+    mean, low, high = line.interval(name)
+    if math.isnan(mean):
         return "&"
+    digits = digits_of(name)
+    # A hyphen is no minus; in mathematics it is.
+    number, bounds = (text.replace("-", "$-$") for text in (fixed(mean, digits), between(low, high, digits)))
     style = "textbf" if bold else "textit" if line.cell.is_control else ""
-    shown = rf"\{style}{{{mean}}}" if style else mean
-    return f"{shown} & " + (rf"{{\tiny [{low}, {high}]}}" if low else "")
+    shown = rf"\{style}{{{number}}}" if style else number
+    return f"{shown} & " + (rf"{{\tiny {bounds}}}" if bounds else "")

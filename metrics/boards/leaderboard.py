@@ -14,17 +14,20 @@ from gradinv.metrics.boards.columns import (
     image_columns,
     leaderboard_columns,
 )
+from gradinv.metrics.boards.rows import images_beside
 from gradinv.metrics.images.facts import board_metrics, counting
 from gradinv.metrics.records.cells import controls_of
 from gradinv.metrics.records.column import Column
 from gradinv.metrics.records.files import write_csv
 from gradinv.metrics.records.reading import batch_means, image_metrics, mean, metric_names, trials_by_cell
 from gradinv.metrics.records.record import LOST, Cell, ImageScore, Record, State
-from gradinv.metrics.records.settings import SETTING
+from gradinv.metrics.records.settings import setting_of
 from gradinv.metrics.statistics.intervals import gain_over_controls, interval
+from gradinv.metrics.typesetting import state_in_words
 
 SEVERITY: tuple[State, ...] = ("done", "diverged", "skipped", "oom", "failed")
-Row = dict[str, Any]
+Fields = dict[str, Any]
+"""Column -> value of one row, before the columns give it a type."""
 
 
 def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
@@ -35,63 +38,68 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     """
     cells = trials_by_cell(records)
     repeated = Counter(record.cell for record in records)
+    # Only cells of one setting are looked through for controls: a board of a thousand cells has a hundred settings.
     neighbours: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         neighbours.setdefault(cell.setting, []).append(cell)
-    extra = [name for name in metric_names(records) if name not in board_metrics()]
-    metrics = (*board_metrics(), *extra)
+    shown = board_metrics()
+    extra = [name for name in metric_names(records) if name not in shown]
     rows = []
     for cell, trials in cells.items():
-        notes = _state_notes(trials)
-        left_out = repeated[cell] - len(trials)
-        notes += [f"{left_out} earlier trials of the same batches, specified differently, left out"] * (left_out > 0)
-        row = _text_row(cell, trials) | _counts(trials) | _costs(trials)
-        notes += ["one batch: no intervals"] * (row["n_batches"] == 1)
-        for metric in metrics:
-            row |= _measured(metric, trials, notes)
-        if not cell.is_control:
-            controls = {control: cells[control] for control in controls_of(cell, neighbours[cell.setting])}
-            row |= _gain(trials, controls, notes)
-        rows.append(row | {"notes": "; ".join(dict.fromkeys(notes))})
+        controls = {control: cells[control] for control in controls_of(cell, neighbours[cell.setting])}
+        rows.append(_row(cell, trials, controls, (*shown, *extra), repeated[cell] - len(trials)))
     return _frame(rows, leaderboard_columns(extra))
+
+
+def _row(
+    cell: Cell,
+    trials: Sequence[Record],
+    controls: Mapping[Cell, Sequence[Record]],
+    metrics: Iterable[str],
+    left_out: int,
+) -> Fields:
+    notes = _state_notes(trials)
+    notes += [f"{left_out} earlier trials of the same batches, specified differently, left out"] * (left_out > 0)
+    row = _text_fields(cell, trials) | _counts(trials) | _costs(trials)
+    notes += ["one batch: no intervals"] * (row["n_batches"] == 1)
+    for metric in metrics:
+        row |= _measured(metric, trials, notes)
+    if not cell.is_control:
+        row |= _gain(trials, controls, notes)
+    return row | {"notes": "; ".join(dict.fromkeys(notes))}
 
 
 def image_table(records: Sequence[Record]) -> pd.DataFrame:
     """One row per scored image, columns as in `columns.image_columns`; infinite values stay infinite."""
-    extra = [name for name in image_metrics(records) if name not in board_metrics("image")]
+    shown = board_metrics("image")
+    extra = [name for name in image_metrics(records) if name not in shown]
     rows = []
     for cell, trials in trials_by_cell(records).items():
-        shared = {"key": cell.key, "is_control": _word(cell.is_control)} | _setting(cell)
+        identity = {"key": cell.key, "is_control": _word(cell.is_control), **_setting_fields(cell)}
         for trial in trials:
-            own = {"batch": trial.repetition, "state": trial.state}
-            rows += [
-                {**shared, **own, **_image_head(image), **image.metrics, **image.details}
-                for image in sorted(trial.images, key=lambda image: image.slot)
-            ]
+            batch = {"batch": trial.repetition, "state": trial.state}
+            rows += [identity | batch | _image_fields(image) for image in sorted(trial.images, key=_slot)]
     details = {name for record in records for image in record.images for name in image.details}
     return _frame(rows, image_columns(extra, details))
 
 
-def _image_head(image: ImageScore) -> Row:
-    return {"slot": image.slot, "image": image.image, "label": image.label}
+def _slot(image: ImageScore) -> int:
+    return image.slot
 
 
-def write_leaderboard(records: Sequence[Record], out_dir: Path) -> tuple[Path, Path]:
-    """Write `leaderboard.csv` and `leaderboard.images.csv` into `out_dir`; returns their paths."""
-    board, images = out_dir / "leaderboard.csv", out_dir / "leaderboard.images.csv"
-    write_boards(records, board, images)
-    return board, images
+def _image_fields(image: ImageScore) -> Fields:
+    return {"slot": image.slot, "image": image.image, "label": image.label, **image.metrics, **image.details}
 
 
-def write_boards(records: Sequence[Record], board_path: Path, images_path: Path) -> pd.DataFrame:
-    """Write the leaderboard and the image table to these files, each whole or not at all; returns the leaderboard."""
+def write_board(records: Sequence[Record], path: Path) -> pd.DataFrame:
+    """Write the leaderboard and, beside it, its image table, each whole or not at all; returns the leaderboard."""
     board = leaderboard(records)
-    write_csv(board, board_path)
-    write_csv(image_table(records), images_path)
+    write_csv(board, path)
+    write_csv(image_table(records), images_beside(path))
     return board
 
 
-def _frame(rows: Sequence[Row], columns: Mapping[str, Column]) -> pd.DataFrame:
+def _frame(rows: Sequence[Fields], columns: Mapping[str, Column]) -> pd.DataFrame:
     return pd.DataFrame({name: _series([row.get(name) for row in rows], column) for name, column in columns.items()})
 
 
@@ -107,33 +115,34 @@ def _word(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _setting(cell: Cell) -> Row:
-    values = {name: getattr(cell, name) for name in SETTING}
+def _setting_fields(cell: Cell) -> Fields:
+    values = setting_of(cell)
     return {name: _word(value) if isinstance(value, bool) else value for name, value in values.items()}
 
 
-def _text_row(cell: Cell, trials: Sequence[Record]) -> Row:
+def _text_fields(cell: Cell, trials: Sequence[Record]) -> Fields:
     """Everything that is no number: the cell's identity and what its trials agree on, or all that they say."""
 
-    def said(what: Callable[[Record], object]) -> str:
-        return "; ".join(dict.fromkeys(text for trial in trials if (text := str(what(trial)))))
+    def distinct(of_trial: Callable[[Record], object]) -> str:
+        return "; ".join(dict.fromkeys(text for trial in trials if (text := str(of_trial(trial)))))
 
-    own = {name: getattr(cell, name) for name in ("attack", "preset", "parameters", "tuning")}
-    return own | _setting(cell) | {
+    return {
+        **{name: getattr(cell, name) for name in ("attack", "preset", "parameters", "tuning")},
+        **_setting_fields(cell),
         "is_control": _word(cell.is_control),
-        "label_method": said(lambda trial: trial.label_method),
-        "uses": said(lambda trial: "+".join(sorted(trial.uses))),
-        "engine": said(lambda trial: trial.engine),
-        "threads": said(lambda trial: trial.threads),
-        "device": said(lambda trial: trial.device),
-        "versions": said(lambda trial: ", ".join(f"{name} {v}" for name, v in sorted(trial.versions.items()))),
+        "label_method": distinct(lambda trial: trial.label_method),
+        "uses": distinct(lambda trial: "+".join(sorted(trial.uses))),
+        "engine": distinct(lambda trial: trial.engine),
+        "threads": distinct(lambda trial: trial.threads),
+        "device": distinct(lambda trial: trial.device),
+        "versions": distinct(lambda trial: ", ".join(f"{name} {v}" for name, v in sorted(trial.versions.items()))),
         "date": max(trial.date for trial in trials)[:10],
-        "suite_hash": said(lambda trial: trial.spec.get("suite_hash", "")),
+        "suite_hash": distinct(lambda trial: trial.spec.get("suite_hash", "")),
         "schema": LEADERBOARD_SCHEMA,
-    }  # fmt: skip
+    }
 
 
-def _counts(trials: Sequence[Record]) -> Row:
+def _counts(trials: Sequence[Record]) -> Fields:
     states = Counter(trial.state for trial in trials)
     scored = [trial for trial in trials if trial.is_scored]
     return {
@@ -146,7 +155,7 @@ def _counts(trials: Sequence[Record]) -> Row:
     }
 
 
-def _costs(trials: Sequence[Record]) -> Row:
+def _costs(trials: Sequence[Record]) -> Fields:
     scored = [trial for trial in trials if trial.is_scored]
     memory = [trial.peak_memory_mb for trial in scored if trial.peak_memory_mb is not None]
     final = [trial.final_psnr for trial in scored if trial.final_psnr is not None]
@@ -167,7 +176,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _state_notes(trials: Sequence[Record]) -> list[str]:
     """What the trials say about themselves, states first; the traceback of a failed one stays in its record."""
-    states = [f"{trial.state}: {trial.reason or 'no reason recorded'}" for trial in trials if trial.state != "done"]
+    states = [state_in_words(trial) for trial in trials if trial.state != "done"]
     scored = [trial for trial in trials if trial.is_scored]
     return states + [note for trial in scored for note in (*trial.notes, *_budget_left(trial))]
 
@@ -176,7 +185,7 @@ def _budget_left(trial: Record) -> list[str]:
     return [f"{BUDGET_LEFT}: {trial.stopped}"] if trial.stopped else []
 
 
-def _measured(metric: str, trials: Sequence[Record], notes: list[str]) -> Row:
+def _measured(metric: str, trials: Sequence[Record], notes: list[str]) -> Fields:
     """Mean and interval of one metric over the batches; a note where batches lack it and no trial says why."""
     values = list(batch_means(trials, metric).values())
     n_scored = sum(trial.is_scored for trial in trials)
@@ -186,25 +195,25 @@ def _measured(metric: str, trials: Sequence[Record], notes: list[str]) -> Row:
     return {f"{metric}_mean": result.mean, f"{metric}_low": result.low, f"{metric}_high": result.high}
 
 
-def _gain(trials: Sequence[Record], controls: Mapping[Cell, Sequence[Record]], notes: list[str]) -> Row:
+def _gain(trials: Sequence[Record], controls: Mapping[Cell, Sequence[Record]], notes: list[str]) -> Fields:
     """The paired gain in PSNR over the best of all controls, and a note for each control that has no values."""
     values = {control.attack: batch_means(runs, "psnr") for control, runs in controls.items()}
-    own = batch_means(trials, "psnr")
-    if not own:
+    attack_values = batch_means(trials, "psnr")
+    if not attack_values:
         return {}
     notes += [
-        f"not compared with {control.attack} ({runs[0].state}: {runs[0].reason or 'no reason recorded'})"
+        f"not compared with {control.attack} ({state_in_words(runs[0])})"
         for control, runs in controls.items()
         if not values[control.attack]
     ]
-    gain = gain_over_controls(own, values, higher_is_better=True)
+    gain = gain_over_controls(attack_values, values, higher_is_better=True)
     if gain is None:
         notes.append("no control has values for these batches")
         return {}
     if gain.n < 2:
         notes.append("too few batches to say whether it works")
-    elif gain.n < len(own):
-        notes.append(f"gain over {gain.n} of {len(own)} batches")
+    elif gain.n < len(attack_values):
+        notes.append(f"gain over {gain.n} of {len(attack_values)} batches")
     return {
         "best_control": gain.control,
         "psnr_gain_mean": gain.mean,

@@ -1,37 +1,39 @@
 """The lines of a board that is typeset: each row with its cell, its trials, and where it is proven to be the best."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
-from gradinv.metrics.boards.leaderboard import leaderboard
-from gradinv.metrics.comparison.compare import Comparison, adjusted, compare
-from gradinv.metrics.images.facts import facts_of
+from gradinv.metrics.boards.works import answer
+from gradinv.metrics.comparison.compare import Comparison, adjusted, compare_samples
+from gradinv.metrics.records.cells import ordered
 from gradinv.metrics.records.reading import trials_by_cell
 from gradinv.metrics.records.record import Cell, Record
-from gradinv.metrics.records.samples import Sample, samples_of
-from gradinv.metrics.records.settings import by_setting
+from gradinv.metrics.records.samples import Sample, sample_of
+from gradinv.metrics.records.settings import Setting, by_setting
+from gradinv.metrics.typesetting import state_in_words
 
 BEST = (
     "Bold: better than every other scored attack of its setting by the paired comparison (at least 8 common batches, "
     "the whole 95 % interval above 0, p at most 0.05 after Holm's correction over all pairs and metrics of the "
     "setting)."
 )
-VERDICTS = {"true": "yes", "false": "no"}
-"""`works` of a row in words; anything else is no verdict."""
+_NOBODY: Mapping[Cell, frozenset[str]] = {}
 
 
 @dataclass(frozen=True)
-class Line:
+class BoardLine:
     """One row of the board; `best_on` holds the metrics on which it beats every other attack of its setting."""
 
     cell: Cell
     row: Mapping[str, Any]
     trials: Sequence[Record]
-    best_on: frozenset[str]
+    best_on: frozenset[str] = frozenset()
 
     @property
     def is_scored(self) -> bool:
@@ -40,14 +42,13 @@ class Line:
 
     @property
     def works(self) -> str:
-        """`yes`, `no`, or empty where nothing can be said: for controls, without controls, below 2 batches."""
-        return VERDICTS.get(self.row["works"], "")
+        """`yes`, `no`, or empty where nothing can be said."""
+        return answer(self.row)
 
     @property
     def reason(self) -> str:
-        """The states and reasons of the trials that are not simply done, each once."""
-        said = [f"{trial.state}: {trial.reason or 'no reason recorded'}" for trial in self.trials if _is_odd(trial)]
-        return "; ".join(dict.fromkeys(said))
+        """The states and reasons of the trials without values, each once."""
+        return "; ".join(dict.fromkeys(state_in_words(trial) for trial in self.trials if not trial.is_scored))
 
     def number(self, column: str) -> float:
         """The number in a column of the board; NaN where it is empty."""
@@ -60,95 +61,58 @@ class Line:
         return mean, low, high
 
 
-def _is_odd(trial: Record) -> bool:
-    return trial.state not in ("done", "diverged")
-
-
-def lines_by_setting(records: Sequence[Record]) -> list[tuple[dict[str, Any], list[Line]]]:
+def lines_by_setting(
+    records: Sequence[Record], board: pd.DataFrame, best: Mapping[Cell, frozenset[str]] = _NOBODY
+) -> list[tuple[Setting, list[BoardLine]]]:
     """Every setting with its lines: each attack, beneath it its own controls, last the controls of every attack.
 
-    Settings and attacks stand in the order of the suites, whatever the order of the records.
+    `board` is the leaderboard of the records, `best` their `winners`, where they are to be marked. Settings and attacks
+    stand in the order of the suites, whatever the order of the records.
     """
     cells = trials_by_cell(records)
-    rows = [{str(name): value for name, value in row.items()} for row in leaderboard(records).to_dict("records")]
-    best = winners(records)
+    rows = ({str(name): value for name, value in row.items()} for row in board.to_dict("records"))
     lines = {
-        cell: Line(cell, row, trials, best.get(cell, frozenset()))
+        cell: BoardLine(cell, row, trials, best.get(cell, frozenset()))
         for (cell, trials), row in zip(cells.items(), rows, strict=True)
     }
-    return [(setting, [lines[cell] for cell in _ordered(group)]) for setting, group in by_setting(cells)]
-
-
-def _ordered(cells: Sequence[Cell]) -> list[Cell]:
-    attacks = [cell for cell in cells if not cell.is_control]
-    keys = [attack.key for attack in attacks]
-    own = {key: [cell for cell in cells if cell.is_control and cell.preset == key] for key in keys}
-    shared = [cell for cell in cells if cell.is_control and cell.preset not in keys]
-    followed = [cell for attack in attacks for cell in (attack, *own[attack.key])]
-    return list(dict.fromkeys([*followed, *shared]))
+    return [(setting, [lines[cell] for cell in ordered(group)]) for setting, group in by_setting(cells)]
 
 
 def winners(records: Iterable[Record]) -> dict[Cell, frozenset[str]]:
-    """Attack -> the metrics on which it is better than every other scored attack of its setting.
+    """Cell -> the metrics on which it is better than every other scored attack of its setting; nothing for a control.
 
     Better is the outcome of the paired comparison, its p-values adjusted by Holm's rule over all pairs and metrics of a
     setting. An attack without a rival is best of nothing.
     """
-    found = list(records)
-    samples = dict(zip(trials_by_cell(found), samples_of(found, "records"), strict=True))
-    attacks = {cell: one for cell, one in samples.items() if not cell.is_control and one.values}
-    return {
-        cell: frozenset(metrics) for _, group in by_setting(attacks) for cell, metrics in _best(group, attacks).items()
-    }
+    samples = {cell: sample_of(trials, "records") for cell, trials in trials_by_cell(records).items()}
+    best = dict.fromkeys(samples, frozenset[str]())
+    for _, group in by_setting(cell for cell, sample in samples.items() if not cell.is_control and sample.values):
+        best |= _best_of([samples[cell] for cell in group])
+    return best
 
 
-def _best(group: Sequence[Cell], samples: Mapping[Cell, Sample]) -> dict[Cell, list[str]]:
-    """The winners of one setting: each pair is tested once, and the loser's outcome is the winner's turned round."""
-    pairs = [(own, other) for index, own in enumerate(group) for other in group[index + 1 :]]
-    tested = [
-        (own, other, one) for own, other in pairs for one in _compared(samples[own].values, samples[other].values)
-    ]
-    outcomes = adjusted([one for _, _, one in tested])
-    beaten: dict[tuple[Cell, str], int] = {}
-    for (own, other, _), one in zip(tested, outcomes, strict=True):
-        winner = {"better": own, "worse": other}.get(one.outcome)
+def _best_of(rivals: Sequence[Sample]) -> dict[Cell, frozenset[str]]:
+    """The winners of one setting."""
+    tested: list[tuple[Sample, Sample, Comparison]] = []
+    for first, second in combinations(rivals, 2):
+        tested += [(first, second, comparison) for comparison in _compared(first, second)]
+    # Each pair is tested once: turned round, `worse` is the other attack's `better`.
+    wins: Counter[tuple[Cell, str]] = Counter()
+    for (first, second, _), comparison in zip(tested, adjusted([pair[2] for pair in tested]), strict=True):
+        winner = {"better": first, "worse": second}.get(comparison.outcome)
         if winner is not None:
-            beaten[winner, one.metric] = beaten.get((winner, one.metric), 0) + 1
-    return {cell: [m for m in _metrics(group, samples) if beaten.get((cell, m)) == len(group) - 1] for cell in group}
+            wins[winner.cell, comparison.metric] += 1
+    best = {cell_and_metric for cell_and_metric, count in wins.items() if count == len(rivals) - 1}
+    return {rival.cell: frozenset(m for m in rival.values if (rival.cell, m) in best) for rival in rivals}
 
 
-def _compared(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Comparison]:
-    found = []
-    for metric in ours:
-        facts = facts_of(metric)
-        if metric in theirs and facts is not None:
-            found.append(compare([ours[metric]], [theirs[metric]], metric=metric, facts=facts))
-    return [one for one in found if one is not None]
+def _compared(first: Sample, second: Sample) -> list[Comparison]:
+    comparisons = (compare_samples([first], [second], metric) for metric in first.values)
+    return [comparison for comparison in comparisons if comparison is not None]
 
 
-def _metrics(group: Iterable[Cell], samples: Mapping[Cell, Sample]) -> list[str]:
-    return sorted({metric for cell in group for metric in samples[cell].values})
-
-
-def metrics_measured(lines: Iterable[Line]) -> list[str]:
+def metrics_measured(lines: Sequence[BoardLine]) -> list[str]:
     """The metrics that any of the lines has a value of, those of every board first, those of plug-ins last."""
-    found = list(lines)
-    names = [name.removesuffix("_low") for line in found[:1] for name in line.row if name.endswith("_low")]
-    return [
-        name for name in names if name != "psnr_gain" and any(not math.isnan(line.interval(name)[0]) for line in found)
-    ]
-
-
-def digits(metric: str) -> int:
-    """Decimals of a typeset value: one for dB, else three."""
-    facts = facts_of(metric.removesuffix("_gain"))
-    return 1 if facts is not None and facts.unit == "dB" else 3
-
-
-def fixed(value: float, decimals: int) -> str:
-    """The value with that many decimals, never -0.0; empty for NaN.
-
-    >>> fixed(-0.04, 1), fixed(14.26, 1), fixed(math.nan, 1)
-    ('0.0', '14.3', '')
-    """
-    return "" if math.isnan(value) else f"{round(value, decimals) + 0.0:.{decimals}f}"
+    names = [name.removesuffix("_low") for line in lines[:1] for name in line.row if name.endswith("_low")]
+    measured = {name for name in names for line in lines if not math.isnan(line.number(f"{name}_mean"))}
+    return [name for name in names if name in measured and name != "psnr_gain"]

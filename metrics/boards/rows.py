@@ -1,4 +1,4 @@
-"""The rows of a published board read back: what each cell spent, and the means that its image table must have."""
+"""A published board read back: its lines, their words as values, and what it says of each cell beside its images."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,12 +8,13 @@ from typing import Any
 
 from gradinv.metrics.boards.columns import LEADERBOARD_SCHEMA
 from gradinv.metrics.images.facts import board_metrics
+from gradinv.metrics.records.cells import Address, address_of
 from gradinv.metrics.records.record import Cell
 from gradinv.metrics.records.settings import LATER_WORDS, SETTING
 from gradinv.metrics.registry import RequestError
 
-Place = tuple[Any, ...]
-"""A key and the values of its setting: what tells the rows of a board apart."""
+Words = Mapping[str, str]
+"""The fields of one line by column, as they stand in the file."""
 
 
 class BoardError(RequestError):
@@ -21,13 +22,48 @@ class BoardError(RequestError):
 
 
 @dataclass(frozen=True)
-class BoardRow:
-    """What a board says about one cell, beside its images."""
+class PublishedRow:
+    """One row of a published board: where it stands in the file, its fields, and the cell that they identify."""
 
+    cell: Cell
+    line: int
+    words: Words
+
+    @property
+    def name(self) -> str:
+        """The key with the batch size, as faults name it."""
+        return f"{self.cell.key} (B={self.cell.batch_size})"
+
+    @property
+    def n_batches(self) -> int:
+        """Scored batches."""
+        return int(self.words["n_batches"])
+
+
+@dataclass(frozen=True)
+class PublishedCosts:
+    """What a board says of one cell that its images do not: what it spent, and the means that they must have."""
+
+    cell: Cell
     means: Mapping[str, float]
     evaluations: float | None
     seconds: float | None
     n_failed: int
+
+
+def images_beside(board: Path) -> Path:
+    """The image table of a board.
+
+    >>> print(images_beside(Path("cifar10-first.csv")))
+    cifar10-first.images.csv
+    """
+    return board.with_suffix(".images.csv")
+
+
+def board_beside(images: Path) -> Path | None:
+    """The board of an image table; None for a file whose name is no image table's."""
+    name = images.name.removesuffix(".images.csv")
+    return None if name == images.name else images.with_name(f"{name}.csv")
 
 
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -49,8 +85,13 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return header, rows[1:]
 
 
-def words_of(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
-    """The words of one line by column; a setting column that came after the table was published has its default."""
+def words_of(header: Sequence[str], row: Sequence[str]) -> Words:
+    """The words of one line by column; ValueError where the line has more or fewer fields.
+
+    A setting column that came after the table was published has its default.
+    """
+    if len(row) != len(header):
+        raise ValueError(f"{len(row)} fields where the header has {len(header)}")
     return {**LATER_WORDS, **dict(zip(header, row, strict=True))}
 
 
@@ -64,18 +105,27 @@ def require(path: Path, header: Iterable[str], names: Iterable[str], kind: str) 
         raise BoardError(f"{path} is no {kind}: it has no column {missing[0]!r}")
 
 
-def as_setting(words: Mapping[str, str]) -> dict[str, Any]:
+def setting_in(words: Words) -> dict[str, Any]:
     """The setting columns as a record holds them; ValueError in words where one is of a wrong type or range."""
     return {name: _value(name, words[name]) for name in SETTING}
 
 
+def cell_in(words: Words) -> Cell:
+    """The cell that a row of a board identifies; ValueError in words where one of its fields is wrong."""
+    if not words["attack"]:
+        raise ValueError("attack is empty")
+    fields = {name: words[name] for name in ("attack", "preset", "parameters", "tuning") if name in words}
+    is_control = truth("is_control", words["is_control"])
+    return Cell.model_validate({**fields, **setting_in(words), "is_control": is_control})
+
+
 def _value(name: str, word: str) -> Any:
-    unit = SETTING[name].unit
-    if unit in ("count", "px"):
-        return count(name, word, least=1 if name in ("image_size", "batch_size", "max_equal_labels") else 0)
-    if unit == "true/false":
+    column = SETTING[name]
+    if column.is_integer:
+        return count(name, word, least=int(column.low))
+    if column.unit == "true/false":
         return truth(name, word)
-    if unit == "ratio":
+    if column.is_number:
         return number(name, word)
     if not word:
         raise ValueError(f"{name} is empty")
@@ -84,6 +134,7 @@ def _value(name: str, word: str) -> Any:
 
 def count(name: str, word: str, least: int = 0) -> int:
     """The word as a count of at least `least`; ValueError otherwise."""
+    # isdecimal alone would take the digits of every script.
     if not (word.isascii() and word.isdecimal()) or int(word) < least:
         raise ValueError(f"{name} is {word!r}, not a count from {least}")
     return int(word)
@@ -104,31 +155,32 @@ def number(name: str, word: str) -> float:
         raise ValueError(f"{name} is {word!r}, not a number") from None
 
 
-def board_rows(images: Path) -> tuple[dict[Place, BoardRow] | None, list[str]]:
-    """The rows of the board that an image table belongs to, and one line for each fault.
+def costs_beside(images: Path) -> tuple[dict[Address, PublishedCosts] | None, list[str]]:
+    """What the board that an image table belongs to says of each cell, and one line for each fault.
 
     None where no readable board lies beside it: an image table alone can be compared with, but not checked.
     """
-    path = images.with_name(images.name.removesuffix(".images.csv") + ".csv")
-    if path == images or not path.exists():
-        return None, [f"{images}: no board lies beside it ({path.name}), so its means and costs are not known"]
+    path = board_beside(images)
+    if path is None or not path.exists():
+        name = images.name if path is None else path.name
+        return None, [f"{images}: no board lies beside it ({name}), so its means and costs are not known"]
     try:
         header, lines = read_table(path)
         needed = ("attack", "preset", "parameters", "is_control", *SETTING, "evaluations", "seconds_mean", "n_failed")
         require(path, header, (*needed, "schema"), "board")
-        _check_schema(path, header.index("schema"), (row for _, row in lines))
+        _check_schema(path, header.index("schema"), [row for _, row in lines])
     except BoardError as error:
         return None, [f"{error}; its means and costs are not used"]
-    rows: dict[Place, BoardRow] = {}
+    costs: dict[Address, PublishedCosts] = {}
     faults = []
     for line, row in lines:
         try:
-            place, found = _row(words_of(header, row))
+            published = _costs(words_of(header, row))
         except ValueError as error:
             faults.append(f"{path}:{line}: {error}; the line is left out")
         else:
-            rows[place] = found
-    return rows, faults
+            costs[address_of(published.cell)] = published
+    return costs, faults
 
 
 def _check_schema(path: Path, column: int, rows: Iterable[Sequence[str]]) -> None:
@@ -137,15 +189,11 @@ def _check_schema(path: Path, column: int, rows: Iterable[Sequence[str]]) -> Non
         raise BoardError(f"{path} is of schema {newest}, this version knows up to {LEADERBOARD_SCHEMA}: upgrade")
 
 
-def _row(words: Mapping[str, str]) -> tuple[Place, BoardRow]:
-    setting = as_setting(words)
-    own = {name: words[name] for name in ("attack", "preset", "parameters")}
-    cell = Cell.model_validate({**own, **setting, "is_control": truth("is_control", words["is_control"])})
-    names = [name.removesuffix("_mean") for name in words if name.endswith("_mean")]
-    measured = [name for name in names if name in board_metrics() and words[f"{name}_mean"]]
-    means = {name: number(f"{name}_mean", words[f"{name}_mean"]) for name in measured}
-    spent, seconds = (_optional(name, words[name]) for name in ("evaluations", "seconds_mean"))
-    return (cell.key, *setting.values()), BoardRow(means, spent, seconds, count("n_failed", words["n_failed"]))
+def _costs(words: Words) -> PublishedCosts:
+    columns = {metric: f"{metric}_mean" for metric in board_metrics()}
+    means = {metric: number(name, words[name]) for metric, name in columns.items() if words.get(name)}
+    evaluations, seconds = (_optional(name, words[name]) for name in ("evaluations", "seconds_mean"))
+    return PublishedCosts(cell_in(words), means, evaluations, seconds, count("n_failed", words["n_failed"]))
 
 
 def _optional(name: str, word: str) -> float | None:

@@ -1,13 +1,13 @@
 """What one row of a board must fulfil by itself: words and ranges, counts that add up, a budget that was kept."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import get_args
 
 from gradinv.metrics.boards.columns import BUDGET_LEFT, LEADERBOARD_SCHEMA, leaderboard_columns
-from gradinv.metrics.boards.rows import count, number
+from gradinv.metrics.boards.rows import PublishedRow, Words, count, number
 from gradinv.metrics.images.facts import board_metrics
-from gradinv.metrics.records.record import Cell, State
+from gradinv.metrics.records.record import State
 
 KEPT = 0.95
 """Smallest share of its budget that an attack spends without a note that says why."""
@@ -23,8 +23,6 @@ _WORDS = {
 }
 _ROUNDING = 1e-6  # of a mean of values in single precision
 
-Words = Mapping[str, str]
-
 
 def metrics_of(words: Words) -> list[str]:
     """The metrics of a board, plug-ins' too: those that have all three columns."""
@@ -32,22 +30,24 @@ def metrics_of(words: Words) -> list[str]:
     return [name for name in names if f"{name}_low" in words and f"{name}_high" in words and name != "psnr_gain"]
 
 
-def row_faults(words: Words, cell: Cell) -> Iterator[str]:
-    """One line for each rule that a row breaks; `words` are its fields by column, `cell` what they identify."""
+def row_faults(row: PublishedRow) -> Iterator[str]:
+    """One line for each rule that a row breaks by itself."""
+    words = row.words
     for fault in (_schema(words), *_wrong_words(words), *_wrong_numbers(words)):
         if fault:
             yield fault
             return  # what follows computes with these words and numbers
-    yield from _counts(words, cell)
+    yield from _counts(row)
     yield from _intervals(words)
     yield from _unmeasured(words)
-    yield from _verdict(words, cell)
-    yield from _overspent(words, cell)
+    yield from _verdict(row)
+    yield from _overspent(row)
 
 
-def spends_less(words: Words, cell: Cell) -> str:
+def spends_less(row: PublishedRow) -> str:
     """What a row spent less than its budget without saying why; empty where it kept to it or `paper` decides."""
-    spent = _value(words["evaluations"])
+    cell, words, spent = row.cell, row.words, _value(row.words["evaluations"])
+    # A control of every attack, as the mean image, evaluates nothing: it has no budget to keep to.
     attacks = not cell.is_control or bool(cell.preset)
     if not (attacks and cell.budget.isdecimal()) or math.isnan(spent) or spent >= KEPT * int(cell.budget):
         return ""
@@ -85,12 +85,13 @@ def _wrong_numbers(words: Words) -> Iterator[str]:
             yield f"{name} is {value:g}, outside {column.low:g} to {column.high:g}"
 
 
-def _counts(words: Words, cell: Cell) -> Iterator[str]:
+def _counts(row: PublishedRow) -> Iterator[str]:
+    words, batch_size = row.words, row.cell.batch_size
     batches, images, diverged, failed, skipped = (
-        int(words[f"n_{what}"] or 0) for what in ("batches", "images", "diverged", "failed", "skipped")
+        int(words[f"n_{counted}"] or 0) for counted in ("batches", "images", "diverged", "failed", "skipped")
     )
-    if images != batches * cell.batch_size:
-        yield f"n_images is {images}, not {batches} batches of {cell.batch_size}"
+    if images != batches * batch_size:
+        yield f"n_images is {images}, not {batches} batches of {batch_size}"
     if diverged > batches:
         yield f"n_diverged is {diverged}, of {batches} scored batches"
     if words["state"] == "done" and diverged + failed + skipped:
@@ -115,19 +116,19 @@ def _unmeasured(words: Words) -> Iterator[str]:
             yield f"{metric}_mean is empty and notes give no reason (`{metric}: ...`)"
 
 
-def _verdict(words: Words, cell: Cell) -> Iterator[str]:
-    low = _value(words["psnr_gain_low"])
+def _verdict(row: PublishedRow) -> Iterator[str]:
+    words, low = row.words, _value(row.words["psnr_gain_low"])
     expected = "" if math.isnan(low) else "true" if low > 0 else "false"
-    if cell.is_control and (words["works"] or words["best_control"]):
+    if row.cell.is_control and (words["works"] or words["best_control"]):
         yield "a control has no `works` and no `best_control`"
     elif words["works"] != expected:
         yield f"works is {words['works']!r}, but psnr_gain_low {words['psnr_gain_low'] or 'is empty'}"
 
 
-def _overspent(words: Words, cell: Cell) -> Iterator[str]:
-    spent = _value(words["evaluations"])
-    if cell.budget.isdecimal() and spent > int(cell.budget):
-        yield f"spent {spent:g} evaluations, its budget is {cell.budget}"
+def _overspent(row: PublishedRow) -> Iterator[str]:
+    budget, spent = row.cell.budget, _value(row.words["evaluations"])
+    if budget.isdecimal() and spent > int(budget):
+        yield f"spent {spent:g} evaluations, its budget is {budget}"
 
 
 def _value(word: str) -> float:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradinv.metrics.images.facts import Facts
-from gradinv.metrics.records.samples import Unit, Values
+from gradinv.metrics.images.facts import Facts, facts_of
+from gradinv.metrics.records.samples import Sample, Unit, Values
 from gradinv.metrics.statistics.paired import holm, paired
 
 FEWEST = 8
@@ -14,15 +14,15 @@ FEWEST = 8
 LEVEL = 0.05
 """Share of false findings that is accepted, over all metrics of a comparison together."""
 
-Means = Mapping[int, tuple[float, float]]
-"""Batch -> the means of both sides over the images they share."""
+PairedMeans = Mapping[int, tuple[float, float]]
+"""Batch -> the means of attack and baseline over the images they share."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """By how much an attack is better than a baseline on one metric; a positive `gain` is better, whatever the metric.
 
-    `ours` and `theirs` are the means over the `n` common batches of all seeds; [`low`, `high`] the 95 % interval of
+    `attack_mean` and `baseline_mean` are over the `n` common batches of all seeds; [`low`, `high`] the 95 % interval of
     `gain`; `won` the share of batches won, a draw counting half; `p` the paired test's, `adjusted` for the other
     metrics of the comparison by Holm's rule. `p` is NaN below 2 batches, and where both are equal in every batch.
     """
@@ -30,8 +30,8 @@ class Comparison:
     metric: str
     n: int
     images: int
-    ours: float
-    theirs: float
+    attack_mean: float
+    baseline_mean: float
     gain: float
     low: float
     high: float
@@ -59,61 +59,73 @@ class Comparison:
         return "worse" if self.adjusted <= LEVEL and self.high < 0 else "not distinguishable"
 
 
-def compare(ours: Sequence[Values], theirs: Sequence[Values], *, metric: str, facts: Facts) -> Comparison | None:
-    """Compare two attacks on one metric; `ours` and `theirs` hold, for each victim seed, (batch, image) -> value.
+def compare(attack: Sequence[Values], baseline: Sequence[Values], *, metric: str, facts: Facts) -> Comparison | None:
+    """Compare two attacks on one metric; both sides hold, for each victim seed, (batch, image) -> value.
 
     A batch's value is the mean over the images that both sides have. Counted are the batches that every seed has.
     None where there is no such batch. Values must be finite.
 
     >>> from gradinv.metrics.images.facts import facts_of
-    >>> ours, theirs = {(0, "a"): 12.0, (1, "b"): 15.0}, {(0, "a"): 10.0, (1, "b"): 14.0}
-    >>> found = compare([ours], [theirs], metric="psnr", facts=facts_of("psnr"))
-    >>> found.gain, found.n, found.won, found.outcome
+    >>> attack, baseline = {(0, "a"): 12.0, (1, "b"): 15.0}, {(0, "a"): 10.0, (1, "b"): 14.0}
+    >>> comparison = compare([attack], [baseline], metric="psnr", facts=facts_of("psnr"))
+    >>> comparison.gain, comparison.n, comparison.won, comparison.outcome
     (1.5, 2, 1.0, 'no verdict')
     """
-    seeds = [batch_pairs(own, other) for own, other in zip(ours, theirs, strict=True)]
-    batches = sorted(set.intersection(*(set(pairs) for pairs in seeds)))
+    seeds = [paired_means(*values) for values in zip(attack, baseline, strict=True)]
+    # Seeds and batches are crossed in the test, so a batch that one seed lacks has no place in the table.
+    batches = sorted(set.intersection(*(set(means) for means in seeds)))
     if not batches:
         return None
-    values = np.array([[pairs[batch] for batch in batches] for pairs in seeds])  # (seeds, batches, 2)
-    gains = facts.sign * (values[..., 0] - values[..., 1])
-    images = sum(len(common(own, other)) for own, other in zip(ours, theirs, strict=True))
-    found = _tested(gains)
-    mean_ours, mean_theirs = values.mean((0, 1)).tolist()
+    table = np.array([[means[batch] for batch in batches] for means in seeds])  # (seeds, batches, 2)
+    gains = facts.sign * (table[..., 0] - table[..., 1])
+    images = sum(len(common_images(*values)) for values in zip(attack, baseline, strict=True))
+    gain, low, high, p = _tested(gains)
+    attack_mean, baseline_mean = table.mean((0, 1)).tolist()
     won = float((gains > 0).mean() + (gains == 0).mean() / 2)
-    return Comparison(metric, len(batches), images, mean_ours, mean_theirs, *found[:3], won, found[3])
+    return Comparison(metric, len(batches), images, attack_mean, baseline_mean, gain, low, high, won, p)
+
+
+def compare_samples(attack: Sequence[Sample], baseline: Sequence[Sample], metric: str) -> Comparison | None:
+    """`compare` of samples, one for each victim seed; None also where nobody knows which values are better."""
+    facts = facts_of(metric)
+    if facts is None:
+        return None
+    values = ([sample.values.get(metric, {}) for sample in side] for side in (attack, baseline))
+    return compare(*values, metric=metric, facts=facts)
 
 
 def _tested(gains: np.ndarray) -> tuple[float, float, float, float]:
     """Mean, interval and p-value of the gains (seeds, batches)."""
     if gains.shape[1] < 2:
         return float(gains.mean()), np.nan, np.nan, np.nan
+    # Draws everywhere are no test: their spread is 0, and a p-value would cost the other metrics evidence.
     if not gains.any():
         return 0.0, 0.0, 0.0, np.nan
     result = paired(gains)
     return result.interval.mean, result.interval.low, result.interval.high, result.p
 
 
-def common(ours: Values, theirs: Values) -> list[Unit]:
+def common_images(attack: Values, baseline: Values) -> list[Unit]:
     """The images that both sides have, batch by batch."""
-    return sorted(unit for unit in ours if unit in theirs)
+    return sorted(unit for unit in attack if unit in baseline)
 
 
-def batch_pairs(ours: Values, theirs: Values) -> Means:
+def paired_means(attack: Values, baseline: Values) -> PairedMeans:
     """Batch -> both means over the images that both sides have; batches without such an image are left out."""
-    groups: dict[int, list[tuple[float, float]]] = {}
-    for unit in common(ours, theirs):
-        groups.setdefault(unit[0], []).append((ours[unit], theirs[unit]))
-    return {batch: _means(values) for batch, values in groups.items()}
+    batches: dict[int, list[tuple[float, float]]] = {}
+    for unit in common_images(attack, baseline):
+        batches.setdefault(unit[0], []).append((attack[unit], baseline[unit]))
+    return {batch: _means(values) for batch, values in batches.items()}
 
 
 def _means(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    own, other = np.array(pairs).mean(0).tolist()
-    return own, other
+    attack, baseline = np.array(pairs).mean(0).tolist()
+    return attack, baseline
 
 
-def adjusted(found: Sequence[Comparison]) -> list[Comparison]:
+def adjusted(family: Sequence[Comparison]) -> list[Comparison]:
     """The comparisons of one family with Holm's adjustment; those that are equal to the last digit are no tests."""
-    tests = [one for one in found if not np.isnan(one.p)]
-    values = iter(holm([one.p for one in tests]))
-    return [one if np.isnan(one.p) else replace(one, adjusted=next(values)) for one in found]
+    values = iter(holm([comparison.p for comparison in family if not np.isnan(comparison.p)]))
+    return [
+        comparison if np.isnan(comparison.p) else replace(comparison, adjusted=next(values)) for comparison in family
+    ]

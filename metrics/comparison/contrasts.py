@@ -1,17 +1,15 @@
 """Contrasts: what one term of an attack adds, as paired differences between two keys of the same setting."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from gradinv.metrics.boards.columns import SETTING
-from gradinv.metrics.comparison.compare import Comparison, adjusted, compare
-from gradinv.metrics.images.facts import Facts, facts_of
+from gradinv.metrics.comparison.compare import Comparison, adjusted, compare_samples
+from gradinv.metrics.images.facts import board_metrics
 from gradinv.metrics.records.samples import Sample, controls_for
-
-METRICS_COMPARED = ("psnr", "ssim", "lpips_alex", "lpips_vgg", "gmsd", "fft2d")
+from gradinv.metrics.records.settings import setting_of
 
 
 @dataclass(frozen=True)
@@ -34,20 +32,20 @@ class Contrasted:
     contrast: Contrast
     attack: Sample
     against: Sample
-    found: tuple[Comparison, ...]
+    comparisons: tuple[Comparison, ...]
     blind: tuple[Comparison, ...]
 
     def on(self, metric: str) -> Comparison | None:
         """The comparison on one metric; None where a side lacks it."""
-        return _on(metric, self.found)
+        return _on(metric, self.comparisons)
 
     def blind_on(self, metric: str) -> Comparison | None:
         """The controls' comparison on one metric; None where they lack it or were not run."""
         return _on(metric, self.blind)
 
 
-def _on(metric: str, found: Iterable[Comparison]) -> Comparison | None:
-    return next((one for one in found if one.metric == metric), None)
+def _on(metric: str, comparisons: Iterable[Comparison]) -> Comparison | None:
+    return next((comparison for comparison in comparisons if comparison.metric == metric), None)
 
 
 def contrasted(samples: Sequence[Sample], contrasts: Iterable[Contrast]) -> list[Contrasted]:
@@ -55,41 +53,46 @@ def contrasted(samples: Sequence[Sample], contrasts: Iterable[Contrast]) -> list
 
     p-values are adjusted by Holm's rule over all contrasts and metrics of one setting.
     """
-    attacks = [sample for sample in samples if not sample.is_control and sample.values]
-    pairs = [
-        (contrast, own, other)
-        for contrast in contrasts
-        for own in attacks
-        for other in attacks
-        if (own.key, other.key) == (contrast.attack, contrast.against) and own.place[1:] == other.place[1:]
+    families: dict[tuple[Any, ...], list[Contrasted]] = {}
+    for contrast in contrasts:
+        for attack, against in _pairs(contrast, samples):
+            family = families.setdefault(attack.cell.setting, [])
+            family.append(_contrasted(contrast, attack, against, samples))
+    return [contrasted for family in families.values() for contrasted in _adjusted(family)]
+
+
+def _pairs(contrast: Contrast, samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
+    """The samples of both keys, in every setting where both have values."""
+    scored = [sample for sample in samples if not sample.is_control and sample.values]
+    attacks, baselines = ([s for s in scored if s.key == key] for key in (contrast.attack, contrast.against))
+    return [
+        (attack, baseline)
+        for attack in attacks
+        for baseline in baselines
+        if attack.cell.setting == baseline.cell.setting
     ]
-    result = []
-    for place in dict.fromkeys(own.place[1:] for _, own, _ in pairs):
-        here = [pair for pair in pairs if pair[1].place[1:] == place]
-        found = [_compared(own, other) for _, own, other in here]
-        corrected = iter(adjusted([one for each in found for one in each]))
-        result += [
-            Contrasted(*pair, tuple(next(corrected) for _ in each), _blind(pair[1], pair[2], samples))
-            for pair, each in zip(here, found, strict=True)
-        ]
-    return result
 
 
-def _blind(own: Sample, other: Sample, samples: Sequence[Sample]) -> tuple[Comparison, ...]:
-    """The two attacks' controls `other_gradient`, compared."""
-    controls = [controls_for(attack, samples).get("other_gradient") for attack in (own, other)]
-    ours, theirs = controls
-    return () if ours is None or theirs is None else tuple(_compared(ours, theirs))
+def _contrasted(contrast: Contrast, attack: Sample, against: Sample, samples: Sequence[Sample]) -> Contrasted:
+    """One contrast in one setting, its p-values not yet adjusted."""
+    blind = [controls_for(sample, samples).get("other_gradient") for sample in (attack, against)]
+    blind_attack, blind_against = blind
+    blind_comparisons = [] if blind_attack is None or blind_against is None else _compared(blind_attack, blind_against)
+    return Contrasted(contrast, attack, against, tuple(_compared(attack, against)), tuple(blind_comparisons))
 
 
-def _compared(own: Sample, other: Sample) -> list[Comparison]:
-    facts: dict[str, Facts | None] = {metric: facts_of(metric) for metric in METRICS_COMPARED}
-    both = {m: s for m, s in facts.items() if s is not None and m in own.values and m in other.values}
-    found = [compare([own.values[m]], [other.values[m]], metric=m, facts=s) for m, s in both.items()]
-    return [one for one in found if one is not None]
+def _compared(attack: Sample, against: Sample) -> list[Comparison]:
+    # Per image only: what is measured once a batch, as the share of labels, is none of a term's doing.
+    comparisons = (compare_samples([attack], [against], metric) for metric in board_metrics("image"))
+    return [comparison for comparison in comparisons if comparison is not None]
 
 
-def contrast_table(found: Iterable[Contrasted]) -> pd.DataFrame:
+def _adjusted(family: Sequence[Contrasted]) -> list[Contrasted]:
+    values = iter(adjusted([comparison for member in family for comparison in member.comparisons]))
+    return [replace(member, comparisons=tuple(next(values) for _ in member.comparisons)) for member in family]
+
+
+def contrast_table(contrasts: Iterable[Contrasted]) -> pd.DataFrame:
     """One row per contrast, setting and metric.
 
     `gain` is the mean over batches of the paired difference, positive where `attack` is better whatever the metric,
@@ -97,27 +100,31 @@ def contrast_table(found: Iterable[Contrasted]) -> pd.DataFrame:
     same difference between the controls `other_gradient` of the two: a gain as large there did not come from the
     gradient.
     """
-    rows = [_row(each, one) for each in found for one in each.found]
+    rows = [_row(contrasted, comparison) for contrasted in contrasts for comparison in contrasted.comparisons]
     return pd.DataFrame(rows)
 
 
-def _row(each: Contrasted, one: Comparison) -> dict[str, Any]:
-    names = {"contrast": each.contrast.name, "attack": each.contrast.attack, "against": each.contrast.against}
-    return names | {name: each.attack.setting[name] for name in SETTING} | {
-        "metric": one.metric,
-        "n_batches": one.n,
-        "n_images": one.images,
-        "attack_mean": one.ours,
-        "against_mean": one.theirs,
-        "gain": one.gain,
-        "gain_low": one.low,
-        "gain_high": one.high,
-        "won": one.won,
-        "p": one.p,
-        "p_adjusted": one.adjusted,
-        "outcome": one.outcome,
-        "blind_gain": blind.gain if (blind := each.blind_on(one.metric)) else None,
+def _row(contrasted: Contrasted, comparison: Comparison) -> dict[str, Any]:
+    contrast, blind = contrasted.contrast, contrasted.blind_on(comparison.metric)
+    return {
+        "contrast": contrast.name,
+        "attack": contrast.attack,
+        "against": contrast.against,
+        **setting_of(contrasted.attack.cell),
+        "metric": comparison.metric,
+        "n_batches": comparison.n,
+        "n_images": comparison.images,
+        "attack_mean": comparison.attack_mean,
+        "against_mean": comparison.baseline_mean,
+        "gain": comparison.gain,
+        "gain_low": comparison.low,
+        "gain_high": comparison.high,
+        "won": comparison.won,
+        "p": comparison.p,
+        "p_adjusted": comparison.adjusted,
+        "outcome": comparison.outcome,
+        "blind_gain": blind.gain if blind else None,
         "blind_gain_low": blind.low if blind else None,
         "blind_gain_high": blind.high if blind else None,
         "blind_n_batches": blind.n if blind else None,
-    }  # fmt: skip
+    }

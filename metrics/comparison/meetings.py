@@ -4,15 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradinv.metrics.boards.columns import SETTING
 from gradinv.metrics.keys import parse_key
+from gradinv.metrics.records.cells import address_of
+from gradinv.metrics.records.record import Cell
 from gradinv.metrics.records.samples import Sample
-from gradinv.metrics.records.settings import title
+from gradinv.metrics.records.settings import Setting, setting_of, title
 from gradinv.metrics.registry import RequestError, unknown
 
 SEED = "victim_seed"
 BUDGET = "budget"
 _BUDGETS_APART = 1.05  # more than this ratio: an attack that spends its last step differently is not another budget
+
+Differences = Mapping[str, tuple[Any, Any]]
+"""Name of a field -> its value in either of two settings."""
 
 
 class NotComparableError(RequestError):
@@ -23,16 +27,16 @@ class NotComparableError(RequestError):
 class Meeting:
     """An attack and a baseline in one setting, for each victim seed that both attacked."""
 
-    setting: Mapping[str, Any]
+    setting: Setting
     pairs: Mapping[int, tuple[Sample, Sample]]
 
     @property
-    def ours(self) -> list[Sample]:
+    def attack(self) -> list[Sample]:
         """The attack's samples, in the order of the seeds."""
         return [pair[0] for pair in self.pairs.values()]
 
     @property
-    def theirs(self) -> list[Sample]:
+    def baseline(self) -> list[Sample]:
         """The baseline's samples, in the order of the seeds."""
         return [pair[1] for pair in self.pairs.values()]
 
@@ -54,84 +58,97 @@ def meetings(samples: Sequence[Sample], attack: str, against: str, *, any_budget
     """
     if attack == against:
         raise NotComparableError(f"{attack} would be compared with itself; give another --attack or --against")
-    ours, theirs = (_scored(samples, key) for key in (attack, against))
+    attacks, baselines = (_scored(samples, key) for key in (attack, against))
     groups: dict[tuple[Any, ...], dict[int, tuple[Sample, Sample]]] = {}
-    for own in ours:
-        for other in _partners(own, theirs, any_budget):
-            where = (*_but(own, SEED).values(), other.setting[BUDGET])
-            groups.setdefault(where, {})[own.setting[SEED]] = (own, other)
+    for sample in attacks:
+        for partner in _partners(sample, baselines, any_budget):
+            # The partner's budget tells apart what an attack without an equal meets: each budget is a meeting.
+            place = (*setting_of(sample.cell, without=[SEED]).values(), partner.cell.budget)
+            groups.setdefault(place, {})[sample.cell.victim_seed] = (sample, partner)
     if not groups:
-        raise NotComparableError(_apart(attack, against, ours, theirs))
-    return [
-        Meeting(_but(next(iter(pairs.values()))[0], SEED), dict(sorted(pairs.items()))) for pairs in groups.values()
-    ]
+        raise NotComparableError(_why_never(attack, against, attacks, baselines))
+    return [_meeting(pairs) for pairs in groups.values()]
+
+
+def _meeting(pairs: Mapping[int, tuple[Sample, Sample]]) -> Meeting:
+    first, _ = next(iter(pairs.values()))
+    return Meeting(setting_of(first.cell, without=[SEED]), dict(sorted(pairs.items())))
 
 
 def _scored(samples: Iterable[Sample], key: str) -> list[Sample]:
-    found = [sample for sample in samples if sample.key == key and not sample.is_control and sample.values]
-    if not found:
+    scored = [sample for sample in samples if sample.key == key and not sample.is_control and sample.values]
+    if not scored:
         raise NotComparableError(f"no trial of {key} has values: all were skipped or failed")
-    return found
+    return scored
 
 
-def _but(sample: Sample, *names: str) -> dict[str, Any]:
-    return {name: value for name, value in sample.setting.items() if name not in names}
-
-
-def _partners(own: Sample, theirs: Iterable[Sample], any_budget: bool) -> list[Sample]:
+def _partners(attack: Sample, baselines: Iterable[Sample], any_budget: bool) -> list[Sample]:
     """The samples of the baseline that were granted the same; of any budget only where none has the same."""
-    like = [other for other in theirs if _but(other, BUDGET) == _but(own, BUDGET)]
-    same = [other for other in like if other.setting[BUDGET] == own.setting[BUDGET]]
-    return same if same or not any_budget else like
+    setting = setting_of(attack.cell, without=[BUDGET])
+    alike = [sample for sample in baselines if setting_of(sample.cell, without=[BUDGET]) == setting]
+    equal = [sample for sample in alike if sample.cell.budget == attack.cell.budget]
+    return equal if equal or not any_budget else alike
 
 
-def _apart(attack: str, against: str, ours: Iterable[Sample], theirs: Sequence[Sample]) -> str:
+def differences(cell: Cell, neighbour: Cell) -> Differences:
+    """Name -> both values, for the fields of two cells' settings that differ."""
+    first, second = setting_of(cell), setting_of(neighbour)
+    return {name: (first[name], second[name]) for name in first if first[name] != second[name]}
+
+
+def nearest(pairs: Iterable[tuple[Cell, Cell]]) -> Differences:
+    """The differences of the pair that differs in fewest fields; of several the first in the alphabet of names.
+
+    Pairs of equal setting do not count; nothing where no pair is left.
+    """
+    apart = [fields for pair in pairs if (fields := differences(*pair))]
+    return min(apart, key=lambda fields: (len(fields), list(fields)), default={})
+
+
+def in_words(fields: Differences) -> str:
+    """The fields with both values: `labels none against known`."""
+    return ", ".join(f"{name} {first} against {second}" for name, (first, second) in fields.items())
+
+
+def _why_never(attack: str, against: str, attacks: Sequence[Sample], baselines: Sequence[Sample]) -> str:
     """Why no two samples meet: the fields in which the nearest ones differ."""
-    differing = (differences(own.setting, other.setting) for own in ours for other in theirs)
-    nearest = min(differing, key=lambda found: (len(found), list(found)))
-    fields = ", ".join(f"{name} {own} against {other}" for name, (own, other) in nearest.items())
-    if list(nearest) == [BUDGET]:
-        own, other = nearest[BUDGET]
+    fields = nearest((sample.cell, baseline.cell) for sample in attacks for baseline in baselines)
+    if list(fields) == [BUDGET]:
+        spent, baseline_spent = fields[BUDGET]
         return (
-            f"unequal budgets: {attack} had {own} evaluations, {against} {other}; run them with the same, "
+            f"unequal budgets: {attack} had {spent} evaluations, {against} {baseline_spent}; run them with the same, "
             f"or pass --allow-unequal-budget"
         )
-    return f"{attack} and {against} were never granted the same; the nearest rows differ in {fields}"
+    return f"{attack} and {against} were never granted the same; the nearest rows differ in {in_words(fields)}"
 
 
-def differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Name -> both values, for the fields of two settings that differ."""
-    return {name: (own[name], other[name]) for name in SETTING if own[name] != other[name]}
-
-
-def left_alone(samples: Sequence[Sample], attack: str, against: str, found: Iterable[Meeting]) -> list[str]:
+def left_alone(samples: Sequence[Sample], attack: str, against: str, held: Iterable[Meeting]) -> list[str]:
     """One line for each sample of the attack that meets no baseline, with the fields that keep the nearest apart."""
-    met = {sample.place for meeting in found for sample in meeting.ours}
-    theirs = _scored(samples, against)
-    lines = []
-    for own in (sample for sample in _scored(samples, attack) if sample.place not in met):
-        nearest = min((differences(own.setting, other.setting) for other in theirs), key=len)
-        fields = ", ".join(f"{name} {mine} against {yours}" for name, (mine, yours) in nearest.items())
-        lines.append(f"not compared: {attack}, {title(own.setting)}: the nearest row of {against} differs in {fields}")
-    return lines
+    met = {address_of(sample.cell) for meeting in held for sample in meeting.attack}
+    baselines = _scored(samples, against)
+    return [
+        f"not compared: {attack}, {title(setting_of(sample.cell))}: the nearest row of {against} differs in "
+        + in_words(nearest((sample.cell, baseline.cell) for baseline in baselines))
+        for sample in _scored(samples, attack)
+        if address_of(sample.cell) not in met
+    ]
 
 
-def unequal_budgets(ours: Iterable[Sample], theirs: Iterable[Sample]) -> str:
+def unequal_budgets(attack: Iterable[Sample], baseline: Iterable[Sample]) -> str:
     """In words, how far the budgets are apart; empty where they are equal.
 
     A budget in evaluations counts as granted, whatever of it was spent; above it, and for `paper`, what was spent.
     """
-    mine, yours = (_budget(list(samples)) for samples in (ours, theirs))
-    if mine is None or yours is None:
+    first, second = _budget(list(attack)), _budget(list(baseline))
+    if first is None or second is None:
         return "unknown budgets: the evaluations that were spent are not known"
-    if max(mine, yours) <= _BUDGETS_APART * min(mine, yours):
+    if max(first, second) <= _BUDGETS_APART * min(first, second):
         return ""
-    return f"unequal budgets: {mine:,.0f} against {yours:,.0f} evaluations"
+    return f"unequal budgets: {first:,.0f} against {second:,.0f} evaluations"
 
 
 def _budget(samples: Sequence[Sample]) -> float | None:
     """The largest budget among the samples, granted or spent; None where neither is known."""
-    words = (sample.setting[BUDGET] for sample in samples)
-    granted = [float(word) for word in words if word.isdecimal()]
+    granted = [float(sample.cell.budget) for sample in samples if sample.cell.budget.isdecimal()]
     spent = [sample.evaluations for sample in samples if sample.evaluations is not None]
     return max(granted + spent, default=None)

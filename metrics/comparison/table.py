@@ -1,4 +1,4 @@
-"""A report as a table on the terminal, and all reports as rows of a CSV file."""
+"""Findings as tables on the terminal, and all of them as rows of a CSV file."""
 
 import csv
 import io
@@ -12,13 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradinv.metrics.comparison.compare import Comparison
-from gradinv.metrics.comparison.findings import Report
-from gradinv.metrics.comparison.verdict import amount, counted, refusal, verdict
-from gradinv.metrics.images.facts import facts_of
+from gradinv.metrics.comparison.findings import Findings
+from gradinv.metrics.comparison.verdict import refusal, verdict
 from gradinv.metrics.records.files import write_text
 from gradinv.metrics.records.reading import mean
 from gradinv.metrics.records.samples import Sample
 from gradinv.metrics.records.settings import granted, title, varying
+from gradinv.metrics.typesetting import amount, counted, digits_of, fixed, percent, title_of
 
 LEGEND = (
     "Means over the common batches, of the images that both have. better by: the paired difference with its 95 % "
@@ -26,127 +26,124 @@ LEGEND = (
     "p: paired test, adjusted over the metrics (Holm). optimality: area under an attack's recovery curve / that of "
     "the per-image best of all attacks compared here; it changes with them."
 )
-_HEADINGS = ("metric", "n", "attack", "baseline", "better by", "won", "p", "optimality")
+SIDES = ("attack", "baseline")
+_HEADINGS = ("metric", "n", *SIDES, "better by", "won", "p", "optimality")
 _NARROW_HEADINGS = ("metric", "n", "better by", "won", "p")
 _NARROW = 100  # columns of a terminal that is too small for all headings
 
 
-def print_reports(reports: Sequence[Report], console: Console) -> None:
-    """Print each report's setting, costs, table and verdict."""
-    also = varying([report.meeting.setting for report in reports])
-    for report in reports:
-        setting = report.meeting.setting
-        seeds = ", ".join(map(str, report.meeting.pairs))
-        console.print(f"\n[bold]{escape(title(setting, also))} · victim seed {seeds}[/bold]", soft_wrap=True)
-        console.print(f"[dim]{escape(granted(setting))}[/dim]", soft_wrap=True)
-        console.print(f"{escape(_common(report))}", soft_wrap=True)
-        for word, key, side in _sides(report):
-            console.print(f"  {word} {escape(key)}: {escape(_costs(side))}", soft_wrap=True)
-        if report.comparisons:
-            console.print(_table(report, _NARROW_HEADINGS if console.width < _NARROW else _HEADINGS))
-        if report.not_measured:
-            console.print(f"[dim]not measured on both sides: {', '.join(report.not_measured)}[/dim]", soft_wrap=True)
-        console.print(f"[bold]{escape(verdict(report))}[/bold]", soft_wrap=True)
+def print_findings(all_findings: Sequence[Findings], console: Console) -> None:
+    """Print each meeting's setting, costs, table and verdict."""
+    distinguishing = varying([findings.meeting.setting for findings in all_findings])
+    for findings in all_findings:
+        _print_meeting(findings, distinguishing, console)
     console.print(f"\n[dim]{LEGEND}[/dim]")
 
 
-def _common(report: Report) -> str:
-    return f"{counted(report.n_batches, 'common batch')}, {counted(report.n_images, 'common image')}"
+def _print_meeting(findings: Findings, distinguishing: Sequence[str], console: Console) -> None:
+    # soft_wrap: lines that are copied from a terminal must not be broken where it happened to end.
+    setting = findings.meeting.setting
+    seeds = ", ".join(map(str, findings.meeting.pairs))
+    console.print(f"\n[bold]{escape(title(setting, distinguishing))} · victim seed {seeds}[/bold]", soft_wrap=True)
+    console.print(f"[dim]{escape(granted(setting))}[/dim]", soft_wrap=True)
+    common = f"{counted(findings.n_batches, 'common batch')}, {counted(findings.n_images, 'common image')}"
+    console.print(common, soft_wrap=True)
+    for side, (key, samples) in zip(SIDES, findings.sides, strict=True):
+        console.print(f"  {side} {escape(key)}: {escape(_costs(samples))}", soft_wrap=True)
+    if findings.comparisons:
+        console.print(_table(findings, _NARROW_HEADINGS if console.width < _NARROW else _HEADINGS))
+    if findings.not_measured:
+        console.print(f"[dim]not measured on both sides: {', '.join(findings.not_measured)}[/dim]", soft_wrap=True)
+    console.print(f"[bold]{escape(verdict(findings))}[/bold]", soft_wrap=True)
 
 
-def _sides(report: Report) -> tuple[tuple[str, str, list[Sample]], ...]:
-    return (("attack", report.attack, report.meeting.ours), ("baseline", report.against, report.meeting.theirs))
-
-
-def _costs(side: Sequence[Sample]) -> str:
+def _costs(samples: Sequence[Sample]) -> str:
     """What one side spent for a batch, and where its values come from."""
-    evaluations, seconds = _spent(side)
+    evaluations, seconds = _spent(samples)
     parts = ["evaluations not known" if evaluations is None else f"{evaluations:,.0f} evaluations"]
     parts += ["seconds not known" if seconds is None else f"{seconds:,.{0 if seconds >= 10 else 2}f} s a batch"]
-    return ", ".join(parts) + f" ({', '.join(dict.fromkeys(sample.source for sample in side))})"
+    return ", ".join(parts) + f" ({', '.join(dict.fromkeys(sample.source for sample in samples))})"
 
 
-def _spent(side: Iterable[Sample]) -> tuple[float | None, float | None]:
-    found = list(side)
-    evaluations = [sample.evaluations for sample in found if sample.evaluations is not None]
-    seconds = [sample.seconds for sample in found if sample.seconds is not None]
+def _spent(samples: Sequence[Sample]) -> tuple[float | None, float | None]:
+    evaluations = [sample.evaluations for sample in samples if sample.evaluations is not None]
+    seconds = [sample.seconds for sample in samples if sample.seconds is not None]
     return mean(evaluations), mean(seconds)
 
 
-def _table(report: Report, headings: Sequence[str]) -> Table:
+def _table(findings: Findings, headings: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
-    for one in report.comparisons:
-        cells = dict(zip(_HEADINGS, _cells(one, report.optimality.get(one.metric)), strict=True))
-        table.add_row(*(cells[heading] for heading in headings))
+    for comparison in findings.comparisons:
+        texts = _texts(comparison, findings.optimality.get(comparison.metric))
+        table.add_row(*(texts[heading] for heading in headings))
     return table
 
 
-def _cells(one: Comparison, optimality: tuple[float, float] | None) -> tuple[str, ...]:
-    facts = facts_of(one.metric)
-    name = one.metric if facts is None else facts.title
-    digits = 1 if facts is not None and facts.unit == "dB" else 3
-    return (
-        name,
-        str(one.n),
-        f"{one.ours:.{digits}f}",
-        f"{one.theirs:.{digits}f}",
-        amount(one.metric, one.gain, one.low, one.high),
-        f"{100 * one.won:.0f} %",
-        "" if math.isnan(one.adjusted) else f"{one.adjusted:.2g}",
-        "" if optimality is None else " / ".join(f"{value:.2f}" for value in optimality),
-    )
-
-
-def comparison_rows(reports: Iterable[Report]) -> list[dict[str, Any]]:
-    """One row per setting, baseline and metric; raw numbers, positive `gain` is better; empty is not known."""
-    rows = []
-    for report in reports:
-        head = {
-            "attack": report.attack,
-            "against": report.against,
-            **report.meeting.setting,
-            "victim_seeds": " ".join(map(str, report.meeting.pairs)),
-        }
-        costs = {}
-        for word, _, side in _sides(report):
-            costs[f"{word}_evaluations"], costs[f"{word}_seconds"] = _spent(side)
-        said = {"verdict": verdict(report)}
-        rows += [head | _numbers(one, report) | costs | said for one in report.comparisons]
-    return [{name: _shown(value) for name, value in row.items()} for row in rows]
-
-
-def _numbers(one: Comparison, report: Report) -> dict[str, Any]:
-    ours, theirs = report.optimality.get(one.metric, (None, None))
+def _texts(comparison: Comparison, optimality: tuple[float, float] | None) -> dict[str, str]:
+    """Heading -> what stands beneath it."""
+    digits = digits_of(comparison.metric)
     return {
-        "metric": one.metric,
-        "n_batches": one.n,
-        "n_images": one.images,
-        "attack_mean": one.ours,
-        "baseline_mean": one.theirs,
-        "gain": one.gain,
-        "gain_low": one.low,
-        "gain_high": one.high,
-        "won": one.won,
-        "p": one.p,
-        "p_adjusted": one.adjusted,
-        "outcome": "no verdict" if refusal(report) else one.outcome,
-        "attack_optimality": ours,
-        "baseline_optimality": theirs,
+        "metric": title_of(comparison.metric),
+        "n": str(comparison.n),
+        "attack": fixed(comparison.attack_mean, digits),
+        "baseline": fixed(comparison.baseline_mean, digits),
+        "better by": amount(comparison.metric, comparison.gain, comparison.low, comparison.high),
+        "won": percent(comparison.won),
+        "p": "" if math.isnan(comparison.adjusted) else f"{comparison.adjusted:.2g}",
+        "optimality": "" if optimality is None else " / ".join(f"{value:.2f}" for value in optimality),
     }
 
 
-def _shown(value: Any) -> Any:
+def comparison_rows(all_findings: Iterable[Findings]) -> list[dict[str, Any]]:
+    """One row per setting, baseline and metric; raw numbers, positive `gain` is better; empty is not known."""
+    rows = []
+    for findings in all_findings:
+        identity = {
+            "attack": findings.attack,
+            "against": findings.against,
+            **findings.meeting.setting,
+            "victim_seeds": " ".join(map(str, findings.meeting.pairs)),
+        }
+        costs = {}
+        for side, (_, samples) in zip(SIDES, findings.sides, strict=True):
+            costs[f"{side}_evaluations"], costs[f"{side}_seconds"] = _spent(samples)
+        conclusion = costs | {"verdict": verdict(findings)}
+        rows += [identity | _numbers(comparison, findings) | conclusion for comparison in findings.comparisons]
+    return [{name: _stored(value) for name, value in row.items()} for row in rows]
+
+
+def _numbers(comparison: Comparison, findings: Findings) -> dict[str, Any]:
+    attack_optimality, baseline_optimality = findings.optimality.get(comparison.metric, (None, None))
+    return {
+        "metric": comparison.metric,
+        "n_batches": comparison.n,
+        "n_images": comparison.images,
+        "attack_mean": comparison.attack_mean,
+        "baseline_mean": comparison.baseline_mean,
+        "gain": comparison.gain,
+        "gain_low": comparison.low,
+        "gain_high": comparison.high,
+        "won": comparison.won,
+        "p": comparison.p,
+        "p_adjusted": comparison.adjusted,
+        "outcome": "no verdict" if refusal(findings) else comparison.outcome,
+        "attack_optimality": attack_optimality,
+        "baseline_optimality": baseline_optimality,
+    }
+
+
+def _stored(value: Any) -> Any:
     """As the leaderboard writes it: nothing for what is not known, lower-case words for true and false."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def write_comparison(reports: Sequence[Report], path: Path) -> None:
+def write_comparison(all_findings: Sequence[Findings], path: Path) -> None:
     """Write `comparison_rows` as a CSV file, whole or not at all."""
-    rows = comparison_rows(reports)
+    rows = comparison_rows(all_findings)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else ["attack", "against"], lineterminator="\n")
     writer.writeheader()

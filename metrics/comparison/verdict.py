@@ -1,133 +1,104 @@
-"""Verdicts: what a report allows to be said, in words and with no word more."""
+"""Verdicts: what the findings allow to be said, in words and with no word more."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gradinv.metrics.comparison.compare import FEWEST, Comparison
-from gradinv.metrics.comparison.findings import Beaten, Report
-from gradinv.metrics.images.facts import facts_of
-from gradinv.metrics.records.samples import Sample
+from gradinv.metrics.comparison.findings import Beaten, Findings
 from gradinv.metrics.statistics.paired import SEVERAL
+from gradinv.metrics.typesetting import amount, counted, title_of
+
+_ORDER = ("better", "worse", "not distinguishable", "equal", "no verdict")
 
 
-def verdict(report: Report) -> str:
+def verdict(findings: Findings) -> str:
     """One line about the attack and its baseline.
 
     No verdict below 8 common batches, nor with unequal budgets unless that was allowed. Without `for this victim` (or
     these two) only from 3 victim seeds on, whose spread then is in the interval. Whether either attack beats its own
     controls is always said.
     """
-    return f"{report.attack} against {report.against}: {'; '.join(_clauses(report))}"
+    return f"{findings.attack} against {findings.against}: {'; '.join(_clauses(findings))}"
 
 
-def refusal(report: Report) -> str:
+def refusal(findings: Findings) -> str:
     """Why there is no verdict; empty where there is one."""
-    if report.budgets and not report.verdict_despite:
-        return f"no verdict: {report.budgets} (--allow-unequal-budget compares them all the same)"
-    if report.n_batches < FEWEST:
-        return f"no verdict: {counted(report.n_batches, 'common batch')}, {FEWEST} are the fewest that allow one"
+    if findings.budgets and not findings.verdict_despite:
+        return f"no verdict: {findings.budgets} (--allow-unequal-budget compares them all the same)"
+    if findings.n_batches < FEWEST:
+        return f"no verdict: {counted(findings.n_batches, 'common batch')}, {FEWEST} are the fewest that allow one"
     return ""
 
 
-def _clauses(report: Report) -> list[str]:
-    refused = refusal(report)
+def _clauses(findings: Findings) -> list[str]:
+    refused = refusal(findings)
     if refused:
-        return [refused, *_failures(report)]
-    groups = {word: [one for one in report.comparisons if one.outcome == word] for word in _ORDER}
-    found = [_sentence(word, group, _scope(report)) for word, group in groups.items() if group]
+        return [refused, *_failures(findings)]
+    groups = {outcome: [c for c in findings.comparisons if c.outcome == outcome] for outcome in _ORDER}
+    clauses = [_sentence(outcome, group, _scope(findings)) for outcome, group in groups.items() if group]
     claimed = bool(groups["better"] or groups["worse"])
+    # The scope stands with every claim; where there is none it is said once, so that no verdict reads as general.
     if not claimed:
-        found[0] += f" {_scope(report)}"
-    if report.budgets:
-        found.append(report.budgets)
-    return [*found, counted(report.n_batches, "batch"), *_of_controls(report, claimed), *_failures(report)]
+        clauses[0] += f" {_scope(findings)}"
+    if findings.budgets:
+        clauses.append(findings.budgets)
+    n_batches = counted(findings.n_batches, "batch")
+    return [*clauses, n_batches, *_of_controls(findings, claimed), *_failures(findings)]
 
 
-_ORDER = ("better", "worse", "not distinguishable", "equal", "no verdict")
+def _sentence(outcome: str, group: Sequence[Comparison], scope: str) -> str:
+    """`better on PSNR by 1.2 dB [0.8, 1.6] for this victim`, or an outcome and the metrics it is true of."""
+    if outcome in ("better", "worse"):
+        return f"{outcome} on {_listed([_size(comparison) for comparison in group])} {scope}"
+    names = ", ".join(title_of(comparison.metric) for comparison in group)
+    return f"too few batches on {names}" if outcome == "no verdict" else f"{outcome} on {names}"
 
 
-def _sentence(word: str, group: Sequence[Comparison], scope: str) -> str:
-    """`better on PSNR by 1.2 dB [0.8, 1.6] for this victim`, or a word and the metrics it is true of."""
-    if word in ("better", "worse"):
-        return f"{word} on {_listed(_amount(one) for one in group)} {scope}"
-    names = ", ".join(_name(one.metric) for one in group)
-    return f"too few batches on {names}" if word == "no verdict" else f"{word} on {names}"
-
-
-def _scope(report: Report) -> str:
-    seeds = len(report.meeting.pairs)
+def _scope(findings: Findings) -> str:
+    seeds = len(findings.meeting.pairs)
     if seeds >= SEVERAL:
         return f"over {seeds} victim seeds"
     return "for this victim" if seeds == 1 else f"for these {seeds} victims"
 
 
-def _amount(one: Comparison) -> str:
+def _size(comparison: Comparison) -> str:
     """The metric and the size of the difference, positive in the direction that the verdict names."""
-    low, high = sorted((abs(one.low), abs(one.high)))
-    return f"{_name(one.metric)} by {amount(one.metric, abs(one.gain), low, high)}"
+    low, high = sorted((abs(comparison.low), abs(comparison.high)))
+    return f"{title_of(comparison.metric)} by {amount(comparison.metric, abs(comparison.gain), low, high)}"
 
 
-def amount(metric: str, mean: float, low: float, high: float) -> str:
-    """A difference with its unit and interval, in as many digits as its bounds need to differ from 0.
-
-    >>> amount("psnr", 1.23, 0.81, 1.64), amount("ssim", 0.0123, 0.0004, 0.0242)
-    ('1.2 dB [0.8, 1.6]', '0.0123 [0.0004, 0.0242]')
-    """
-    facts = facts_of(metric)
-    unit = f" {facts.unit}" if facts is not None and facts.unit else ""
-    digits = 1 if unit == " dB" else 3
-    while digits < 9 and any(bound and float(f"{bound:.{digits}f}") == 0 for bound in (low, high)):
-        digits += 1
-    middle, *bounds = (f"{round(value, digits) + 0.0:.{digits}f}" for value in (mean, low, high))  # no -0.0
-    return f"{middle}{unit}" + ("" if math.isnan(low) else f" [{', '.join(bounds)}]")
-
-
-def _name(metric: str) -> str:
-    facts = facts_of(metric)
-    return metric if facts is None else facts.title
-
-
-def _of_controls(report: Report, claimed: bool) -> list[str]:
+def _of_controls(findings: Findings, claimed: bool) -> list[str]:
     """Whether the two beat their controls: an attack that does not is not worth a claim."""
-    (ours, ours_of), (theirs, theirs_of) = report.beaten
+    (won, seeds), (baseline_won, baseline_seeds) = findings.beaten
     but = "but " if claimed else ""
-    if ours_of and theirs_of and ours == theirs == 0:
+    if seeds and baseline_seeds and won == baseline_won == 0:
         return [f"{but}neither beats its controls"]
-    if ours_of and theirs_of and ours == ours_of and theirs == theirs_of:
+    if seeds and baseline_seeds and won == seeds and baseline_won == baseline_seeds:
         return ["both beat their controls"]
-    first, second = _beats(report.attack, report.beaten[0]), _beats(report.against, report.beaten[1])
-    if not ours_of or ours < ours_of:
-        return [but + first, second]
-    return [first, but + second]
+    attack, baseline = _beats(findings.attack, findings.beaten[0]), _beats(findings.against, findings.beaten[1])
+    if not seeds or won < seeds:
+        return [but + attack, baseline]
+    return [attack, but + baseline]
 
 
 def _beats(key: str, beaten: Beaten) -> str:
-    won, known = beaten
-    if not known:
+    won, seeds = beaten
+    if not seeds:
         return f"{key} has no controls here to beat"
-    if won == known:
+    if won == seeds:
         return f"{key} beats its controls"
-    return f"{key} does not beat its controls" + (f" for {known - won} of {known} victims" if won else "")
+    return f"{key} does not beat its controls" + (f" for {seeds - won} of {seeds} victims" if won else "")
 
 
-def _failures(report: Report) -> list[str]:
+def _failures(findings: Findings) -> list[str]:
     """How many trials of each side have no values, and how many are scored although they diverged."""
-    sides: tuple[tuple[str, list[Sample]], ...] = (
-        (report.attack, report.meeting.ours),
-        (report.against, report.meeting.theirs),
-    )
-    failed = [(key, sum(sample.n_failed for sample in side)) for key, side in sides]
-    diverged = [(key, sum(sample.n_diverged for sample in side)) for key, side in sides]
-    lines = [f"{counted(count, 'failed trial')} of {key} not counted" for key, count in failed if count]
-    return lines + [f"{counted(count, 'diverged trial')} of {key} scored" for key, count in diverged if count]
+    failed = [(key, sum(sample.n_failed for sample in samples)) for key, samples in findings.sides]
+    diverged = [(key, sum(sample.n_diverged for sample in samples)) for key, samples in findings.sides]
+    return [
+        *(f"{counted(count, 'failed trial')} of {key} not counted" for key, count in failed if count),
+        *(f"{counted(count, 'diverged trial')} of {key} scored" for key, count in diverged if count),
+    ]
 
 
-def counted(count: int, thing: str) -> str:
-    """The count and the thing, in the plural where there is not one: `1 batch`, `8 batches`."""
-    plural = thing + ("es" if thing.endswith("h") else "s")
-    return f"{count} {thing if count == 1 else plural}"
-
-
-def _listed(parts: Iterable[str]) -> str:
-    found = list(parts)
-    return " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+def _listed(parts: Sequence[str]) -> str:
+    """The parts in a sentence: commas, and `and` before the last."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

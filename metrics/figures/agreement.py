@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from gradinv.metrics.boards.columns import SETTING
+from matplotlib.figure import Figure
+from scipy.stats import rankdata
+
+from gradinv.metrics.figures.style import look
 from gradinv.metrics.records.reading import trials_by_cell
 from gradinv.metrics.records.record import Cell, Record
-from gradinv.metrics.records.settings import setting_of
-from scipy.stats import rankdata
+from gradinv.metrics.records.settings import setting_of, unusual, wrap_key
 
 RESAMPLES = 2_000
 
@@ -34,29 +36,28 @@ class Agreement:
 
 def agreements(records: Iterable[Record]) -> list[Agreement]:
     """The agreement of every cell whose trials had several agents and at least two batches."""
-    found = []
+    of_cells = []
     for cell, trials in trials_by_cell(records).items():
-        batches = [_batch(trial) for trial in trials if trial.is_scored]
-        batches = [batch for batch in batches if len(batch)]
+        batches = [pairs for trial in trials if trial.is_scored and len(pairs := _spread_and_error(trial))]
         if len(batches) > 1:
-            found.append(_agreement(cell, batches))
-    return found
+            of_cells.append(_agreement(cell, batches))
+    return of_cells
 
 
-def _batch(trial: Record) -> np.ndarray:
+def _spread_and_error(trial: Record) -> np.ndarray:
     """(images, 2): spread and mean squared error in [0, 1], from the PSNR."""
-    both = [
+    pairs = [
         (image.details["agent_spread"], 10 ** (-image.metrics["psnr"] / 10))
         for image in trial.images
         if "agent_spread" in image.details and "psnr" in image.metrics
     ]
-    return np.array(both).reshape(-1, 2)
+    return np.array(pairs).reshape(-1, 2)
 
 
 def _agreement(cell: Cell, batches: Sequence[np.ndarray]) -> Agreement:
-    together = np.concatenate(batches)
-    low, high = _interval(batches)
-    return Agreement(cell, together[:, 0], together[:, 1], spearman(together), low, high, len(batches))
+    pairs = np.concatenate(batches)
+    low, high = _bootstrap(batches)
+    return Agreement(cell, pairs[:, 0], pairs[:, 1], spearman(pairs), low, high, len(batches))
 
 
 def spearman(pairs: np.ndarray) -> float:
@@ -65,32 +66,61 @@ def spearman(pairs: np.ndarray) -> float:
     >>> round(spearman(np.array([[1.0, 10.0], [2.0, 30.0], [3.0, 20.0]])), 3)
     0.5
     """
+    # Not SciPy's: it warns about each constant resample, and computes a p-value that no one reads.
     ranks = rankdata(pairs, axis=0)
     ranks -= ranks.mean(0)
     lengths = np.linalg.norm(ranks, axis=0)
     return float(ranks[:, 0] @ ranks[:, 1] / lengths.prod()) if lengths.all() else np.nan
 
 
-def _interval(batches: Sequence[np.ndarray]) -> tuple[float, float]:
+def _bootstrap(batches: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Percentiles over resampled batches: images of one batch were attacked together and are no independent draws."""
     generator = np.random.default_rng(0)
     draws = generator.integers(0, len(batches), (RESAMPLES, len(batches)))
-    values = np.array([spearman(np.concatenate([batches[index] for index in draw])) for draw in draws])
-    known = values[~np.isnan(values)]
-    return (float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))) if known.size else (np.nan, np.nan)
+    rhos = np.array([spearman(np.concatenate([batches[index] for index in draw])) for draw in draws])
+    defined = rhos[~np.isnan(rhos)]
+    return (
+        (float(np.quantile(defined, 0.025)), float(np.quantile(defined, 0.975))) if defined.size else (np.nan, np.nan)
+    )
 
 
-def agreement_table(found: Iterable[Agreement]) -> pd.DataFrame:
+def agreement_table(of_cells: Iterable[Agreement]) -> pd.DataFrame:
     """One row per cell with several agents: mean spread and the rank correlation of spread and error."""
-    rows: list[dict[str, Any]] = []
-    for one in found:
-        cell = {"key": one.cell.key, "is_control": one.cell.is_control}
-        setting = setting_of(one.cell)
-        rows.append(cell | {name: setting[name] for name in SETTING} | {
-            "n_batches": one.n_batches,
-            "n_images": len(one.spread),
-            "agent_spread_mean": float(one.spread.mean()),
-            "spearman_spread_error": one.rho,
-            "spearman_low": one.low,
-            "spearman_high": one.high,
-        })  # fmt: skip
+    rows: list[dict[str, Any]] = [
+        {
+            "key": agreement.cell.key,
+            "is_control": agreement.cell.is_control,
+            **setting_of(agreement.cell),
+            "n_batches": agreement.n_batches,
+            "n_images": len(agreement.spread),
+            "agent_spread_mean": float(agreement.spread.mean()),
+            "spearman_spread_error": agreement.rho,
+            "spearman_low": agreement.low,
+            "spearman_high": agreement.high,
+        }
+        for agreement in of_cells
+    ]
     return pd.DataFrame(rows)
+
+
+def agreement_figure(of_cells: Sequence[Agreement]) -> Figure:
+    """A scatter of error over spread for each cell, one point an image."""
+    figure = Figure(figsize=(max(4.5, 3.6 * len(of_cells)), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(of_cells), squeeze=False)[0]
+    for index, (axis, agreement) in enumerate(zip(axes, of_cells, strict=True)):
+        color, marker = look(index)
+        axis.plot(agreement.spread, agreement.error, linestyle="none", marker=marker, color=color)
+        axis.set_title(_heading(agreement), loc="left", fontsize=8)
+        axis.set(xlabel="spread of the agents (pixel value)", ylabel="mean squared error" if index == 0 else "")
+        axis.set_yscale("log" if np.ptp(agreement.error) else "linear")
+    figure.suptitle("Do the agents disagree where they are wrong?  One point an image", fontsize=9)
+    return figure
+
+
+def _heading(agreement: Agreement) -> str:
+    setting = setting_of(agreement.cell)
+    named = "".join(f", {name} {setting[name]}" for name in unusual(setting))
+    return (
+        f"{wrap_key(agreement.cell.key, 34)}\nbatch-norm statistics {agreement.cell.bn_statistics}{named}\n"
+        f"Spearman {agreement.rho:.2f} [{agreement.low:.2f}, {agreement.high:.2f}], {agreement.n_batches} batches"
+    )

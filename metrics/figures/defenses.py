@@ -1,37 +1,32 @@
 """Leakage against utility: what a defense still leaks, beside what it leaves of the update that is learned from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from gradinv.metrics.figures.style import GREY, drawing, look, save, write_table
-from gradinv.metrics.records.reading import batch_means, controls_of, mean, trials_by_cell
-from gradinv.metrics.records.record import Cell, Record
-from gradinv.metrics.records.settings import by_setting, granted, slug, title, varying
-from gradinv.metrics.statistics.intervals import interval
 from matplotlib.figure import Figure
 
-Trials = Mapping[Cell, Sequence[Record]]
+from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, save_all, scenes
+from gradinv.metrics.figures.style import BEST_CONTROL, GREY, look
+from gradinv.metrics.records.cells import controls_of
+from gradinv.metrics.records.reading import batch_means, mean
+from gradinv.metrics.records.record import Record
+from gradinv.metrics.records.settings import granted
 
 
 def draw_defenses(records: Sequence[Record], out_dir: Path) -> list[Path]:
     """Draw `defenses-*` for each setting that was run under two or more defenses, as PNG, PDF and CSV."""
-    trials = {cell: [t for t in runs if t.is_scored] for cell, runs in trials_by_cell(records).items()}
-    groups = by_setting([cell for cell in trials if trials[cell]], without=("defense", "adaptive"))
-    also = varying({**setting, "defense": "", "adaptive": False} for setting, _ in groups)
-    paths: list[Path] = []
-    with drawing():
-        for setting, cells in groups:
-            here = {cell: trials[cell] for cell in cells}
-            table = _table(here)
-            if table.empty or table["defense"].nunique() < 2:
-                continue
-            named = {**setting, "defense": "none", "adaptive": False}
-            stem = out_dir / f"defenses-{slug(named, also)}"
-            paths += save(_figure(f"{title(named, also)}\n{granted(named)}".replace(" · no defense", ""), table), stem)
-            paths.append(write_table(table, stem))
-    return paths
+    undefended = {"defense": "none", "adaptive": False}
+    shown = scenes(records, lambda trial: trial.is_scored, without=tuple(undefended), stand_ins=undefended)
+    return save_all(_drawings(shown), out_dir)
+
+
+def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
+    for scene in shown:
+        table = _table(scene.trials)
+        if not table.empty and table["defense"].nunique() > 1:
+            yield Drawing(f"defenses-{scene.name}", _figure(scene, table), table)
 
 
 def _table(trials: Trials) -> pd.DataFrame:
@@ -39,20 +34,24 @@ def _table(trials: Trials) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for cell, runs in trials.items():
         cosine = mean([run.update_cosine for run in runs if run.update_cosine is not None])
-        psnr = interval(list(batch_means(runs, "psnr").values()))
+        psnr = interval_of(runs, "psnr")
         if cell.is_control or cosine is None or not psnr.n:
             continue
-        controls = [mean(list(batch_means(trials[one], "psnr").values())) for one in controls_of(cell, trials)]
-        known = [value for value in controls if value is not None]
-        rows.append(
-            {"key": cell.key, "defense": cell.defense, "update_cosine": cosine, "psnr_mean": psnr.mean,
-             "psnr_low": psnr.low, "psnr_high": psnr.high, "best_control_psnr": max(known, default=None),
-             "n_batches": psnr.n}
-        )  # fmt: skip
+        controls = [mean(list(batch_means(trials[control], "psnr").values())) for control in controls_of(cell, trials)]
+        rows.append({
+            "key": cell.key,
+            "defense": cell.defense,
+            "update_cosine": cosine,
+            "psnr_mean": psnr.mean,
+            "psnr_low": psnr.low,
+            "psnr_high": psnr.high,
+            "best_control_psnr": max((value for value in controls if value is not None), default=None),
+            "n_batches": psnr.n,
+        })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _figure(heading: str, table: pd.DataFrame) -> Figure:
+def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     axis = figure.subplots()
     for index, (key, rows) in enumerate(table.groupby("key", sort=False)):
@@ -63,15 +62,20 @@ def _figure(heading: str, table: pd.DataFrame) -> Figure:
         axis.plot(x, rows["best_control_psnr"], color=color, marker="_", markersize=14, linestyle="none")
     for defense, rows in table.groupby("defense", sort=False):
         axis.annotate(
-            str(defense), (rows["update_cosine"].iloc[0], rows["psnr_mean"].max()), xytext=(4, 8),
-            textcoords="offset points", fontsize=7,
-        )  # fmt: skip
-    axis.plot([], [], color=GREY, marker="_", markersize=14, linestyle="none", label="bar: best control")
+            str(defense),
+            (rows["update_cosine"].iloc[0], rows["psnr_mean"].max()),
+            xytext=(4, 8),
+            textcoords="offset points",
+            fontsize=7,
+        )
+    axis.plot([], [], color=GREY, marker="_", markersize=14, linestyle="none", label=f"bar: {BEST_CONTROL}")
     axis.set(
         xlabel="cosine of the update before and after the defense (1: nothing lost)",
         ylabel="PSNR (dB): lower leaks less",
     )
     figure.legend(loc="outside lower center", ncols=2)
+    # The title is made as of an undefended client; of the defense, the axis and the labels say more.
+    heading = f"{scene.title}\n{granted(scene.setting)}".replace(" · no defense", "")
     figure.suptitle(
         f"What does a defense protect, and what does it cost?\n{heading}\nMean over batches with 95 % intervals. A "
         "marker on its bar leaks nothing; the attacker does not know the defense.",

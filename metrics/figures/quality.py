@@ -16,6 +16,7 @@ from gradinv.metrics.records.reading import batch_values
 from gradinv.metrics.records.record import Record
 from gradinv.metrics.records.settings import BATCH_SIZE_FIELDS, granted, wrap_key
 from gradinv.metrics.statistics.intervals import Interval
+from gradinv.metrics.typesetting import first_to_last
 
 
 def draw_quality(records: Sequence[Record], out_dir: Path) -> list[Path]:
@@ -75,9 +76,9 @@ def _batch_counts(sizes: Sequence[int], scene: Scene) -> str:
     """How many batches stand behind the points, e.g. `8 batches at batch size 1; 2-4 batches at batch size 4`."""
     words = []
     for size in sizes:
-        counts = sorted({len(scene.trials[attack]) for attack in scene.attacks if attack.batch_size == size})
-        span = "-".join(str(count) for count in dict.fromkeys(counts[:1] + counts[-1:]))
-        words += [f"{span} batch{'' if counts == [1] else 'es'} at batch size {size}"] * bool(counts)
+        counts = {len(scene.trials[attack]) for attack in scene.attacks if attack.batch_size == size}
+        span = first_to_last(counts, "-")
+        words += [f"{span} batch{'' if counts == {1} else 'es'} at batch size {size}"] * bool(counts)
     return "; ".join(words)
 
 
@@ -110,7 +111,7 @@ def _dots(axis: Axes, metric: str, sizes: Sequence[int], scene: Scene) -> None:
         if value.n:
             color, marker = look(index)
             axis.errorbar([value.mean], [index], xerr=error_bars([value]), color=color, marker=marker, capsize=2)
-    is_first = axis.get_subplotspec().is_first_col()
+    is_first = axis is axis.figure.axes[0]
     axis.set_yticks(range(len(keys)), [wrap_key(key, 30) if is_first else "" for key in keys])
     axis.set_ylim(len(keys) - 0.5, -0.5)
     axis.set_xlabel(_label_of(metric))

@@ -1,6 +1,6 @@
 """The figure of recovery curves: how many images each attack recovers how well, beside the best of its controls."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,57 +9,69 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.recovery_curves import STATED, Recovery, curves_of, envelope, share_better
-from gradinv.metrics.figures.style import BAND, DARK_GREY, drawing, look, save, write_table
+from gradinv.metrics.figures.skeleton import Drawing, Scene, save_all, scenes
+from gradinv.metrics.figures.style import BAND, BEST_CONTROL, DARK_GREY, error_bars, look
 from gradinv.metrics.images.facts import Facts, facts_of
 from gradinv.metrics.records.record import Record
-from gradinv.metrics.records.samples import Sample, samples_of
-from gradinv.metrics.records.settings import granted, slug, title, varying, wrap_key
+from gradinv.metrics.records.samples import Sample, sample_of
+from gradinv.metrics.records.settings import granted, wrap_key
+from gradinv.metrics.statistics.recovery import Recovery, envelope, recovery, share_better
 
-BEST = "best control"
+STATED: Mapping[str, tuple[float, ...]] = {"psnr": (20.0, 30.0), "ssim": (0.5, 0.9)}
+"""Thresholds at which a share is stated with its interval, by metric; of both metrics higher values are better."""
 _SHOWN_UP_TO = 60.0  # dB: exact images, which count as 100, are what is left at the right edge
 
 
 def draw_recovery(records: Sequence[Record], out_dir: Path) -> list[Path]:
     """Draw `recovery-*` for each setting in which an attack has values, as PNG and PDF with the CSV beside it."""
-    groups: dict[tuple[Any, ...], list[Sample]] = {}
-    for sample in samples_of(records, "records"):
-        groups.setdefault(sample.place[1:], []).append(sample)
-    also = varying(group[0].setting for group in groups.values())
-    paths: list[Path] = []
-    with drawing():
-        for samples in groups.values():
-            metrics = [name for name in STATED if any(name in one.values and not one.is_control for one in samples)]
-            if metrics:
-                stem = out_dir / f"recovery-{slug(samples[0].setting, also)}"
-                paths += save(_figure(samples, metrics, title(samples[0].setting, also)), stem)
-                paths.append(write_table(recovery_table(samples, metrics), stem))
-    return paths
+    return save_all(_drawings(scenes(records)), out_dir)
+
+
+def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
+    for scene in shown:
+        samples = [sample_of(trials, "records") for trials in scene.trials.values()]
+        attacks = [sample for sample in samples if not sample.is_control]
+        metrics = [metric for metric in STATED if any(metric in attack.values for attack in attacks)]
+        if metrics:
+            figure, table = _figure(scene, samples, metrics), recovery_table(samples, metrics)
+            yield Drawing(f"recovery-{scene.name}", figure, table)
+
+
+def curves_of(samples: Iterable[Sample], metric: str) -> dict[str, Recovery]:
+    """Key -> curve, for the samples that have values of the metric, which is one of ours."""
+    values = {sample.key: sample.values.get(metric) for sample in samples}
+    return {key: recovery(measured.values(), _facts(metric)) for key, measured in values.items() if measured}
 
 
 def recovery_table(samples: Sequence[Sample], metrics: Sequence[str]) -> pd.DataFrame:
     """The figure's numbers: `kind` is `curve` for a step, `band` for the controls' envelope, `stated` with interval."""
-    rows: list[dict[str, Any]] = []
-    for metric in metrics:
-        facts = _facts(metric)
-        for sample in (one for one in samples if one.values.get(metric)):
-            own = {"metric": metric, "key": sample.key, "is_control": str(sample.is_control).lower()}
-            rows += _steps(own | {"kind": "curve"}, curves_of([sample], metric)[sample.key])
-            for threshold in STATED[metric]:
-                found = share_better(sample.values[metric], threshold, facts)
-                bounds = {"low": found.low, "high": found.high, "n_batches": found.n}
-                rows.append({**own, "kind": "stated", "threshold": threshold, "share": found.mean, **bounds})
-        controls = list(curves_of([one for one in samples if one.is_control], metric).values())
-        if controls:
-            for key, curve in zip(("lowest control", BEST), envelope(controls, facts), strict=True):
-                rows += _steps({"metric": metric, "key": key, "is_control": "true", "kind": "band"}, curve)
+    rows = [row for metric in metrics for row in _metric_rows(samples, metric)]
     names = ["metric", "key", "is_control", "kind", "threshold", "share", "low", "high", "n_batches"]
     return pd.DataFrame(rows, columns=names).astype({"n_batches": "Int64"})
 
 
-def _steps(own: dict[str, Any], curve: Recovery) -> Iterator[dict[str, Any]]:
+def _metric_rows(samples: Sequence[Sample], metric: str) -> Iterator[dict[str, Any]]:
+    """The rows of one metric: sample by sample its steps and what is stated of it, then the band of the controls."""
+    facts = _facts(metric)
+    for sample in samples:
+        values = sample.values.get(metric)
+        if not values:
+            continue
+        names = {"metric": metric, "key": sample.key, "is_control": str(sample.is_control).lower()}
+        yield from _steps(names | {"kind": "curve"}, recovery(values.values(), facts))
+        for threshold in STATED[metric]:
+            share = share_better(values, threshold, facts)
+            bounds = {"low": share.low, "high": share.high, "n_batches": share.n}
+            yield {**names, "kind": "stated", "threshold": threshold, "share": share.mean, **bounds}
+    controls = list(curves_of([sample for sample in samples if sample.is_control], metric).values())
+    if controls:
+        for key, curve in zip(("lowest control", BEST_CONTROL), envelope(controls, facts), strict=True):
+            yield from _steps({"metric": metric, "key": key, "is_control": "true", "kind": "band"}, curve)
+
+
+def _steps(names: Mapping[str, Any], curve: Recovery) -> Iterator[dict[str, Any]]:
     for threshold, share in zip(curve.thresholds, curve.shares, strict=True):
-        yield {**own, "threshold": threshold, "share": share}
+        yield {**names, "threshold": threshold, "share": share}
 
 
 def _facts(metric: str) -> Facts:
@@ -68,7 +80,7 @@ def _facts(metric: str) -> Facts:
     return facts
 
 
-def _figure(samples: Sequence[Sample], metrics: Sequence[str], heading: str) -> Figure:
+def _figure(scene: Scene, samples: Sequence[Sample], metrics: Sequence[str]) -> Figure:
     attacks = [sample for sample in samples if not sample.is_control]
     controls = [sample for sample in samples if sample.is_control]
     figure = Figure(figsize=(4.75 * len(metrics), 4.6 + 0.05 * len(attacks)), layout="constrained")
@@ -78,7 +90,7 @@ def _figure(samples: Sequence[Sample], metrics: Sequence[str], heading: str) -> 
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
     figure.suptitle(
-        f"How many images are recovered how well?\n{heading}\n{granted(samples[0].setting)}\n"
+        f"How many images are recovered how well?\n{scene.title}\n{granted(scene.setting)}\n"
         "Share of the images better than a threshold; at the dotted thresholds with its 95 % interval.\n"
         "Grey band: the controls, which never see the true gradient; its edge is the best of them at each threshold.",
         fontsize=9,
@@ -88,33 +100,36 @@ def _figure(samples: Sequence[Sample], metrics: Sequence[str], heading: str) -> 
 
 def _panel(axis: Axes, metric: str, attacks: Sequence[Sample], controls: Sequence[Sample]) -> None:
     facts = _facts(metric)
-    known, grey = curves_of(attacks, metric), list(curves_of(controls, metric).values())
-    low, high = _limits([*known.values(), *grey], facts)
-    if grey:
-        worst, best = envelope(grey, facts)
-        (x, lower), (_, upper) = (_drawn(curve, low, high) for curve in (worst, best))
-        axis.fill_between(x, lower, upper, step="post", color=BAND, linewidth=0, label="all controls", zorder=0)
-        axis.step(x, upper, where="post", color=DARK_GREY, linestyle="--", linewidth=1.2, label=BEST, zorder=1)
+    attack_curves, control_curves = curves_of(attacks, metric), list(curves_of(controls, metric).values())
+    low, high = _limits([*attack_curves.values(), *control_curves], facts)
+    if control_curves:
+        (x, lowest), (_, highest) = (_drawn(curve, low, high) for curve in envelope(control_curves, facts))
+        axis.fill_between(x, lowest, highest, step="post", color=BAND, linewidth=0, label="all controls", zorder=0)
+        axis.step(
+            x, highest, where="post", color=DARK_GREY, linestyle="--", linewidth=1.2, label=BEST_CONTROL, zorder=1
+        )
     for threshold in STATED[metric]:
         axis.axvline(threshold, color=DARK_GREY, linestyle=":", linewidth=0.8, zorder=0)
     for index, attack in enumerate(attacks):
-        if attack.key in known:
-            _curve(axis, index, len(attacks), attack, known[attack.key], metric, (low, high))
+        if attack.key in attack_curves:
+            color = look(index).color
+            axis.step(
+                *_drawn(attack_curves[attack.key], low, high), where="post", color=color, label=wrap_key(attack.key, 34)
+            )
+            # A little beside the thresholds, so that no interval hides another.
+            shift = 0.012 * (high - low) * (index - (len(attacks) - 1) / 2)
+            _stated(axis, index, shift, attack, metric)
     axis.set(xlim=(low, high), ylim=(-0.03, 1.03), ylabel="share of images better")
-    axis.set_xlabel(f"{facts.title}{f' ({facts.unit})' if facts.unit else ''} threshold")
+    axis.set_xlabel(f"{facts.heading} threshold")
 
 
-def _curve(
-    axis: Axes, index: int, of: int, attack: Sample, curve: Recovery, metric: str, limits: tuple[float, float]
-) -> None:
-    """One attack's steps, and its intervals a little beside the stated thresholds, so that none hides another."""
+def _stated(axis: Axes, index: int, shift: float, attack: Sample, metric: str) -> None:
+    """One attack's shares at the stated thresholds, with their intervals."""
     color, marker = look(index)
-    axis.step(*_drawn(curve, *limits), where="post", color=color, label=wrap_key(attack.key, 34))
-    shift = 0.012 * (limits[1] - limits[0]) * (index - (of - 1) / 2)
     for threshold in STATED[metric]:
-        found = share_better(attack.values[metric], threshold, _facts(metric))
-        errors = [[max(0.0, found.mean - found.low)], [max(0.0, found.high - found.mean)]]
-        axis.errorbar([threshold + shift], [found.mean], errors, color=color, marker=marker, capsize=2, elinewidth=1)
+        share = share_better(attack.values[metric], threshold, _facts(metric))
+        errors = error_bars([share])
+        axis.errorbar([threshold + shift], [share.mean], errors, color=color, marker=marker, capsize=2, elinewidth=1)
 
 
 def _drawn(curve: Recovery, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,17 +1,20 @@
 """How pictures look: one style that is readable in print and with colour-blind eyes, and how they are saved."""
 
-import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.style
+import numpy as np
 import pandas as pd
-from gradinv.metrics.records.files import write_csv
 from matplotlib.figure import Figure
 
+from gradinv.metrics.records.files import write_csv
+from gradinv.metrics.statistics.intervals import Interval
+
 GREY, DARK_GREY, BAND = "#8c8c8c", "#4d4d4d", "#d9d9d9"
+BAND_LABEL, BEST_CONTROL = "all controls, lowest to highest mean", "best control"
 # Okabe & Ito, "Color Universal Design" (2008), without yellow, which is unreadable on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
@@ -49,15 +52,18 @@ def look(index: int) -> Look:
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
+def styled() -> Iterator[None]:
     """Draw in the style of this module, and leave everyone else's settings alone."""
-    # Figures leave so much garbage that the collector runs often: it need not search the imported packages each time.
-    gc.freeze()
-    try:
-        with matplotlib.style.context(["default", _STYLE]):
-            yield
-    finally:
-        gc.unfreeze()
+    # From matplotlib's own defaults, not from the reader's matplotlibrc: the same records give the same bytes.
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def error_bars(intervals: Sequence[Interval]) -> np.ndarray:
+    """Distances from the means to both bounds, (2, points); NaN, which draws no bar, where there is no interval."""
+    distances = [[value.mean - value.low for value in intervals], [value.high - value.mean for value in intervals]]
+    # A bound that rounding put on the wrong side of its mean would be an error to matplotlib.
+    return np.maximum(distances, 0.0)
 
 
 def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png", "pdf")) -> list[Path]:

@@ -5,11 +5,13 @@ from typing import Any
 
 from gradinv.metrics.records.record import Cell
 
-Identity = tuple[Any, ...]
+BLIND_GRADIENTS = ("other_gradient", "noise_gradient")
+"""Controls that are the attack itself, fed a gradient that says nothing of the images: their objectives are alike."""
+Address = tuple[Any, ...]
 """What tells the rows of a board apart, hashable."""
 
 
-def identity_of(cell: Cell) -> Identity:
+def address_of(cell: Cell) -> Address:
     """The key, whether it is a control's, and the setting; not the tuning, which image tables do not hold."""
     return cell.key, cell.is_control, *cell.setting
 

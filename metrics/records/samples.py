@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradinv.metrics.images.facts import counting
-from gradinv.metrics.records.cells import Identity, controls_of, identity_of
+from gradinv.metrics.records.cells import Address, address_of, controls_of
 from gradinv.metrics.records.reading import mean, trials_by_cell
 from gradinv.metrics.records.record import LOST, Cell, Record
 
@@ -96,8 +96,8 @@ def controls_for(attack: Sample, samples: Iterable[Sample]) -> dict[str, Sample]
 
 def pooled(sources: Iterable[Iterable[Sample]]) -> list[Sample]:
     """The samples of all sources; of several of one cell the first source's counts, so records come before boards."""
-    by_identity: dict[Identity, Sample] = {}
+    by_address: dict[Address, Sample] = {}
     for source in sources:
         for sample in source:
-            by_identity.setdefault(identity_of(sample.cell), sample)
-    return list(by_identity.values())
+            by_address.setdefault(address_of(sample.cell), sample)
+    return list(by_address.values())

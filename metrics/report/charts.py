@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from gradinv.metrics.records.record import Record
 
 _MARGIN = 0.04  # of the range, kept free at both ends
@@ -26,22 +27,22 @@ class Axis:
     low: float
     high: float
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Where the value lies, in per cent."""
         return round(100 * (value - self.low) / (self.high - self.low), 2)
 
     def span(self, mean: float, low: float, high: float) -> Span:
         """The interval; without bounds it has no width."""
         low, high = (mean if math.isnan(bound) else bound for bound in (low, high))
-        return Span(self.place(low), round(self.place(high) - self.place(low), 2), self.place(mean))
+        return Span(self.position(low), round(self.position(high) - self.position(low), 2), self.position(mean))
 
 
 def axis_of(values: Iterable[float]) -> Axis | None:
     """The axis of these values, NaN left out; None where there are none."""
-    known = [value for value in values if math.isfinite(value)]
-    if not known:
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
         return None
-    low, high = min(known), max(known)
+    low, high = min(finite), max(finite)
     margin = _MARGIN * (high - low) or 1.0
     return Axis(low - margin, high + margin)
 
@@ -70,12 +71,13 @@ def objective_chart(attack: Sequence[Record], controls: Sequence[tuple[str, Sequ
 
     None where no trial of the attack recorded a curve.
     """
-    own = _curves(attack)
-    if not own:
+    attack_curves = _curves(attack)
+    if not attack_curves:
         return None
-    others = [(name, _curves(trials)) for name, trials in controls]
-    medians = [(name, _median(curves)) for name, curves in others if curves]
-    lines = [*(("batch", curve) for curve in own), *medians, ("attack", _median(own))]
+    control_curves = [(name, _curves(trials)) for name, trials in controls]
+    medians = [(name, _median(curves)) for name, curves in control_curves if curves]
+    # In the order of drawing: what is thick and matters most comes last, on top.
+    lines = [*(("batch", curve) for curve in attack_curves), *medians, ("attack", _median(attack_curves))]
     values = np.concatenate([curve[:, 1] for _, curve in lines])
     finite = values[np.isfinite(values)]
     if not finite.size:

@@ -3,31 +3,34 @@
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gradinv.metrics.boards.columns import SETTING, leaderboard_columns
-from gradinv.metrics.boards.lines import Line, digits, fixed
-from gradinv.metrics.comparison.verdict import amount
+from gradinv.metrics.boards.columns import leaderboard_columns
+from gradinv.metrics.boards.lines import BoardLine
 from gradinv.metrics.images.facts import facts_of
+from gradinv.metrics.records.cells import attacks_of, controls_of
 from gradinv.metrics.records.reading import batch_mean
 from gradinv.metrics.records.record import Cell, Record
+from gradinv.metrics.records.settings import SETTING
 from gradinv.metrics.report.charts import Axis, Span, axis_of
+from gradinv.metrics.typesetting import between, digits_of, fixed, percent, signed
 
 _WORDS = {"higher": "higher is better", "lower": "lower is better"}
 _ARROWS = {"higher": "↑", "lower": "↓"}
 
 
-class Recipe(NamedTuple):
+class Rerun(NamedTuple):
     """How a row is run again: a suite file, and what `gradinv run` must be told beside it."""
 
     suite: str
     options: tuple[str, ...]
 
 
-RecipeOf = Callable[[str, Sequence[Record], Sequence[str]], Recipe | None]
-"""(name, trials of an attack, names of its controls) -> recipe; None where the records do not say enough."""
+RerunOf = Callable[[str, Sequence[Record], Sequence[str]], Rerun | None]
+"""(name, trials of an attack, names of its controls) -> how to run it again; None where records do not say enough."""
 
 
 @dataclass(frozen=True)
@@ -75,91 +78,76 @@ def page_name(cell: Cell) -> str:
     return f"{plain}-{digest}"
 
 
-def value(line: Line, name: str) -> Value:
+def value(line: BoardLine, name: str) -> Value:
     """A metric of a row with its interval."""
     mean, low, high = line.interval(name)
     if math.isnan(mean):
         return Value("")
-    bounds = [signed(fixed(bound, digits(name))) for bound in (low, high)]
-    between = f"[{bounds[0]}, {bounds[1]}]" if bounds[0] else ""
-    return Value(signed(fixed(mean, digits(name))), repr(mean), between, name in line.best_on)
+    digits = digits_of(name)
+    # What a column is sorted by is the board's own number, for two that are typeset alike may differ.
+    return Value(signed(fixed(mean, digits)), repr(mean), signed(between(low, high, digits)), name in line.best_on)
 
 
-def plain(line: Line, column: str, decimals: int) -> Value:
+def plain(line: BoardLine, column: str, decimals: int) -> Value:
     """A number of a row that has no interval."""
     number = line.number(column)
-    return Value("" if math.isnan(number) else f"{number:,.{decimals}f}", "" if math.isnan(number) else repr(number))
+    return Value("") if math.isnan(number) else Value(f"{number:,.{decimals}f}", repr(number))
 
 
-def signed(text: str) -> str:
-    """The number with a true minus sign."""
-    return text.replace("-", "\N{MINUS SIGN}")
+def controls_beside(line: BoardLine, lines: Iterable[BoardLine]) -> list[BoardLine]:
+    """The controls that a row is compared with; none for a control."""
+    by_cell = {line.cell: line for line in lines}
+    return [by_cell[cell] for cell in controls_of(line.cell, by_cell)]
 
 
-def verdict(line: Line) -> str:
-    """Whether an attack works in its setting, in a sentence."""
-    if not line.row["best_control"]:
-        return "There is no control to compare with, so nothing can be said of what the gradient gave away."
-    gain = signed(amount("psnr", *line.interval("psnr_gain")))
-    best = f"the best control here, {line.row['best_control']}"
-    if line.works == "yes":
-        return f"Works here: its PSNR exceeds that of {best}, by {gain}; the whole 95 % interval lies above 0."
-    if line.works == "no":
-        return f"No better than controls here: the gain over {best}, is {gain}, so it can be 0 or less."
-    return f"Too few batches for a verdict; the gain over {best}, is {gain}."
+def attacks_beside(line: BoardLine, lines: Iterable[BoardLine]) -> list[BoardLine]:
+    """The attacks that a control is compared with; none for an attack."""
+    by_cell = {line.cell: line for line in lines}
+    return [by_cell[cell] for cell in attacks_of(line.cell, by_cell)]
 
 
-def controls_beside(line: Line, lines: Iterable[Line]) -> list[Line]:
-    """The controls that a row of the same setting is compared with; none for a control."""
-    if line.cell.is_control:
-        return []
-    return [other for other in lines if other.cell.is_control and other.cell.preset in ("", line.cell.key)]
-
-
-def attacks_beside(line: Line, lines: Iterable[Line]) -> list[Line]:
-    """The attacks of the setting that a control is compared with; none for an attack."""
-    if not line.cell.is_control:
-        return []
-    return [other for other in lines if not other.cell.is_control and line.cell.preset in ("", other.cell.key)]
-
-
-def spans(lines: Sequence[Line]) -> tuple[Axis | None, dict[Cell, Span]]:
+def spans(lines: Sequence[BoardLine]) -> tuple[Axis | None, dict[Cell, Span]]:
     """The PSNR of the lines on one scale."""
-    found = {line.cell: line.interval("psnr") for line in lines if not math.isnan(line.interval("psnr")[0])}
-    axis = axis_of(number for interval in found.values() for number in interval)
-    return axis, {} if axis is None else {cell: axis.span(*interval) for cell, interval in found.items()}
+    intervals = {line.cell: line.interval("psnr") for line in lines}
+    measured = {cell: interval for cell, interval in intervals.items() if not math.isnan(interval[0])}
+    axis = axis_of(number for interval in measured.values() for number in interval)
+    return axis, {} if axis is None else {cell: axis.span(*interval) for cell, interval in measured.items()}
 
 
-def trial_rows(line: Line, metrics: Sequence[str]) -> list[dict[str, Any]]:
+def trial_rows(line: BoardLine, metrics: Sequence[str]) -> list[dict[str, Any]]:
     """The trials of a row, one each: batch, state, reason, values."""
-    rows = []
-    for trial in line.trials:
-        means = [batch_mean(trial, metric) for metric in metrics]
-        rows.append({
+    return [
+        {
             "batch": trial.repetition,
             "state": trial.state,
             "reason": trial.reason,
-            "values": ["" if m is None else signed(fixed(m, digits(n))) for m, n in zip(means, metrics, strict=True)],
+            "values": [_mean_of(trial, metric) for metric in metrics],
             "evaluations": f"{trial.evaluations:,}",
-            "objective": [_short(x) for x in (trial.objective_start, trial.objective_end)],
+            "objective": [_short(objective) for objective in (trial.objective_start, trial.objective_end)],
             "seconds": f"{trial.seconds:.1f}",
             "id": trial.id,
-        })  # fmt: skip
-    return rows
+        }
+        for trial in line.trials
+    ]
+
+
+def _mean_of(trial: Record, metric: str) -> str:
+    mean = batch_mean(trial, metric)
+    return "" if mean is None else signed(fixed(mean, digits_of(metric)))
 
 
 def _short(number: float | None) -> str:
     return "" if number is None else signed(f"{number:.3g}")
 
 
-def threat_model(line: Line) -> list[tuple[str, str, str]]:
+def threat_model(line: BoardLine) -> list[tuple[str, str, str]]:
     """Every setting column of a row: name in words, value, meaning."""
     return [(name.replace("_", " "), str(line.row[name]), column.meaning) for name, column in SETTING.items()]
 
 
-def environment(line: Line) -> list[tuple[str, str]]:
+def environment(line: BoardLine) -> list[tuple[str, str]]:
     """Where and with what a row was run."""
-    found: Mapping[str, str] = {
+    facts: Mapping[str, str] = {
         "suite": _agreed(trial.suite for trial in line.trials),
         "hyperparameters": _agreed(_hyperparameters(trial) for trial in line.trials),
         "suite hash": line.row["suite_hash"],
@@ -170,8 +158,23 @@ def environment(line: Line) -> list[tuple[str, str]]:
         "date": line.row["date"],
         "data hash": _agreed(trial.spec.get("data_hash", "") for trial in line.trials),
         "weights hash": _agreed(trial.spec.get("weights_hash", "") for trial in line.trials),
+        "parameters whose gradient is zero": _largest_share(trial.zero_gradient_share for trial in line.trials),
+        "alignments of the agents' images": _alignments(line.trials),
     }
-    return [(name, words) for name, words in found.items() if words]
+    return [(name, words) for name, words in facts.items() if words]
+
+
+def _largest_share(shares: Iterable[float | None]) -> str:
+    measured = [share for share in shares if share is not None]
+    return f"at most {percent(max(measured), 1)}" if measured else ""
+
+
+def _alignments(trials: Iterable[Record]) -> str:
+    """How many were accepted, and rejected for which reason, in all trials together."""
+    counts: Counter[str] = Counter()
+    for trial in trials:
+        counts.update(trial.alignments)
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
 
 
 def _hyperparameters(trial: Record) -> str:

@@ -5,29 +5,30 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from gradinv.metrics.boards.columns import SETTING
-from gradinv.metrics.boards.leaderboard import write_leaderboard
-from gradinv.metrics.boards.lines import BEST, Line, lines_by_setting, metrics_measured
-from gradinv.metrics.records.pictures import PictureFolder
-from gradinv.metrics.records.record import Record
-from gradinv.metrics.records.settings import granted, title, varying
-from gradinv.metrics.registry import RequestError
-from gradinv.metrics.report import pages
-from gradinv.metrics.report.charts import objective_chart
-from gradinv.metrics.report.strips import SPREAD_GAIN, snapshots, strips
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from gradinv.metrics.boards import works
+from gradinv.metrics.boards.leaderboard import write_board
+from gradinv.metrics.boards.lines import BEST, BoardLine, lines_by_setting, metrics_measured, winners
+from gradinv.metrics.records.cells import BLIND_GRADIENTS
+from gradinv.metrics.records.pictures import PictureFolder, Pictures
+from gradinv.metrics.records.record import Record
+from gradinv.metrics.records.settings import SETTING, Setting, granted, title, varying
+from gradinv.metrics.registry import RequestError
+from gradinv.metrics.report import pages
+from gradinv.metrics.report.charts import objective_chart
+from gradinv.metrics.report.strips import snapshots, strips
+from gradinv.metrics.typesetting import first_to_last
+
 _MARK = '<meta name="generator" content="gradinv leaderboard --html">'
 _ASSETS = ("style.css", "table.js")
-_OWN = {*_ASSETS, "index.html", "leaderboard.csv", "leaderboard.images.csv", "rows", "pictures"}
-_FED = ("other_gradient", "noise_gradient")
-"""Controls whose objective is the attack's own, on another gradient: only theirs can be drawn beside it."""
+_PARTS = {*_ASSETS, "index.html", "leaderboard.csv", "leaderboard.images.csv", "rows", "pictures"}
 
 
 class ReportError(RequestError):
@@ -39,18 +40,18 @@ class Extras:
     """What records do not say: where the pictures lie, what each control is, how a row is run again."""
 
     runs: Sequence[Path] = ()
-    meanings: Mapping[str, str] | None = None
-    recipe: pages.RecipeOf = lambda name, trials, controls: None
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    rerun: pages.RerunOf = lambda name, trials, controls: None
 
 
 @dataclass(frozen=True)
-class _Group:
+class Section:
     """One setting with its lines, in the words of its heading."""
 
     title: str
     granted: str
-    setting: Mapping[str, Any]
-    lines: list[Line]
+    setting: Setting
+    lines: list[BoardLine]
 
 
 def write_html(records: Sequence[Record], directory: Path, extras: Extras = Extras()) -> Path:
@@ -81,8 +82,8 @@ def _check(directory: Path) -> None:
         raise ReportError(f"{directory} is no folder; give one for the report")
     names = {path.name for path in directory.iterdir()}
     index = directory / "index.html"
-    is_ours = index.is_file() and _MARK in index.read_text(encoding="utf-8", errors="replace")
-    if names - _OWN or (names and not is_ours):
+    is_report = index.is_file() and _MARK in index.read_text(encoding="utf-8", errors="replace")
+    if names - _PARTS or (names and not is_report):
         raise ReportError(f"{directory} holds other files than a report of gradinv; give another folder")
 
 
@@ -90,20 +91,24 @@ def _write(records: Sequence[Record], directory: Path, extras: Extras) -> None:
     (directory / "rows").mkdir(parents=True)
     for name in _ASSETS:
         (directory / name).write_bytes((files("gradinv.metrics.report") / "templates" / name).read_bytes())
-    write_leaderboard(records, directory)
-    found = lines_by_setting(records)
-    also = varying(setting for setting, _ in found)
-    groups = [_Group(title(setting, also), granted(setting), setting, lines) for setting, lines in found]
-    templates = _templates(metrics_measured([line for group in groups for line in group.lines]))
-    index = templates.get_template("index.html").render(_index(records, groups), meanings=extras.meanings or {})
+    sections = _sections(records, directory)
+    templates = _templates(metrics_measured([line for section in sections for line in section.lines]))
+    index = templates.get_template("index.html").render(_index(records, sections), meanings=extras.meanings)
     (directory / "index.html").write_text(index, encoding="utf-8")
-    folder = PictureFolder(extras.runs, directory / "pictures")
+    folder = PictureFolder(Pictures(extras.runs), directory / "pictures")
     page = templates.get_template("row.html")
-    for group in groups:
-        for line in group.lines:
-            name = pages.page_name(line.cell)
-            text = page.render(_row(line, group, folder, extras, directory))
-            (directory / "rows" / f"{name}.html").write_text(text, encoding="utf-8")
+    for section in sections:
+        for line in section.lines:
+            text = page.render(_row(line, section, folder, extras, directory))
+            (directory / "rows" / f"{pages.page_name(line.cell)}.html").write_text(text, encoding="utf-8")
+
+
+def _sections(records: Sequence[Record], directory: Path) -> list[Section]:
+    """The settings of the board, which is written beside the pages."""
+    board = write_board(records, directory / "leaderboard.csv")
+    settings = lines_by_setting(records, board, winners(records))
+    distinguishing = varying(setting for setting, _ in settings)
+    return [Section(title(setting, distinguishing), granted(setting), setting, lines) for setting, lines in settings]
 
 
 def _templates(metrics: Sequence[str]) -> Environment:
@@ -121,7 +126,7 @@ def _templates(metrics: Sequence[str]) -> Environment:
         "pages": pages,
         "headings": [pages.heading(name) for name in metrics],
         "BEST": BEST,
-        "SPREAD_GAIN": SPREAD_GAIN,
+        "works": works,
     }
     return environment
 
@@ -137,59 +142,60 @@ def breakable(key: str) -> Markup:
     return Markup("<wbr>").join(part for part in parts if part)
 
 
-def _index(records: Sequence[Record], groups: Sequence[_Group]) -> dict[str, Any]:
+def _index(records: Sequence[Record], sections: Sequence[Section]) -> dict[str, Any]:
     """What the first page needs."""
-    dates = sorted({record.date[:10] for record in records if record.date})
     return {
-        "groups": groups,
-        "facets": _facets(groups),
+        "sections": sections,
+        "facets": _facets(sections),
         "suites": sorted({record.suite for record in records}),
         "states": sorted(Counter(record.state for record in records).items()),
-        "dates": list(dict.fromkeys(dates[:1] + dates[-1:])),
+        "days": first_to_last(record.date[:10] for record in records if record.date),
         "count": len(records),
     }
 
 
-def _facets(groups: Sequence[_Group]) -> dict[str, list[str]]:
-    """The setting columns that differ between groups, with their values in the order of the board."""
+def _facets(sections: Sequence[Section]) -> dict[str, list[str]]:
+    """The setting columns that differ between sections, with their values in the order of the board."""
+    # The granted numbers follow from the other columns; there are as many of them as batch sizes.
     names = [name for name in SETTING if name != "granted_numbers_per_pixel"]
-    values = {name: list(dict.fromkeys(str(group.setting[name]) for group in groups)) for name in names}
-    return {name: found for name, found in values.items() if len(found) > 1}
+    values = {name: list(dict.fromkeys(str(section.setting[name]) for section in sections)) for name in names}
+    return {name: distinct for name, distinct in values.items() if len(distinct) > 1}
 
 
-def _row(line: Line, group: _Group, folder: PictureFolder, extras: Extras, directory: Path) -> dict[str, Any]:
+def _row(line: BoardLine, section: Section, folder: PictureFolder, extras: Extras, directory: Path) -> dict[str, Any]:
     """What a row's page needs; writes its pictures and its suite."""
-    controls = pages.controls_beside(line, group.lines)
-    beside = [line, *controls, *pages.attacks_beside(line, group.lines)]
+    controls = pages.controls_beside(line, section.lines)
+    beside = [line, *controls, *pages.attacks_beside(line, section.lines)]
     axis, spans = pages.spans(beside)
-    places, shown = strips([line, *controls], folder)
-    fed = [(other.cell.attack, other.trials) for other in controls if other.cell.attack in _FED]
+    images, picture_strips = strips([line, *controls], folder)
+    # Only their objective is the attack's own, so that only their curves can be drawn beside it.
+    blind = [(control.cell.attack, control.trials) for control in controls if control.cell.attack in BLIND_GRADIENTS]
     return {
         "line": line,
-        "group": group,
+        "section": section,
         "beside": beside,
         "axis": axis,
         "spans": spans,
-        "places": places,
-        "strips": shown,
+        "images": images,
+        "strips": picture_strips,
         "snapshots": snapshots(line, folder),
-        "chart": objective_chart(line.trials, fed),
-        "meaning": (extras.meanings or {}).get(line.cell.attack, "") if line.cell.is_control else "",
-        "recipe": _recipe(line, controls, extras, directory),
+        "chart": objective_chart(line.trials, blind),
+        "meaning": extras.meanings.get(line.cell.attack, "") if line.cell.is_control else "",
+        "rerun": _rerun(line, controls, extras, directory),
     }
 
 
-def _recipe(line: Line, controls: Sequence[Line], extras: Extras, directory: Path) -> dict[str, str] | None:
+def _rerun(line: BoardLine, controls: Sequence[BoardLine], extras: Extras, directory: Path) -> dict[str, str] | None:
     """The suite of an attack's page, written beside it, and the command that runs it."""
     if line.cell.is_control:
         return None
     name = pages.page_name(line.cell)
-    found = extras.recipe(name, line.trials, [control.cell.attack for control in controls])
-    if found is None:
+    rerun = extras.rerun(name, line.trials, [control.cell.attack for control in controls])
+    if rerun is None:
         return None
-    (directory / "rows" / f"{name}.yaml").write_text(found.suite, encoding="utf-8")
+    (directory / "rows" / f"{name}.yaml").write_text(rerun.suite, encoding="utf-8")
     return {
         "file": f"{name}.yaml",
-        "suite": found.suite,
-        "command": " ".join(["gradinv run", f"{name}.yaml", *found.options, "--out", f"runs/{name}"]),
+        "suite": rerun.suite,
+        "command": " ".join(["gradinv run", f"{name}.yaml", *rerun.options, "--out", f"runs/{name}"]),
     }

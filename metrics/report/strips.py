@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gradinv.metrics.boards.lines import Line
-from gradinv.metrics.records.pictures import PictureFolder
+from gradinv.metrics.boards.lines import BoardLine
+from gradinv.metrics.records.pictures import SPREAD_GAIN, BatchSlot, PictureFolder, first_images, shown_tensors
 from gradinv.metrics.records.record import ImageScore
-
-IMAGES = 8
-SPREAD_GAIN = 4
+from gradinv.metrics.typesetting import fixed
 
 
 class Tile(NamedTuple):
@@ -27,72 +25,70 @@ class Strip(NamedTuple):
     tiles: list[Tile]
 
 
-def strips(shown: Sequence[Line], folder: PictureFolder) -> tuple[list[str], list[Strip]]:
-    """The first images in batch order as (their places in words, strips): the originals, then each line's pictures."""
-    places = sorted({(t.repetition, image.slot) for t in shown[0].trials for image in t.images})[:IMAGES]
-    if not places:
+def strips(lines: Sequence[BoardLine], folder: PictureFolder) -> tuple[list[str], list[Strip]]:
+    """The first images of the first line as (names in words, strips): the originals, then each line's pictures."""
+    images = first_images(lines[0].trials)
+    if not images:
         return [], []
-    words = [f"batch {batch}, slot {slot}" for batch, slot in places]
-    originals = [_original(shown, batch, slot, folder) for batch, slot in places]
-    made = [Strip("original", False, originals)]
-    for line in shown:
-        names = ["reconstruction"] + ["consensus", "spread"] * _has_agents(line)
-        for name in names:
-            tiles = [_tile(line, name, batch, slot, folder) for batch, slot in places]
-            made.append(Strip(_strip_name(line, name), line.cell.is_control, tiles))
-    return words, made
+    rows = [Strip("original", False, [_original(lines, image, folder) for image in images])]
+    for line in lines:
+        for tensor in shown_tensors(line.trials):
+            tiles = [_tile(line, tensor, image, folder) for image in images]
+            rows.append(Strip(_strip_name(line, tensor), line.cell.is_control, tiles))
+    return [_in_words(image) for image in images], rows
 
 
-def _has_agents(line: Line) -> bool:
-    return any("agent_spread" in image.details for trial in line.trials for image in trial.images)
+def _in_words(image: BatchSlot) -> str:
+    return f"batch {image.batch}, slot {image.slot}"
 
 
-def _strip_name(line: Line, name: str) -> str:
-    if name == "reconstruction":
+def _strip_name(line: BoardLine, tensor: str) -> str:
+    if tensor == "reconstruction":
         return line.cell.attack if line.cell.is_control else line.cell.key
-    return {"consensus": "consensus of its agents", "spread": f"spread of its agents, times {SPREAD_GAIN}"}[name]
+    return {"consensus": "consensus of its agents", "spread": f"spread of its agents, times {SPREAD_GAIN}"}[tensor]
 
 
-def _original(shown: Sequence[Line], batch: int, slot: int, folder: PictureFolder) -> Tile:
-    trials = [trial for line in shown for trial in line.trials if trial.repetition == batch]
-    file = next((file for trial in trials if (file := folder.picture(trial, "original", slot))), "")
-    return Tile(file, f"original, batch {batch}, slot {slot}", "" if file else "not on disk")
+def _original(lines: Sequence[BoardLine], image: BatchSlot, folder: PictureFolder) -> Tile:
+    """The original, from the first trial that has a copy: that of a failed one was never written."""
+    trials = [trial for line in lines for trial in line.trials if trial.repetition == image.batch]
+    file = next((file for trial in trials if (file := folder.picture(trial, "original", image.slot))), "")
+    return Tile(file, f"original, {_in_words(image)}", "" if file else "not on disk")
 
 
-def _tile(line: Line, name: str, batch: int, slot: int, folder: PictureFolder) -> Tile:
-    trial = next((trial for trial in line.trials if trial.repetition == batch), None)
+def _tile(line: BoardLine, tensor: str, image: BatchSlot, folder: PictureFolder) -> Tile:
+    trial = next((trial for trial in line.trials if trial.repetition == image.batch), None)
     if trial is None or not trial.is_scored:
         return Tile("", "", "not run" if trial is None else trial.state)
-    score = next((image for image in trial.images if image.slot == slot), None)
-    file = folder.picture(trial, name, slot, SPREAD_GAIN if name == "spread" else 1)
-    said = _said(name, score)
-    alt = f"{name} by {line.cell.key}, batch {batch}, slot {slot}"
-    missing = [] if file else ["not on disk"]
-    return Tile(file, alt, ", ".join([*said, *missing, *(["diverged"] if trial.state == "diverged" else [])]))
+    score = next((score for score in trial.images if score.slot == image.slot), None)
+    file = folder.picture(trial, tensor, image.slot)
+    remarks = [*_values(tensor, score), *["not on disk"] * (not file), *["diverged"] * (trial.state == "diverged")]
+    return Tile(file, f"{tensor} by {line.cell.key}, {_in_words(image)}", ", ".join(remarks))
 
 
-def _said(name: str, score: ImageScore | None) -> list[str]:
+def _values(tensor: str, score: ImageScore | None) -> list[str]:
     """The values of one picture: PSNR and SSIM, or what the agents say of it."""
     if score is None:
         return []
-    shown = {
-        "reconstruction": (score.metrics, {"psnr": "{:.1f} dB", "ssim": "{:.2f}"}),
-        "consensus": (score.details, {"consensus_psnr": "{:.1f} dB"}),
-        "spread": (score.details, {"agent_spread": "{:.3f}"}),
-    }
-    numbers, formats = shown[name]
-    return [text.format(numbers[metric]) for metric, text in formats.items() if metric in numbers]
+    # Name -> decimals and unit; fewer decimals than in tables, for a tile is narrow.
+    numbers, formats = {
+        "reconstruction": (score.metrics, {"psnr": (1, " dB"), "ssim": (2, "")}),
+        "consensus": (score.details, {"consensus_psnr": (1, " dB")}),
+        "spread": (score.details, {"agent_spread": (3, "")}),
+    }[tensor]
+    return [f"{fixed(numbers[name], digits)}{unit}" for name, (digits, unit) in formats.items() if name in numbers]
 
 
-def snapshots(line: Line, folder: PictureFolder) -> list[Tile]:
+def snapshots(line: BoardLine, folder: PictureFolder) -> list[Tile]:
     """How the first image came about: its snapshots, with the evaluations that they took."""
-    for trial in line.trials:
-        if trial.is_scored and trial.images:
-            slot = min(image.slot for image in trial.images)
-            files = folder.snapshots(trial, slot)
-            steps = trial.snapshots if len(trial.snapshots) == len(files) else range(1, len(files) + 1)
-            return [
-                Tile(file, f"candidate after {step} evaluations, batch {trial.repetition}, slot {slot}", f"{step:,}")
-                for file, step in zip(files, steps, strict=True)
-            ]
-    return []
+    trial = next((trial for trial in line.trials if trial.is_scored and trial.images), None)
+    if trial is None:
+        return []
+    slot = min(score.slot for score in trial.images)
+    files = folder.snapshots(trial, slot)
+    # A record whose snapshots were not counted has pictures without evaluations: they are numbered.
+    steps = trial.snapshots if len(trial.snapshots) == len(files) else range(1, len(files) + 1)
+    image = _in_words(BatchSlot(trial.repetition, slot))
+    return [
+        Tile(file, f"candidate after {step} evaluations, {image}", f"{step:,}")
+        for file, step in zip(files, steps, strict=True)
+    ]

@@ -27,7 +27,7 @@ function sortBy(table, head, direction) {
     });
   }
   body.append(...rows);
-  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  for (const heading of table.tHead.rows[0].cells) heading.removeAttribute("aria-sort");
   if (direction) head.setAttribute("aria-sort", direction);
   table.classList.toggle("sorted", Boolean(direction));
 }

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from gradinv.metrics.boards.check import Checked, check_board
-from gradinv.metrics.boards.leaderboard import write_boards
+from gradinv.metrics.boards.leaderboard import write_board
 from gradinv.metrics.boards.rebuild import rebuilt
 from gradinv.metrics.boards.rows import BoardError
 
@@ -38,7 +39,7 @@ def board(tmp_path, records) -> Path:
 
 
 def published(records, path: Path) -> Path:
-    write_boards(records, path, path.with_suffix(".images.csv"))
+    write_board(records, path)
     return path
 
 
@@ -86,7 +87,7 @@ def test_published_boards_pass_and_say_where_no_claim_can_rest(path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schema": "2"}, "schema is 2, this version knows up to 1: upgrade"),
+        ({"schema": "3"}, "schema is 3, this version knows up to 2: upgrade"),
         ({"schema": "one"}, "schema is 'one', not a version from 1"),
         ({"bn_mode": "evil"}, "bn_mode is 'evil', not one of eval, train"),
         ({"labels": ""}, "labels is empty"),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from gradinv.metrics.boards.columns import image_columns
 from gradinv.metrics.boards.image_table import read_board
-from gradinv.metrics.boards.leaderboard import write_leaderboard
+from gradinv.metrics.boards.leaderboard import write_board
 from gradinv.metrics.boards.rows import BoardError
 from gradinv.metrics.records.samples import samples_of
 
@@ -27,7 +28,8 @@ def rows(make_record):
 @pytest.fixture
 def images(tmp_path, rows) -> Path:
     """The image table of `rows`, its board beside it."""
-    return write_leaderboard(rows, tmp_path)[1]
+    write_board(rows, tmp_path / "leaderboard.csv")
+    return tmp_path / "leaderboard.images.csv"
 
 
 @pytest.fixture
@@ -48,14 +50,14 @@ def edit(images) -> Callable[..., Path]:
 
 def test_a_board_is_its_records(images, rows):
     found, faults = read_board(images)
-    expected = {sample.place: sample for sample in samples_of(rows, "runs")}
+    expected = {sample.cell: sample for sample in samples_of(rows, "runs")}
     assert faults == []
-    assert set(expected) == {sample.place for sample in found}
+    assert set(expected) == {sample.cell for sample in found}
     for sample in found:
-        own = expected[sample.place]
-        assert {name: own.values[name] for name in own.values if name != "label_accuracy"} == sample.values
-        spent = (own.evaluations, own.seconds, own.n_failed, own.n_diverged, own.is_control)
-        assert spent == (sample.evaluations, sample.seconds, sample.n_failed, sample.n_diverged, sample.is_control)
+        original = expected[sample.cell]
+        assert {name: original.values[name] for name in original.values if name != "label_accuracy"} == sample.values
+        spent = (original.evaluations, original.seconds, original.n_failed, original.n_diverged)
+        assert spent == (sample.evaluations, sample.seconds, sample.n_failed, sample.n_diverged)
 
 
 @pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*.images.csv")), ids=lambda path: path.name)
@@ -152,9 +154,9 @@ def test_a_broken_board_beside_it_costs_only_the_costs(images):
 
 def test_a_newer_board_is_not_read(images):
     board = images.parent / "leaderboard.csv"
-    pd.read_csv(board, keep_default_na=False).assign(schema=2).to_csv(board, index=False)
+    pd.read_csv(board, keep_default_na=False).assign(schema=3).to_csv(board, index=False)
     found, faults = read_board(images)
-    assert faults == [f"{board} is of schema 2, this version knows up to 1: upgrade; its means and costs are not used"]
+    assert faults == [f"{board} is of schema 3, this version knows up to 2: upgrade; its means and costs are not used"]
     assert found
 
 

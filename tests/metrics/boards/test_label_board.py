@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from gradinv.metrics.boards import label_views
 from gradinv.metrics.boards.label_board import (
     LABEL_BATCH_COLUMNS,
     LABEL_COLUMNS,
@@ -20,8 +19,7 @@ from gradinv.metrics.boards.label_board import (
     label_board,
     write_label_boards,
 )
-from gradinv.metrics.boards.label_views import PANELS, draw_label_figure, print_label_board
-from gradinv.metrics.figures.style import drawing
+from gradinv.metrics.boards.label_terminal import print_label_board
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
 SHARES = (1.0, 0.5, 0.75, 1.0)
@@ -127,23 +125,3 @@ def test_the_table_shows_the_board(cells, make_cell):
     assert "50.00 [6.76, 93.24]" in lines[1]
     assert "81.25 [" in lines[1]
     assert "50.00 0.00 [0.00, 97.50]" in " ".join(lines[-1].split())
-
-
-def test_the_figure_stands_at_the_boards_numbers(cells):
-    board = label_board(cells)
-    with drawing():
-        figure = label_views._figure(board)
-    for axis, name in zip(figure.axes, PANELS, strict=True):
-        drawn = [bars.lines[0].get_ydata() for bars in axis.containers]
-        expected = [rows[f"{name}_mean"] for _, rows in board.groupby(label_views._SERIES, sort=False)]
-        assert len(drawn) == len(expected) == 4
-        for line, values in zip(drawn, expected, strict=True):
-            np.testing.assert_allclose(line, values)
-    chance = [line for line in figure.axes[0].get_lines() if line.get_label().startswith("chance")]
-    np.testing.assert_allclose(chance[0].get_ydata(), [0.02, 0.04])
-
-
-def test_the_figure_is_two_files_that_come_out_the_same(tmp_path, cells):
-    first, second = (draw_label_figure(label_board(cells), tmp_path / name / "labels") for name in "ab")
-    assert [path.name for path in first] == ["labels.png", "labels.pdf"]
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

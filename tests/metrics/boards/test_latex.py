@@ -4,9 +4,10 @@ import math
 import re
 
 import pytest
+
 from gradinv.metrics.boards.latex import escape, latex_tables, write_latex
 from gradinv.metrics.boards.leaderboard import leaderboard
-from gradinv.metrics.boards.lines import digits, fixed
+from gradinv.metrics.typesetting import digits_of, fixed
 
 HOSTILE = r"evil_\end{document}$%&#^~{}" + "\n\\input{x}"
 
@@ -67,7 +68,7 @@ def test_numbers_are_those_of_the_board(records):
         shown = rows[key]
         assert shown[1:3] == [str(row["batch_size"]), str(row["n_batches"])]
         for place, name in ((3, "psnr"), (5, "ssim"), (7, "psnr_gain")):
-            mean, low, high = (fixed(row[f"{name}_{part}"], digits(name)) for part in ("mean", "low", "high"))
+            mean, low, high = (fixed(row[f"{name}_{part}"], digits_of(name)) for part in ("mean", "low", "high"))
             assert shown[place : place + 2] == [mean, f"[{low}, {high}]" if low else ""]
         assert shown[-1] == {"true": "yes", "false": "no", "": ""}[row["works"]]
 

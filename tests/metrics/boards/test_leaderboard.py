@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from gradinv.metrics.boards.columns import image_columns, leaderboard_columns
-from gradinv.metrics.boards.leaderboard import image_table, leaderboard, write_leaderboard
+from gradinv.metrics.boards.leaderboard import image_table, leaderboard, write_board
 from gradinv.metrics.images.facts import board_metrics, facts_of
 
 
@@ -181,15 +181,17 @@ def test_precisions_are_rows_of_their_own_with_controls_of_their_own(make_record
 
 
 def test_rebuilding_is_bit_identical_and_independent_of_the_order(tmp_path, records):
-    first = [path.read_bytes() for path in write_leaderboard(records, tmp_path / "a")]
-    shuffled = random.Random(0).sample(records, len(records))
-    assert [path.read_bytes() for path in write_leaderboard(shuffled, tmp_path / "b")] == first
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["leaderboard.csv", "leaderboard.images.csv"]
+    for name, order in (("a", records), ("b", random.Random(0).sample(records, len(records)))):
+        write_board(order, tmp_path / name / "mine.csv")
+    first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "ab")
+    assert first == second
+    assert sorted(first) == ["mine.csv", "mine.images.csv"]
 
 
 def test_the_csv_holds_raw_numbers_in_full_precision(tmp_path, make_record):
     value = 1234.1 / 3
-    path, _ = write_leaderboard([make_record("dlg", 0, (1.0,), objective_end=value)], tmp_path)
+    path = tmp_path / "board.csv"
+    write_board([make_record("dlg", 0, (1.0,), objective_end=value)], path)
     row = next(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     assert float(row["objective_end"]) == value
     assert "," not in row["objective_end"]

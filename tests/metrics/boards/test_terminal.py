@@ -3,15 +3,17 @@
 import io
 
 import pytest
-from gradinv.metrics.boards.leaderboard import leaderboard
-from gradinv.metrics.boards.terminal import print_leaderboard
 from rich.console import Console
+
+from gradinv.metrics.boards.leaderboard import leaderboard
+from gradinv.metrics.boards.lines import lines_by_setting
+from gradinv.metrics.boards.terminal import print_leaderboard
 
 
 def printed(records, width=110):
     """What `print_leaderboard` writes on a terminal of that width."""
     console = Console(file=io.StringIO(), width=width)
-    print_leaderboard(leaderboard(records), console)
+    print_leaderboard(lines_by_setting(records, leaderboard(records)), console)
     return console.file.getvalue()
 
 

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+
 from gradinv.metrics.comparison.contrasts import Contrast, contrast_table, contrasted
 from gradinv.metrics.figures.ablation import draw_ablation
 from gradinv.metrics.figures.agreement import agreement_table, agreements, spearman
 from gradinv.metrics.records.record import Record
 from gradinv.metrics.records.samples import samples_of
-from scipy import stats
 
 BETTER = Contrast("with the term", "new", "old")
 BATCHES = 9
@@ -64,8 +65,9 @@ def test_the_blind_gain_is_that_of_the_controls(make_record: Callable[..., Recor
 
 
 def test_only_settings_that_have_both_keys_are_contrasted(ablated: list[Record]) -> None:
-    found = contrasted(samples_of(ablated, ""), [BETTER, Contrast("missing", "new", "nothing")])
-    assert [(each.contrast.name, each.attack.setting["bn_statistics"]) for each in found] == [("with the term", "none")]
+    results = contrasted(samples_of(ablated, ""), [BETTER, Contrast("missing", "new", "nothing")])
+    settings = [(result.contrast.name, result.attack.cell.bn_statistics) for result in results]
+    assert settings == [("with the term", "none")]
 
 
 def test_p_values_are_corrected_over_all_contrasts_of_a_setting(ablated: list[Record]) -> None:
@@ -96,11 +98,11 @@ def test_agreement_correlates_spread_with_error_not_with_psnr(make_record: Calla
     records = [
         with_spread(make_record("group", r, (30.0 - r, 20.0 - r)), [0.1 + r / 100, 0.2 + r / 100]) for r in range(4)
     ]
-    (found,) = agreements([*records, make_record("alone", 0, (9.0, 9.0))])
-    assert (found.rho, found.low, found.high) == pytest.approx((1.0, 1.0, 1.0))
-    assert found.n_batches == 4
-    assert found.error[0] == pytest.approx(1e-3)
-    row = agreement_table([found]).iloc[0]
+    (agreement,) = agreements([*records, make_record("alone", 0, (9.0, 9.0))])
+    assert (agreement.rho, agreement.low, agreement.high) == pytest.approx((1.0, 1.0, 1.0))
+    assert agreement.n_batches == 4
+    assert agreement.error[0] == pytest.approx(1e-3)
+    row = agreement_table([agreement]).iloc[0]
     assert (row["key"], row["n_images"], row["spearman_spread_error"]) == ("group", 8, 1.0)
 
 
@@ -109,8 +111,8 @@ def test_without_relation_the_interval_holds_zero(make_record: Callable[..., Rec
     records = [
         with_spread(make_record("group", r, rng.uniform(10, 30, 2)), list(rng.uniform(0, 1, 2))) for r in range(30)
     ]
-    (found,) = agreements(records)
-    assert found.low < 0 < found.high
+    (agreement,) = agreements(records)
+    assert agreement.low < 0 < agreement.high
 
 
 def test_the_figures_come_with_the_tables_they_were_drawn_from(ablated: list[Record], tmp_path) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+
 from gradinv.metrics.figures.defenses import draw_defenses
 from gradinv.metrics.figures.progress import draw_progress, progress
 from gradinv.metrics.records.record import Record
-from scipy import stats
 
 
 @pytest.fixture

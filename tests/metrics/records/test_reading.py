@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gradinv.metrics.records.cells import controls_of
 from gradinv.metrics.records.reading import (
     RecordsError,
     batch_mean,
@@ -150,11 +149,3 @@ def test_the_latest_trial_of_a_batch_counts(make_record):
     old = make_record("dlg", 0, (1.0,), id="old", date="2025-01-01")
     new = make_record("dlg", 0, (2.0,), id="new", date="2025-01-02")
     assert list(trials_by_cell([new, old]).values()) == [[new]]
-
-
-def test_controls_are_those_of_the_attack_and_of_every_attack_in_its_setting(records, make_record):
-    elsewhere = make_record("mean_image", 0, (1.0,), is_control=True, batch_size=4)
-    cells = trials_by_cell([*records, elsewhere])
-    found = {cell.key: [control.key for control in controls_of(cell, cells)] for cell in cells if not cell.is_control}
-    assert found["dlg"] == ["other_gradient of dlg", "mean_image"]
-    assert found["idlg"] == ["mean_image"]

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from gradinv.metrics.report.charts import axis_of, objective_chart
 
 
@@ -14,7 +15,7 @@ def points(curve):
 def test_an_axis_holds_all_values_with_a_margin():
     axis = axis_of([10.0, math.nan, 20.0, math.inf])
     assert axis.low < 10.0 < 20.0 < axis.high
-    assert axis.place(15.0) == 50.0
+    assert axis.position(15.0) == 50.0
     span = axis.span(15.0, 10.0, 20.0)
     assert (span.middle, span.left + span.width / 2) == (50.0, pytest.approx(50.0))
 

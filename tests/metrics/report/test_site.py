@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gradinv.metrics.boards.leaderboard import leaderboard, write_leaderboard
-from gradinv.metrics.report.pages import Recipe, page_name
-from gradinv.metrics.report.site import Extras, ReportError, breakable, write_html
 from matplotlib.image import imread
 from safetensors.numpy import load_file
+
+from gradinv.metrics.boards.leaderboard import leaderboard, write_board
+from gradinv.metrics.boards.lines import lines_by_setting
+from gradinv.metrics.report.pages import Rerun, environment, page_name
+from gradinv.metrics.report.site import Extras, ReportError, breakable, write_html
 
 VOID = {"meta", "link", "img", "input", "br", "wbr"}
 HOSTILE = """<script>alert(1)</script>"'&amp;../%2e"""
@@ -76,10 +78,13 @@ def cells_of(index):
 
 @pytest.fixture
 def report(tmp_path, records, write_run):
-    """The folder of the report of `records`, with pictures and recipes."""
+    """The folder of the report of `records`, with pictures and what runs its rows again."""
     run = write_run(tmp_path / "run", records)
-    recipe = lambda name, trials, controls: Recipe(f"name: {name}\ncontrols: {controls}\n", ("--device cpu",))  # noqa: E731
-    write_html(records, tmp_path / "report", Extras([run], {"mean_image": "the mean of all <images>"}, recipe))
+
+    def rerun(name, trials, controls):
+        return Rerun(f"name: {name}\ncontrols: {controls}\n", ("--device cpu",))
+
+    write_html(records, tmp_path / "report", Extras([run], {"mean_image": "the mean of all <images>"}, rerun))
     return tmp_path / "report"
 
 
@@ -167,10 +172,23 @@ def test_a_page_holds_threat_model_trials_command_and_environment(report, pages)
     assert "client sends: gradient in eval mode; granted: labels known, batch-norm statistics none" in text
     assert "Works here: its PSNR exceeds that of the best control here, mean_image, by 10.5 dB [9.3, 11.7]" in text
     assert "numpy 2.4.6, torch 2.9.0" in text
+    assert "alignments" not in text
     slug = Path(name).stem
     assert f"gradinv run {slug}.yaml --device cpu --out runs/{slug}" in text
     suite = (report / "rows" / f"{slug}.yaml").read_text(encoding="utf-8")
     assert suite == f"name: {slug}\ncontrols: ['other_gradient', 'mean_image']\n"
+
+
+def test_what_a_client_and_its_attack_were_like_stands_in_the_environment(make_record):
+    shares, counts = (0.0, 0.031, None), ({"accepted": 5}, {"accepted": 6, "overlap": 1}, {})
+    records = [
+        make_record("dlg", r, (9.0,), zero_gradient_share=share, alignments=count)
+        for r, (share, count) in enumerate(zip(shares, counts, strict=True))
+    ]
+    ((_, (line,)),) = lines_by_setting(records, leaderboard(records))
+    facts = dict(environment(line))
+    assert facts["parameters whose gradient is zero"] == "at most 3.1 %"
+    assert facts["alignments of the agents' images"] == "11 accepted, 1 overlap"
 
 
 def test_pictures_are_the_tensors_and_carry_words(tmp_path, report, pages, records):
@@ -232,7 +250,8 @@ def test_the_same_records_give_the_same_bytes(tmp_path, records, write_run):
 
 
 def test_the_boards_lie_beside_the_pages(tmp_path, report, records):
-    for path in write_leaderboard(records, tmp_path):
+    write_board(records, tmp_path / "leaderboard.csv")
+    for path in tmp_path.glob("leaderboard*"):
         assert (report / path.name).read_bytes() == path.read_bytes()
 
 

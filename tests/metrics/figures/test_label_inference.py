@@ -1,0 +1,54 @@
+"""The figure of label inference stands at the board's numbers and comes out the same each time."""
+
+import numpy as np
+import pytest
+
+from gradinv.metrics.boards.label_board import LabelCell, label_board
+from gradinv.metrics.figures import label_inference
+from gradinv.metrics.figures.style import styled
+
+
+@pytest.fixture
+def board():
+    """Two rules against two victims at two sizes."""
+    shares = (1.0, 0.5, 0.75, 1.0)
+    origin = {"data_hash": "d", "weights_hash": "w", "device": "cpu", "versions": "torch 2", "date": "2025-01-02"}
+    victims = [("resnet18", "untrained", None), ("resnet18[epochs=3]", "trained", 0.3)]
+    cells = [
+        LabelCell(
+            rule=rule,
+            dataset="tiny",
+            image_size=32,
+            victim=victim,
+            victim_state=state,
+            victim_seed=0,
+            victim_accuracy=accuracy,
+            zero_gradient_share=0.0,
+            batch_size=batch_size,
+            num_classes=200,
+            accuracies=shares if rule == "min" else shares[::-1],
+            **origin,
+        )
+        for victim, state, accuracy in victims
+        for rule, batch_size in (("sum", 4), ("sum", 8), ("min", 4), ("min", 8))
+    ]
+    return label_board(cells)
+
+
+def test_the_figure_stands_at_the_boards_numbers(board):
+    with styled():
+        figure = label_inference._figure(board)
+    for axis, name in zip(figure.axes, label_inference.PANELS, strict=True):
+        drawn = [bars.lines[0].get_ydata() for bars in axis.containers]
+        expected = [rows[f"{name}_mean"] for _, rows in board.groupby(label_inference.SERIES, sort=False)]
+        assert len(drawn) == len(expected) == 4
+        for line, values in zip(drawn, expected, strict=True):
+            np.testing.assert_allclose(line, values)
+    chance = [line for line in figure.axes[0].get_lines() if line.get_label().startswith("chance")]
+    np.testing.assert_allclose(chance[0].get_ydata(), [0.02, 0.04])
+
+
+def test_the_figure_is_two_files_that_come_out_the_same(tmp_path, board):
+    first, second = (label_inference.draw_label_figure(board, tmp_path / name / "labels") for name in "ab")
+    assert [path.name for path in first] == ["labels.png", "labels.pdf"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
