@@ -45,6 +45,7 @@ def parse_key(text: str) -> Key:
     match = _KEY.match(text.strip())
     if match is None:
         raise InvalidEntryError(f"{text!r} is no key; write name, name.preset or name[parameter=value,...]")
+    # `name[]` and a trailing comma say nothing, and are nothing.
     parts = [part for part in (match["parameters"] or "").split(",") if part.strip()]
     pairs = [part.split("=", 1) for part in parts]
     if any(len(pair) != 2 for pair in pairs):
@@ -64,6 +65,7 @@ def parse_value(text: str) -> Any:
     text = text.strip()
     if text.lower() in _CONSTANTS:
         return _CONSTANTS[text.lower()]
+    # An integer first: `3` must not become 3.0, which would be another text and another trial.
     for kind in (int, float):
         try:
             return kind(text)
@@ -84,13 +86,16 @@ def checked_arguments(kind: str, function: Callable[..., Any], arguments: Mappin
     """
     if not arguments:
         return {}
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import (  # `list` and most keys need no pydantic, which takes time to import
+        TypeAdapter,
+        ValidationError,
+    )
 
     callee = function.__init__ if inspect.isclass(function) else function
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(callee).parameters.items()
     valid = [name for name, parameter in parameters if name != "self" and parameter.kind in named]
-    hints = get_type_hints(callee, include_extras=True)
+    hints = get_type_hints(callee, include_extras=True)  # extras: ranges stand in `Annotated`
     checked = {}
     for name, value in arguments.items():
         if name not in valid:

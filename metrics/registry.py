@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class RequestError(ValueError):
@@ -27,6 +26,7 @@ class UnknownNameError(RequestError, KeyError):
     """A name that no registry entry has; its text names the nearest ones."""
 
     def __str__(self) -> str:
+        # KeyError prints the repr of its argument: quotes and escapes around a sentence.
         return str(self.args[0])
 
 
@@ -49,6 +49,7 @@ def natural_key(name: str) -> list[tuple[bool, int, str]]:
     >>> sorted(["b10", "b2"], key=natural_key)
     ['b2', 'b10']
     """
+    # Digits are compared with digits only, so that every name can stand beside every other.
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
@@ -75,6 +76,7 @@ def declared(path: Path, decorator: str) -> dict[str, dict[str, Any]]:
     text = path.read_text(encoding="utf-8")
     if decorator not in text:
         return {}  # most files: parsing them all would take longer than everything else here
+    # Both `register("x")` and `module.register("x")`, as decorator or as plain call.
     calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
     return {
         call.args[0].value: {word.arg: _constant(word.value) for word in call.keywords if word.arg}
@@ -87,6 +89,7 @@ def declared(path: Path, decorator: str) -> dict[str, dict[str, Any]]:
 
 
 def _constant(node: ast.expr) -> Any:
+    # literal_eval takes literals and signs only: nothing of a file that was not imported is ever run.
     try:
         return ast.literal_eval(node)
     except ValueError:
@@ -110,6 +113,7 @@ class Registry(Generic[T]):
         spec = importlib.util.find_spec(self.package)
         if spec is None or not spec.submodule_search_locations:
             raise InvalidEntryError(f"package {self.package!r}, which holds the {self.kind}s, is not installed")
+        # One level: a room below this folder holds machinery, no entries.
         files = sorted(Path(next(iter(spec.submodule_search_locations))).glob("*.py"))
         return {
             name: (f"{self.package}.{file.stem}", declaration)
@@ -188,6 +192,7 @@ class Registry(Generic[T]):
 
 def origin(target: Any) -> str:
     """`file:line` of a class or function; of anything else its text."""
+    # A preset is a dictionary of parameters and has no place in a file.
     if not (inspect.isclass(target) or inspect.isfunction(target)):
         return str(target)
     return f"{inspect.getsourcefile(target)}:{inspect.getsourcelines(target)[1]}"
@@ -200,9 +205,9 @@ def load_plugin(path: Path) -> None:
     if not path.is_file() or spec is None or spec.loader is None:
         raise InvalidEntryError(f"plug-in {path}: no such Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[name] = module  # before it runs: dataclasses and type hints look their module up by name
     try:
         spec.loader.exec_module(module)
     except (SyntaxError, ImportError, NameError, TypeError, AttributeError) as error:
-        del sys.modules[name]
+        del sys.modules[name]  # a half-made module would be taken for the plug-in by a second attempt
         raise InvalidEntryError(f"plug-in {path} cannot be imported: {error}") from error

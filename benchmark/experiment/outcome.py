@@ -56,8 +56,9 @@ def score(
     assignment = match(pictures["reconstruction"], batch.images)
     # Indexed, since index_select would change the memory layout, and with it the last digit of a convolution's result.
     pictures = {name: value[..., assignment, :, :, :] for name, value in pictures.items()}
-    claims_labels = len(reconstruction.labels) == len(batch)
+    claims_labels = len(reconstruction.labels) == len(batch)  # a control without an attack returns none
     labels = reconstruction.labels.cpu() if claims_labels else None
+    # Floats, never the 8-bit pictures that are stored: rounding would bound what an exact image can reach.
     scored = ScoredBatch(pictures["reconstruction"], batch.images, labels, batch.labels)
     scores = score_batch(scored, measured_metrics(metrics))
     return Outcome(

@@ -100,7 +100,8 @@ def metric_columns(metric: str) -> dict[str, Column]:
     """Mean and 95 % interval over batches of one metric; the bounds may leave the range of its values."""
     column, facts = metric_column(metric), facts_of(metric)
     cap = math.inf if facts is None else facts.cap
-    meaning = f"{column.meaning}: mean over batches" + f", what exceeds {cap:g} counted as it" * math.isfinite(cap)
+    meaning = f"{column.meaning}: mean over batches" + f", more than {cap:g} counted as {cap:g}" * math.isfinite(cap)
+    # Without a range: half the width of a t interval is added to the mean, whatever the values can be.
     bound = Column("", column.unit, direction=column.direction)
     return {
         f"{metric}_mean": replace(column, meaning=meaning, high=min(column.high, cap)),

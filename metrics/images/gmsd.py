@@ -28,7 +28,7 @@ def gmsd(reconstructions: Tensor, originals: Tensor) -> Tensor:
     """
     made, true = _gradient_magnitude(reconstructions), _gradient_magnitude(originals)
     similarity = (2 * made * true + _C) / (made.square() + true.square() + _C)
-    return similarity.flatten(1).std(1, correction=0)
+    return similarity.flatten(1).std(1, correction=0)  # the paper divides by N
 
 
 def _gradient_magnitude(images: Tensor) -> Tensor:
@@ -36,6 +36,7 @@ def _gradient_magnitude(images: Tensor) -> Tensor:
     if images.shape[1] == 3:
         images = (images * images.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
     height, width = images.shape[-2:]
+    # MATLAB's conv2 and [1:2:end] of the authors' code keep a last odd row, averaged with zeros.
     half = F.avg_pool2d(F.pad(images, (0, width % 2, 0, height % 2)), 2)
     across = images.new_tensor([[1.0, 0.0, -1.0]]).expand(3, 3) / 3
     prewitt = torch.stack([across, across.T])[:, None]

@@ -40,10 +40,11 @@ def identified(features: Tensor, originals: Tensor, pool: Pool, *, within_class:
 def _identified(features: Tensor, originals: Tensor, pool: Pool, within_class: bool) -> Tensor:
     similarity = F.normalize(features.float(), dim=1) @ F.normalize(pool.features.float(), dim=1).T
     is_original = pool.identities == pool.identities[originals][:, None]
-    is_rival = ~is_original
+    is_rival = ~is_original  # by identity, not by place: a second copy of the original is no rival of it
     if within_class:
         is_rival &= pool.labels == pool.labels[originals][:, None]
     nearest_original = similarity.masked_fill(~is_original, -torch.inf).amax(1)
     nearest_rival = similarity.masked_fill(~is_rival, -torch.inf).amax(1)
+    # Strictly greater: of two equally near pictures nobody could say which is meant.
     hits = (nearest_original > nearest_rival).float()
     return hits.masked_fill(~is_rival.any(1), torch.nan)

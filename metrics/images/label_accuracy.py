@@ -37,5 +37,5 @@ def shared_labels(predicted: Tensor, true: Tensor) -> float:
     """
     if predicted.shape != true.shape or true.ndim != 1 or not len(true):
         raise ValueError(f"predicted and true must both be (B,), not {tuple(predicted.shape)} and {tuple(true.shape)}")
-    shared = Counter(predicted.tolist()) & Counter(true.tolist())
+    shared = Counter(predicted.tolist()) & Counter(true.tolist())  # of each label the smaller of its two counts
     return shared.total() / len(true)

@@ -33,7 +33,7 @@ def weight_name(backbone: str) -> str:
     meaning="LPIPS perceptual distance, AlexNet backbone",
     direction="lower",
     low=0.0,
-    min_size=31,
+    min_size=31,  # below, AlexNet's second pooling has no pixel left
     weights="alexnet-owt-7be5be79.pth",
     board_column=30,
     panel=True,
@@ -54,7 +54,7 @@ def lpips_alex(reconstructions: Tensor, originals: Tensor) -> Tensor:
     meaning="LPIPS perceptual distance, VGG-16 backbone",
     direction="lower",
     low=0.0,
-    min_size=16,
+    min_size=16,  # four poolings before the last features
     weights="vgg16-397923af.pth",
     board_column=40,
 )
@@ -75,6 +75,7 @@ def _weight_file(backbone: str) -> Path:
     """The backbone's weights on this machine, downloaded if that is allowed; MetricUnavailable where there are none."""
     url, name = _BACKBONES[backbone].url, weight_name(backbone)
     hub = Path(torch.hub.get_dir()) / "checkpoints"
+    # Torch's own cache is looked into last, so that the variable can put other weights before it.
     folders = [Path(given)] if (given := os.environ.get("GRADINV_WEIGHTS")) else []
     for folder in (*folders, hub):
         if (folder / name).is_file():
@@ -82,7 +83,7 @@ def _weight_file(backbone: str) -> Path:
     if os.environ.get("GRADINV_DOWNLOAD") != "1":
         raise MetricUnavailable(f"{name} is missing; put it into $GRADINV_WEIGHTS, or pass --download")
     hub.mkdir(parents=True, exist_ok=True)
-    digest = name.rpartition("-")[2].removesuffix(".pth")
+    digest = name.rpartition("-")[2].removesuffix(".pth")  # torchvision names a file by the start of its SHA-256
     try:
         torch.hub.download_url_to_file(url, str(hub / name), hash_prefix=digest, progress=sys.stderr.isatty())
     except (OSError, RuntimeError) as error:  # no connection; a file that is not what its name says
@@ -96,7 +97,7 @@ def _network(backbone: str, file: Path, device: torch.device) -> LPIPS:
     # The backbone is drawn at random before it is filled, through an argument that torchvision has renamed.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore", category=UserWarning):
         network = LPIPS(net=backbone, pnet_rand=True, verbose=False)
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = torch.load(file, map_location="cpu", weights_only=True)  # never a pickle: the file is anybody's
     for name, parameter in network.net.named_parameters():
         _, index, kind = name.split(".")  # slice2.3.weight is torchvision's features.3.weight
         source = state.get(f"features.{index}.{kind}")

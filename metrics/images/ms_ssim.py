@@ -18,7 +18,7 @@ _C1, _C2 = 0.01**2, 0.03**2
     direction="higher",
     low=0.0,
     high=1.0,
-    min_size=176,
+    min_size=176,  # 11 pixels of window after four halvings
 )
 def ms_ssim(reconstructions: Tensor, originals: Tensor) -> Tensor:
     """Multi-scale structural similarity of each image, on the valid window of each of five scales.
@@ -38,6 +38,7 @@ def ms_ssim(reconstructions: Tensor, originals: Tensor) -> Tensor:
         if scale:
             made, true = _halve(made), _halve(true)
         luminance, contrast = _terms(made, true)
+        # Luminance counts at the coarsest scale only: Eq. 7 of the paper.
         similarity = luminance * contrast if scale == len(_WEIGHTS) - 1 else contrast
         value *= similarity.mean((1, 2, 3)).clamp_min(0) ** weight
     return value.to(originals.dtype)

@@ -127,6 +127,7 @@ def score_batch(batch: ScoredBatch, metrics: Sequence[str]) -> Scores:
     notes: list[str] = []
     for name in metrics:
         entry = METRICS.get(name)
+        # A note and no number: an image resized to fit would be another image.
         if size < entry.metadata["min_size"]:
             notes.append(f"{name}: defined from {entry.metadata['min_size']} px, the images have {size}")
             continue
@@ -137,6 +138,7 @@ def score_batch(batch: ScoredBatch, metrics: Sequence[str]) -> Scores:
                 values[name] = entry.target(batch.reconstructions, batch.originals)
         except MetricUnavailable as error:
             notes.append(f"{name}: {error}")
+    # JSON would keep NaN, but a mean over batches must not.
     measured = {name: value for name, value in batch_values.items() if not math.isnan(value)}
     return Scores(values, tuple(notes), measured)
 

@@ -56,6 +56,7 @@ def _collector_paused() -> Iterator[None]:
 
 def _trial_ids(run: RunDirectory) -> list[str]:
     """The trials of a run directory, sorted; RecordsError where there is none."""
+    # scandir tells folders from files without a further call for each of some thousand names.
     try:
         with os.scandir(run.trials) as entries:
             ids = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
@@ -89,7 +90,7 @@ def read_record(run: RunDirectory, trial: str) -> Record | str:
         return _diagnosis(path, text, error)
     if record.schema_version > SCHEMA:
         return _newer(path, record.schema_version)
-    if record.id != trial:
+    if record.id != trial:  # a folder was copied or renamed by hand
         return f"{path}: is the record of another trial, {record.id}; {MEND}"
     try:
         return with_additions(record, run.additions(trial))
@@ -102,10 +103,11 @@ def _diagnosis(path: Path, text: bytes, error: ValidationError) -> str:
         content = json.loads(text)
     except ValueError as fault:
         return f"{path}: is no valid JSON ({fault}); {MEND}"
+    # A newer schema has fields that are refused as unknown: that it is newer is the reason worth saying.
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA:
         return _newer(path, version)
-    first = error.errors()[0]
+    first = error.errors()[0]  # the others mostly follow from it
     where = ".".join(str(part) for part in first["loc"]) or "record"
     return f"{path}: is no record of gradinv ({where}: {first['msg']}); {MEND}"
 
@@ -129,7 +131,8 @@ def trials_by_cell(records: Iterable[Record]) -> dict[Cell, list[Record]]:
 
 def image_metrics(records: Iterable[Record]) -> list[str]:
     """Names of all metrics of an image that occur in the records, sorted."""
-    return sorted({name for record in records for image in record.images for name in image.metrics})
+    images = (image for record in records for image in record.images)
+    return sorted({name for image in images for name in image.metrics})
 
 
 def metric_names(records: Sequence[Record]) -> list[str]:
@@ -164,4 +167,4 @@ def mean(values: Sequence[float]) -> float | None:
     >>> mean([0.1] * 10), mean([])
     (0.1, None)
     """
-    return math.fsum(values) / len(values) if values else None
+    return math.fsum(values) / len(values) if values else None  # fsum rounds once, so no order of adding matters

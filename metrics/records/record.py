@@ -116,6 +116,7 @@ class Record(_Frozen):
     date: str = ""
     notes: list[str] = Field(default_factory=list)
 
+    # Here and not in a function that reads files, so that no reader of JSON can forget it.
     @model_validator(mode="before")
     @classmethod
     def _of_any_schema(cls, content: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradinv.metrics.records.column import Column
 
+# A cell's setting is made of these columns, so its module imports this one and not the other way round.
 if TYPE_CHECKING:
     from gradinv.metrics.records.record import Cell
 
@@ -53,6 +54,7 @@ def by_setting(cells: "Iterable[Cell]", without: Sequence[str] = ()) -> "list[tu
     """The cells that may be compared with each other, together with what they share."""
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
+        # Not `cell.setting`: what is left out here must not keep cells apart.
         groups.setdefault(tuple(setting_of(cell, without).values()), []).append(cell)
     return [(setting_of(group[0], without), group) for group in groups.values()]
 
@@ -95,7 +97,7 @@ def title(setting: Setting, also: Iterable[str] = ()) -> str:
 
 def granted(setting: Setting) -> str:
     """The threat model in words: what the client sends, and what the attacker is given."""
-    adaptive = str(setting["adaptive"]).lower() == "true"
+    adaptive = str(setting["adaptive"]).lower() == "true"  # a truth value of a record, or a board's word
     defense = {True: ", attacker knows the defense", False: ", attacker does not know the defense"}[adaptive]
     return (
         f"client sends: {setting['update']} in {setting['bn_mode']} mode; granted: labels {setting['labels']}, "
@@ -112,6 +114,7 @@ def wrap_key(key: str, width: int) -> str:
     lr=0.1]
     """
     lines = [""]
+    # A dot before digits is a decimal point and breaks nothing; any other begins a preset.
     for part in re.findall(r"[.\[]?[^.\[,]*(?:\.\d+[^.\[,]*)*,?", key):
         if lines[-1] and len(lines[-1] + part) > width:
             lines.append("")
@@ -130,4 +133,5 @@ def slug(setting: Setting, also: Iterable[str] = ()) -> str:
     parts += [setting["defense"]] if setting["defense"] != "none" else []
     parts += [f"B{setting['batch_size']}"] if "batch_size" in setting else []
     parts += [f"{name}={setting[name]}" for name in (*also, *unusual(setting))]
+    # `.`, `=` and `+` are safe on every file system and keep numbers readable.
     return "-".join(re.sub(r"[^\w.=+]+", "_", str(part)).strip("_") for part in parts)
