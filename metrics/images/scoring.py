@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gradinv.metrics.registry import Registry
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     ImageMetric = Callable[[Tensor, Tensor], Tensor]
     BatchMetric = Callable[["ScoredBatch"], float]
-    Metric = ImageMetric | BatchMetric
+
+Metric = TypeVar("Metric", bound="ImageMetric | BatchMetric")
 
 # Targets are of two types, told apart by the fact `per`; so their type is given where they are called.
 METRICS: Registry[Any] = Registry(

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from gradinv.metrics.images.facts import counting
 from gradinv.metrics.records.additions import with_additions
 from gradinv.metrics.records.layout import RunDirectory
-from gradinv.metrics.records.record import FINISHED, SCHEMA, Cell, Record
+from gradinv.metrics.records.record import FINISHED, SCHEMA, Cell, ImageScore, Record
 from gradinv.metrics.registry import RequestError
 
 MEND = "delete the folder and run the suite again"
@@ -146,7 +146,8 @@ def batch_values(record: Record, metric: str) -> list[float]:
     A value above the metric's cap, infinity included, counts as the cap (100 dB for PSNR). NaN is not measured, nor is
     the infinity of a metric without cap.
     """
-    holders = [record, *record.images]  # no name is both: it is registered once, with one of the two kinds of values
+    # Both are looked through, as no name stands in both: a metric is registered once, per image or per batch.
+    holders: list[Record | ImageScore] = [record, *record.images]
     return counting(metric, [holder.metrics[metric] for holder in holders if metric in holder.metrics])
 
 
