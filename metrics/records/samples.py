@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gradinv.metrics.images.facts import counting
 from gradinv.metrics.records.cells import Address, address_of, controls_of
 from gradinv.metrics.records.reading import mean, trials_by_cell
-from gradinv.metrics.records.record import LOST, Cell, Record
+from gradinv.metrics.records.record import LOST, Cell, ImageScore, Record
 
 Unit = tuple[int, str]
 """A batch and an image of it; the image is empty for what is measured once a batch."""
@@ -59,7 +59,8 @@ def sample_of(trials: Sequence[Record], source: str) -> Sample:
     values: dict[str, dict[Unit, float]] = {}
     for trial in scored:
         names = ["", *numbered(image.image for image in trial.images)]
-        for name, holder in zip(names, [trial, *trial.images], strict=True):
+        holders: list[Record | ImageScore] = [trial, *trial.images]  # what is measured of the batch, then of its images
+        for name, holder in zip(names, holders, strict=True):
             for metric, value in holder.metrics.items():
                 for counted in counting(metric, [value]):
                     values.setdefault(metric, {})[trial.repetition, name] = counted
