@@ -1,6 +1,7 @@
 """The figures of an ablation: what each term adds, and whether the agents know where they guess."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,10 @@ def _drawings(records: Sequence[Record], contrasts: Sequence[Contrast]) -> Itera
         settings.setdefault(result.attack.cell.setting, []).append(result)
     # Numbered, not named: a suite of contrasts varies in fields that would make names of a hundred characters.
     for number, results in enumerate(settings.values(), start=1):
-        yield Drawing(f"ablation-{number}", _ablation(results, samples), contrast_table(results))
+        yield Drawing(f"ablation-{number}", partial(_ablation, results, samples), contrast_table(results))
     agreed = [agreement for agreement in agreements(records) if not agreement.cell.is_control]
     if agreed:
-        yield Drawing("agreement", agreement_figure(agreed), agreement_table(agreed))
+        yield Drawing("agreement", partial(agreement_figure, agreed), agreement_table(agreed))
 
 
 def _ablation(results: Sequence[Contrasted], samples: Sequence[Sample]) -> Figure:

@@ -1,6 +1,7 @@
 """Leakage against utility: what a defense still leaks, beside what it leaves of the update that is learned from."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
     for scene in shown:
         table = _table(scene.trials)
         if not table.empty and table["defense"].nunique() > 1:
-            yield Drawing(f"defenses-{scene.name}", _figure(scene, table), table)
+            yield Drawing(f"defenses-{scene.name}", partial(_figure, scene, table), table)
 
 
 def _table(trials: Trials) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The figure of label inference: how many labels each rule finds, by batch size."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ SERIES = ["rule", "victim", "victim_state", "victim_seed"]
 
 def draw_label_figure(frame: pd.DataFrame, stem: Path) -> list[Path]:
     """Draw a board of label inference as `stem`.png and .pdf; returns the files."""
-    return save_all([Drawing(stem.name, _figure(frame))], stem.parent)
+    return save_all([Drawing(stem.name, partial(_figure, frame))], stem.parent)
 
 
 def _figure(frame: pd.DataFrame) -> Figure:

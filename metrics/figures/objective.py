@@ -1,6 +1,7 @@
 """The figure of convergence: each attack's own objective over evaluations, batch by batch, beside blind gradients."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +35,7 @@ def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
         for page, start in enumerate(range(0, len(scene.attack_keys), ATTACKS_PER_FIGURE), start=1):
             name = f"objective-{scene.name}" + (f"-{page}" if page > 1 else "")
             # One table for all pages, beside the first.
-            yield Drawing(name, _figure(scene, start), _table(scene.trials) if page == 1 else None)
+            yield Drawing(name, partial(_figure, scene, start), _table(scene.trials) if page == 1 else None)
 
 
 def _figure(scene: Scene, start: int) -> Figure:

@@ -1,6 +1,7 @@
 """Quality over evaluations: how good the iterates are on the way, from the snapshots that every trial keeps."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
     for scene in shown:
         if scene.attacks:
             by_cell = {cell: progress(trials) for cell, trials in scene.trials.items()}
-            yield Drawing(f"progress-{scene.name}", _figure(scene, by_cell), _table(by_cell))
+            yield Drawing(f"progress-{scene.name}", partial(_figure, scene, by_cell), _table(by_cell))
 
 
 def progress(trials: Sequence[Record]) -> Progress:

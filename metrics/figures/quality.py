@@ -1,6 +1,7 @@
 """The figure of quality: each metric by batch size, every attack beside the band of the controls."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
     for scene in shown:
         panels = _panels(scene)
         if panels:
-            yield Drawing(f"quality-{scene.name}", _figure(scene, panels), _table(scene.trials, panels))
+            table = _table(scene.trials, panels)
+            yield Drawing(f"quality-{scene.name}", partial(_figure, scene, panels), table)
 
 
 def _panels(scene: Scene) -> list[str]:
@@ -38,13 +40,15 @@ def _panels(scene: Scene) -> list[str]:
 
 
 def _says_something(metric: str, runs: Sequence[Record]) -> bool:
-    """Whether a metric has a panel and values; values of a batch that are all perfect are those of what was granted."""
+    """Whether a metric has a panel and values; what is measured once a batch, only where it was not given."""
     facts = facts_of(metric)
     values = [value for run in runs for value in batch_values(run, metric)]
     if facts is None or not facts.panel or not values:
         return False
+    # Labels that were given are all right, and a panel of them would only take room.
     best = facts.high if facts.direction == "higher" else facts.low
-    return facts.per == "image" or any(value != best for value in values)
+    were_given = all(run.label_method in ("", "given") for run in runs)
+    return facts.per == "image" or not were_given or any(value != best for value in values)
 
 
 def _label_of(metric: str) -> str:

@@ -1,6 +1,7 @@
 """The figure of recovery curves: how many images each attack recovers how well, beside the best of its controls."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
         attacks = [sample for sample in samples if not sample.is_control]
         metrics = [metric for metric in STATED if any(metric in attack.values for attack in attacks)]
         if metrics:
-            figure, table = _figure(scene, samples, metrics), recovery_table(samples, metrics)
-            yield Drawing(f"recovery-{scene.name}", figure, table)
+            table = recovery_table(samples, metrics)
+            yield Drawing(f"recovery-{scene.name}", partial(_figure, scene, samples, metrics), table)
 
 
 def curves_of(samples: Iterable[Sample], metric: str) -> dict[str, Recovery]:

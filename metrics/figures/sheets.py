@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,11 +76,12 @@ def _drawings(shown: Iterable[Scene], pictures: Pictures) -> Iterator[Drawing]:
         attacks = [cell for cell in scene.attacks if any(trial.is_scored for trial in scene.trials[cell])]
         for page, start in enumerate(range(0, len(attacks), ATTACKS_PER_SHEET), start=1):
             on_page = attacks[start : start + ATTACKS_PER_SHEET]
-            figure = _sheet(scene, on_page, _first(on_page, scene.trials), pictures)
-            yield Drawing(f"images-{scene.name}" + (f"-{page}" if page > 1 else ""), figure, kinds=("png",))
+            draw = partial(_sheet, scene, on_page, _first(on_page, scene.trials), pictures)
+            yield Drawing(f"images-{scene.name}" + (f"-{page}" if page > 1 else ""), draw, kinds=("png",))
         if attacks and sum(len(trial.images) for trial in scene.trials[attacks[0]]) > IMAGES_SHOWN:
             choice = _at_quantiles(attacks[0], scene.trials)
-            yield Drawing(f"grid-{scene.name}", _sheet(scene, attacks[:ATTACKS_PER_SHEET], choice, pictures))
+            draw = partial(_sheet, scene, attacks[:ATTACKS_PER_SHEET], choice, pictures)
+            yield Drawing(f"grid-{scene.name}", draw)
 
 
 def _sheet(scene: Scene, attacks: Sequence[Cell], choice: Choice, pictures: Pictures) -> Figure:

@@ -45,10 +45,10 @@ class Scene:
 
 
 class Drawing(NamedTuple):
-    """A figure with the name of its files and, where it has one, the table of its numbers."""
+    """What draws a figure, with the name of its files and, where it has one, the table of its numbers."""
 
     name: str
-    figure: Figure
+    draw: Callable[[], Figure]
     table: pd.DataFrame | None = None
     kinds: tuple[str, ...] = ("png", "pdf")
 
@@ -83,12 +83,12 @@ def scenes(
 def save_all(drawings: Iterable[Drawing], out_dir: Path) -> list[Path]:
     """Save each drawing and its table below `out_dir`; returns the files. The same drawings give the same bytes.
 
-    A generator draws in the style of all figures, and one figure at a time is in memory.
+    A figure is drawn when it is saved: in the style of all figures, and one at a time is in memory.
     """
     paths: list[Path] = []
     with styled():
         for drawing in drawings:
-            paths += save(drawing.figure, out_dir / drawing.name, drawing.kinds)
+            paths += save(drawing.draw(), out_dir / drawing.name, drawing.kinds)
             if drawing.table is not None:
                 paths.append(write_table(drawing.table, out_dir / drawing.name))
     return paths

@@ -66,3 +66,16 @@ def test_the_table_beside_a_figure_holds_the_leaderboards_means(tmp_path, record
     board = leaderboard(records).query("n_batches > 0")
     assert table[table["metric"] == "psnr"]["mean"].tolist() == pytest.approx(board["psnr_mean"].tolist())
     assert set(table["metric"]) == {"psnr", "ssim"}
+
+
+def test_label_accuracy_has_a_panel_where_an_attack_inferred_labels(make_record):
+    for accuracy in (0.5, 1.0):
+        changes = {"label_method": "inferred:sum", "metrics": {"label_accuracy": accuracy}}
+        figure = figure_of([make_record("idlg", r, (11.0, 12.0), **changes) for r in range(3)])
+        assert [axis.get_xlabel().partition(",")[0] for axis in figure.axes] == ["PSNR (dB)", "SSIM", "label accuracy"]
+        assert list(figure.axes[2].containers[0].lines[0].get_xdata()) == [accuracy]
+
+
+def test_given_labels_have_no_panel(make_record):
+    given = [make_record("idlg", r, (11.0, 12.0), label_method="given") for r in range(3)]
+    assert len(figure_of(given).axes) == 2
