@@ -4,9 +4,10 @@ import math
 from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
+
 from gradinv.metrics.keys import Key, bracketed, checked_arguments, parse_key
 from gradinv.metrics.registry import InvalidEntryError
-from pydantic import Field
 
 
 @pytest.mark.parametrize(
