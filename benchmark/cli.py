@@ -3,6 +3,7 @@
 import sys
 
 import typer
+
 from gradinv.benchmark.commands import boards, compare, iip, labels, look, run, train
 from gradinv.metrics.registry import RequestError
 
@@ -27,6 +28,7 @@ app.command()(look.check)
 app.command()(look.doctor)
 
 
+# What each verb imports it imports in its body, so that `--help` and `list` answer at once.
 def main() -> None:
     """Entry point: a wrong request is one line on stderr and exit status 2."""
     try:

@@ -28,6 +28,11 @@ def data_root() -> Path:
     return Path(chosen).expanduser() if chosen else cache_root() / "data"
 
 
+def victims_root() -> Path:
+    """Where trained victims are kept, for all runs: `victims` in `cache_root()`."""
+    return cache_root() / "victims"
+
+
 def usable_cores() -> int:
     """CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux only
@@ -38,7 +43,7 @@ def usable_cores() -> int:
 def prepare_process() -> None:
     """Prepare this process for running trials; call it before the first large allocation."""
     _keep_freed_memory()
-    gc.freeze()  # what was imported stays: to look through it again and again takes a fifth of a second each time
+    gc.freeze()  # what was imported stays: looking through it again and again takes a fifth of a second each time
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root() / "compiled"))
 
 
@@ -52,6 +57,7 @@ def _keep_freed_memory() -> None:
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
+        # Setting any of these switches off glibc's own adaptation of the others, so that all three are set.
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
         libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         libc.mallopt(M_TOP_PAD, 256 * 2**20)

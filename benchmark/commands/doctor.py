@@ -4,31 +4,30 @@ import importlib.metadata
 import platform
 
 import torch
+
 from gradinv.benchmark.datasets import dataset_names
-from gradinv.benchmark.machine import cache_root, data_root, usable_cores
-from gradinv.metrics.images.scoring import METRICS, MetricUnavailable
+from gradinv.benchmark.machine import data_root, usable_cores, victims_root
+from gradinv.metrics.images.scoring import METRICS, ScoredBatch, score_batch
 
-PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", "kornia", "scipy", "scikit-image")
+PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", "scipy", "scikit-image")
 
 
-def report() -> list[str]:
+def machine_facts() -> list[str]:
     """Lines on the machine, the versions, the data sets, the trained victims and the metrics' weights."""
     return [
         f"python       {platform.python_version()} on {platform.machine()}, {usable_cores()} cores",
         *(f"{name:12} {importlib.metadata.version(name)}" for name in PACKAGES),
         f"cuda         {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}",
         f"data         {data_root()} (GRADINV_DATA): {', '.join(dataset_names())}",
-        f"victims      {len(list((cache_root() / 'victims').glob('*.safetensors')))} trained, in {cache_root()}",
+        f"victims      {len(list(victims_root().glob('*.safetensors')))} trained, in {victims_root()}",
         *(_metric(name) for name in METRICS.names()),
     ]
 
 
 def _metric(name: str) -> str:
-    entry = METRICS.get(name)
-    size = max(64, entry.metadata["min_size"])
+    # The metric is run, because weights that it must download show only then that they are missing.
+    size = max(64, METRICS.get(name).metadata["min_size"])
     image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    try:
-        entry.target(image, image)
-    except MetricUnavailable as error:
-        return f"metric       {name}: not available: {error}"
-    return f"metric       {name}: available"
+    labels = torch.zeros(1, dtype=torch.int64)
+    notes = score_batch(ScoredBatch(image, image, labels, labels), [name]).notes
+    return f"metric       {name}: " + (f"not available: {notes[0].removeprefix(f'{name}: ')}" if notes else "available")

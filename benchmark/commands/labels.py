@@ -1,14 +1,12 @@
 """`gradinv labels`: a board of label inference."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
-from gradinv.benchmark.commands.options import Device, Download, console, resolve_device
-from gradinv.metrics.registry import RequestError
 
-if TYPE_CHECKING:
-    from gradinv.benchmark.victims.loading import VictimSpec
+from gradinv.benchmark.commands.options import Device, Download, console, resolve_device, victim_spec
+from gradinv.metrics.registry import RequestError
 
 BATCH_SIZES = [1, 2, 4, 8, 16, 32, 48]
 
@@ -38,11 +36,16 @@ def labels(
     from gradinv.benchmark.datasets import create_dataset
     from gradinv.benchmark.label_inference.run import infer_labels_of
     from gradinv.metrics.boards.label_board import label_board, write_label_boards
-    from gradinv.metrics.boards.label_views import draw_label_figure, print_label_board
+    from gradinv.metrics.boards.label_terminal import print_label_board
+    from gradinv.metrics.figures.label_inference import draw_label_figure
 
     if epochs is not None and "trained" not in state:
         raise RequestError("--epochs is for --state trained only")
-    specs = [_spec(model, chosen, seed, stem, epochs) for chosen in dict.fromkeys(state)]
+    # All are validated before the first is trained.
+    specs = [
+        victim_spec(model, chosen, seed=seed, stem=stem, epochs=epochs if chosen == "trained" else None)
+        for chosen in dict.fromkeys(state)
+    ]
     data = create_dataset(dataset, image_size, download=download)
     cells = [
         cell
@@ -60,15 +63,3 @@ def labels(
     written = [*write_label_boards(cells, out), *draw_label_figure(label_board(cells), out / "labels")]
     print_label_board(label_board(cells), console())
     print("\n".join(str(path) for path in written))
-
-
-def _spec(model: str, state: str, seed: int, stem: str, epochs: int | None) -> "VictimSpec":
-    """The victim; RequestError in one line where its options contradict each other."""
-    from gradinv.benchmark.victims.loading import VictimSpec
-    from pydantic import ValidationError
-
-    own = {"epochs": epochs if state == "trained" else None}
-    try:
-        return VictimSpec.model_validate({"model": model, "state": state, "seed": seed, "stem": stem, **own})
-    except ValidationError as error:
-        raise RequestError(f"--state {state}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error

@@ -39,20 +39,22 @@ def show(
 
 
 def status(runs: list[Path]) -> None:
-    """Count the trials of run directories by state, with the reasons of those that failed."""
+    """Count the trials of run directories by state; exit status 1 where some failed or cannot be read, with reasons."""
     from collections import Counter
 
     from gradinv.metrics.records.reading import read_records
+    from gradinv.metrics.records.record import LOST
 
     records, faults = read_records(runs)
     for state, count in sorted(Counter(record.state for record in records).items()):
         print(f"{count:6d} {state}")
-    for record in records:
-        if record.state in ("failed", "oom"):
-            print(f"{record.state} {record.id} {record.cell.key} B={record.cell.batch_size}: {record.reason}")
+    # As `run` ends: a script that looks at the exit status of either must not take a board with holes for a whole one.
+    lost = [record for record in records if record.state in LOST]
+    for record in lost:
+        print(f"{record.state} {record.id} {record.cell.key} B={record.cell.batch_size}: {record.reason}")
     for fault in faults:
         print(fault)
-    raise typer.Exit(1 if faults else 0)
+    raise typer.Exit(1 if lost or faults else 0)
 
 
 def check(
@@ -74,10 +76,12 @@ def check(
 
 def _check_suite(suite: str) -> None:
     from gradinv.benchmark.runs.plan import Planner
+    from gradinv.benchmark.runs.prepare import without_training
     from gradinv.benchmark.runs.suite import load_suite, suite_path
 
     resolved = load_suite(suite_path(suite))
-    plan = Planner(device="cpu", download=False, may_train=False, progress=False).plan(resolved, "")
+    # Weights are looked for as well: a suite that names a file which is not there is not valid on this machine.
+    plan = without_training(Planner(device="cpu", download=False).plan(resolved, ""))
     skipped = sum(trial.skip_reason is not None for trial in plan.trials)
     print(f"{resolved.name}: {len(plan.trials)} trials, {skipped} of them impossible and skipped with a reason; valid")
 
@@ -91,6 +95,7 @@ def _check_board(path: Path, runs: list[Path]) -> None:
 
     checked = check_board(path)
     faults, warnings = list(checked.faults), list(checked.warnings)
+    # Records are compared with what was read from the board, which means nothing while that has faults of its own.
     if runs and not faults:
         records, broken = read_records(runs)
         wrong, differing = rebuilt(path, checked.rows, records)
@@ -107,9 +112,9 @@ def _check_board(path: Path, runs: list[Path]) -> None:
 
 def doctor() -> None:
     """Say what is here and what is not: devices, data sets, weights, versions."""
-    from gradinv.benchmark.commands.doctor import report
+    from gradinv.benchmark.commands.doctor import machine_facts
 
-    print("\n".join(report()))
+    print("\n".join(machine_facts()))
 
 
 def _names(kind: Kind) -> list[str]:
@@ -144,6 +149,7 @@ def _slow_names(kind: Kind) -> list[str]:
         return list(CONTROLS)
     import timm
 
-    import gradinv.benchmark.victims.networks  # noqa: F401 - registers our own networks with timm
+    # Registers our own networks with timm.
+    import gradinv.benchmark.victims.networks  # noqa: F401
 
     return timm.list_models()

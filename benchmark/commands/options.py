@@ -1,14 +1,21 @@
 """Options that several verbs share, and what they mean."""
 
+import inspect
 import sys
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
+
 from gradinv.metrics.registry import RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from gradinv.benchmark.victims.spec import VictimSpec
 
 Plugins = Annotated[
     list[Path], typer.Option("--plugin", help="A Python file that registers attacks, defenses, ...; repeat for more.")
@@ -19,9 +26,35 @@ Device = Literal["auto", "cpu", "cuda"]
 AskedEngine = Literal["auto", "eager", "captured", "compiled"]
 AskedPrecision = Literal["float32", "tf32", "bf16"]
 
+Request = TypeVar("Request")
+
+
+def taking(request: type[Request]) -> Callable[[Callable[[Request], None]], Callable[..., None]]:
+    """Decorator of a verb with many options: typer sees the fields of the dataclass, the verb gets one object of it."""
+
+    def decorate(verb: Callable[[Request], None]) -> Callable[..., None]:
+        @wraps(verb)
+        def called(**values: Any) -> None:
+            verb(request(**values))
+
+        parameters = [_parameter(field) for field in fields(request)]  # type: ignore[arg-type]
+        # typer asks the function for its signature and for its annotations; `wraps` has copied those of the verb.
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {}
+        return called
+
+    return decorate
+
+
+def _parameter(field: "Field[Any]") -> inspect.Parameter:
+    default = inspect.Parameter.empty if field.default is MISSING else field.default
+    if field.default_factory is not MISSING:
+        default = field.default_factory()
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type)
+
 
 def console() -> "Console":
-    """A console as wide as the terminal; wide enough for the whole table where the output goes to a file."""
+    """A console as wide as the terminal; wide enough for every column of a table where the output goes to a file."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 120)
@@ -34,7 +67,7 @@ def load_plugins(paths: list[Path], download: bool = False) -> None:
     from gradinv.metrics.registry import load_plugin
 
     if download:
-        os.environ["GRADINV_DOWNLOAD"] = "1"
+        os.environ["GRADINV_DOWNLOAD"] = "1"  # an environment variable, because worker processes inherit it
     for path in paths:
         load_plugin(path)
 
@@ -46,3 +79,15 @@ def resolve_device(device: Device) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise RequestError("--device cuda: torch sees no CUDA device here; take auto or cpu")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def victim_spec(model: str, state: str, **shaping: Any) -> "VictimSpec":
+    """The victim that options describe; RequestError in one line where they contradict each other."""
+    from pydantic import ValidationError
+
+    from gradinv.benchmark.victims.spec import VictimSpec
+
+    try:
+        return VictimSpec.model_validate({"model": model, "state": state, **shaping})
+    except ValidationError as error:
+        raise RequestError(f"--state {state}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error

@@ -42,6 +42,7 @@ def _attack(name: str) -> str:
 
 
 def _with_paper(target: Any, chosen: dict[str, Any], paper: Any) -> str:
+    # A class has its hyperparameters in its constructor, a metric that is a function in its own signature.
     callee = target.__init__ if inspect.isclass(target) else target
     parameters = [
         f"  {name} = {chosen.get(name, parameter.default)}"

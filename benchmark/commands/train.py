@@ -3,7 +3,8 @@
 from typing import Annotated, Literal
 
 import typer
-from gradinv.benchmark.commands.options import Device, Download, resolve_device
+
+from gradinv.benchmark.commands.options import Device, Download, resolve_device, victim_spec
 
 
 def train(
@@ -22,10 +23,9 @@ def train(
     import json
 
     from gradinv.benchmark.datasets import create_dataset
-    from gradinv.benchmark.victims.loading import VictimSpec
     from gradinv.benchmark.victims.training import train_victim
 
-    spec = VictimSpec.model_validate({"model": model, "state": "trained", "seed": seed, "stem": stem, "epochs": epochs})
+    spec = victim_spec(model, "trained", seed=seed, stem=stem, epochs=epochs)
     path = train_victim(spec, create_dataset(dataset, image_size, download=download), device=resolve_device(device))
     accuracy = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["accuracy"]
     print(f"{spec.key} on {dataset}: accuracy {accuracy:.1%} on the held-out images\n{path}")

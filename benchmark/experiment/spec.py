@@ -1,29 +1,37 @@
-"""The specification of a trial: everything that changes its result, and the id that is its hash."""
+"""What a trial is before it is run: everything that changes its result, the id that is its hash, and its row."""
 
 import hashlib
 import json
 import sys
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import timm
+from pydantic import BaseModel, ConfigDict
+
 from gradinv import attacks, benchmark, metrics
-from gradinv.attacks.gradient_matching.evaluation import Kind, Precision
+from gradinv.attacks.gradient_matching import Kind, Precision
+from gradinv.attacks.grants import granted_numbers_per_pixel
 from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import ATTACKS
 from gradinv.benchmark.datasets import DATASETS
 from gradinv.benchmark.datasets.seeds import seed_of
-from gradinv.benchmark.defenses import DEFENSES
-from gradinv.benchmark.victims.loading import VictimSpec
+from gradinv.benchmark.defenses import DEFENSES, create_defense
+from gradinv.benchmark.victims.spec import VictimSpec
+from gradinv.metrics.images.facts import measured_metrics
 from gradinv.metrics.images.scoring import METRICS
-from gradinv.metrics.keys import parse_key
-from pydantic import BaseModel, ConfigDict
+from gradinv.metrics.keys import Key, bracketed, parse_key
+from gradinv.metrics.records.record import Cell
 
 
 class TrialSpec(BaseModel):
-    """One trial. Seeds follow from it by hashing what each draw may depend on."""
+    """One trial. Seeds follow from it by hashing what each draw may depend on.
+
+    `weights_hash` is None as long as the victim is not loaded or trained: such a specification has no id yet.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,7 +39,7 @@ class TrialSpec(BaseModel):
     image_size: int
     data_hash: str
     victim: VictimSpec
-    weights_hash: str
+    weights_hash: str | None
     attack: str
     hyperparameters: dict[str, Any] = {}
     control: str = ""
@@ -51,24 +59,91 @@ class TrialSpec(BaseModel):
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of the specification."""
+        """16 hexadecimal digits of the SHA-256 of the specification; ValueError while the weights are not known."""
+        if self.weights_hash is None:
+            raise ValueError(f"the weights of {self.victim.key} are not known yet, so the trial has no id")
+        # Sorted, so that the order in which somebody wrote hyperparameters down does not matter.
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def pack(self) -> str:
         """What trials share that may run side by side: all but the private batch and what the client sends of it."""
-        own = {"repetition", "defense", "control", "sources"}
+        differing = {"repetition", "defense", "control", "sources"}
+        # Trials side by side attack one network; where a defense changes it, they must have the same defense.
+        if create_defense(self.defense).changes_model:
+            differing.remove("defense")
+        # A blind attack has no distance, so that it cannot share a descent with those that see a gradient.
         blind = self.control if self.control == "prior_only" else ""
-        return self.model_dump_json(exclude=own) + blind
+        return self.model_dump_json(exclude=differing) + blind
 
     def seed(self, purpose: str) -> int:
         """The seed of `attack`, `defense`, ...: it depends on data set and repetition, so that trials are paired."""
         return seed_of(purpose, self.dataset, self.repetition)
 
 
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One trial to run, with the row it belongs to and the place that the row has in its suite.
+
+    `evaluations` is the most that it may spend, `packed` how many trials of its pack may run side by side.
+    """
+
+    spec: TrialSpec
+    cell: Cell
+    suite: str
+    suite_hash: str
+    order: int
+    skip_reason: str | None
+    evaluations: int
+    packed: int = 1
+
+    # Cached, because a run asks for it again and again and every answer hashes the specification.
+    @cached_property
+    def id(self) -> str:
+        """The specification's id; ValueError while the victim's weights are not known."""
+        return self.spec.id
+
+    def changed(self, **fields: Any) -> "PlannedTrial":
+        """The same trial with other fields of its specification."""
+        return replace(self, spec=self.spec.model_copy(update=fields))
+
+
+def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int) -> Cell:
+    """The leaderboard row that the trial belongs to; `bn_channels` are those of all batch-norm layers together."""
+    key = Key(spec.control, spec.attack) if spec.control else parse_key(spec.attack)
+    granted = spec.threat_model
+    image_shape = (3, spec.image_size, spec.image_size)
+    return Cell(
+        attack=key.name,
+        preset=key.preset,
+        parameters=bracketed(key.parameters),
+        is_control=bool(spec.control),
+        tuning="paper" if spec.budget is None else "suite",
+        dataset=spec.dataset,
+        image_size=spec.image_size,
+        victim=spec.victim.key,
+        victim_state=victim_state,
+        victim_seed=spec.victim.seed,
+        bn_mode=granted.bn_mode,
+        bn_statistics=granted.bn_statistics,
+        granted_numbers_per_pixel=granted_numbers_per_pixel(
+            granted.bn_statistics, bn_channels, spec.batch_size, image_shape
+        ),
+        labels=granted.labels,
+        update=granted.update,
+        defense=spec.defense,
+        adaptive=granted.adaptive,
+        batch_size=spec.batch_size,
+        max_equal_labels=granted.max_equal_labels,
+        budget="paper" if spec.budget is None else str(spec.budget),
+        precision=spec.precision,
+    )
+
+
 def sources_of(attack: str, defense: str, metrics: tuple[str, ...], dataset: str, model: str) -> dict[str, str]:
     """Hashes of the files of other packages and plug-ins that the trial runs; gradinv's and timm's go by version."""
-    used: dict[str, Any] = {f"metric {name}": METRICS.get(name).target for name in metrics}
+    # Under the entries' names and not the files', so that moving a plug-in to another folder changes no id.
+    used: dict[str, Any] = {f"metric {name}": METRICS.get(name).target for name in measured_metrics(metrics)}
     used[f"defense {defense}"] = DEFENSES.get(parse_key(defense).name).target
     used[f"model {model}"] = timm.models.model_entrypoint(model.split(".")[0])
     if attack:
@@ -81,13 +156,12 @@ def sources_of(attack: str, defense: str, metrics: tuple[str, ...], dataset: str
 
 def _foreign_source(target: Any) -> str:
     """Hash of the file of a class, a function or an instance's class; empty where the file is ours or timm's."""
+    # The version stands for these packages, because their files change with every commit that changes no result.
     path = Path(sys.modules[target.__module__].__file__ or "").resolve()
-    known = [Path(package.__path__[0]).resolve() for package in (attacks, benchmark, metrics, timm)]
-    return (
-        ""
-        if any(path.is_relative_to(folder) for folder in known)
-        else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    )
+    versioned = [Path(package.__path__[0]).resolve() for package in (attacks, benchmark, metrics, timm)]
+    if any(path.is_relative_to(folder) for folder in versioned):
+        return ""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 @cache

@@ -1,14 +1,19 @@
 """One trial, or a pack of them: private batch -> defended client update -> leak -> attack -> scores -> record."""
 
+import platform
 import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
 
 import torch
-from gradinv.attacks.attack import Attack, Setting
-from gradinv.attacks.gradient_matching.evaluation import Engine
+
+from gradinv.attacks.attack import Attack, Conditions
+from gradinv.attacks.gradient_matching import Engine, GradientMatching
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
@@ -23,49 +28,68 @@ from gradinv.benchmark.experiment.client import (
     observe,
     self_check,
     update_cosine,
-    zero_gradient_share,
 )
 from gradinv.benchmark.experiment.outcome import Outcome, score
-from gradinv.benchmark.experiment.spec import TrialSpec
+from gradinv.benchmark.experiment.spec import PlannedTrial, TrialSpec
 from gradinv.benchmark.victims.loading import LoadedVictim
 from gradinv.benchmark.victims.normalisation import normalise
+from gradinv.benchmark.victims.zero_gradients import zero_gradient_share
+from gradinv.metrics.records.identity import row_identity
+from gradinv.metrics.records.record import Record
+
+PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", "numpy")
+"""Packages whose versions stand in every record; only some are part of a trial's id (`spec.result_versions`)."""
+
+
+@dataclass(frozen=True)
+class _Received:
+    """What the server has of a client's update, and in numbers what that update was like."""
+
+    leak: Leak
+    zero_gradient_share: float
+    update_cosine: float
 
 
 def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVictim) -> list[Outcome]:
     """Run trials of one pack side by side: they differ in repetition, defense and control alone.
 
-    The fields hold the state of each; the time is shared out equally. What one raises ends all of them:
-    ImpossibleCellError where the combination cannot exist (the trial is skipped), InconsistentExperimentError where the
-    self-check fails.
+    The time is shared out equally. What one raises ends all of them: ImpossibleCellError where the combination cannot
+    exist (the trial is skipped), InconsistentExperimentError where the self-check fails.
     """
     first = specs[0]
-    torch.set_num_threads(first.threads)
+    torch.set_num_threads(first.threads)  # rounding depends on it, so that the specification says how many
     batches = [_batch(spec, dataset) for spec in specs]
     if first.control in controls.WITHOUT_ATTACK:
         return [_without_attack(spec, dataset, batch) for spec, batch in zip(specs, batches, strict=True)]
     victim = _victim(first, loaded)
     attack = possible_attack(first, classes=len(dataset.classes), bn_layers=len(victim.bn_layers), state=loaded.state)
-    attack.engine = Engine(first.engine, first.together, first.precision)
-    leaks = [_leak(spec, dataset, batch, loaded, victim) for spec, batch in zip(specs, batches, strict=True)]
+    if isinstance(attack, GradientMatching):  # an attack with a loop of its own evaluates as it likes
+        attack.engine = Engine(first.engine, first.together, first.precision)
+    received = [_received(spec, dataset, batch, loaded, victim) for spec, batch in zip(specs, batches, strict=True)]
+    # Timed from here: what the attack does with a leak, not what the experiment does to make and score it.
     start = time.perf_counter()
-    found = _reconstructions(attack, [leak for leak, _ in leaks], victim, specs)
+    reconstructions = _reconstructions(attack, [update.leak for update in received], victim, specs)
     _synchronise(first.device)
-    measured = {
-        "seconds": (time.perf_counter() - start) / len(specs),
-        "peak_memory_mb": _peak_memory_mb(first.device),
-    }
-    outcomes = []
-    for spec, batch, (_, shares), reconstruction in zip(specs, batches, leaks, found, strict=True):
-        outcome = score(batch, reconstruction, spec.metrics, (loaded.mean, loaded.std))
-        own = {"engine": reconstruction.engine, **measured, **shares}
-        outcomes.append(replace(outcome, fields={**outcome.fields, **own}))
-    return outcomes
+    seconds = (time.perf_counter() - start) / len(specs)
+    memory = _peak_memory_mb(first.device)
+    return [
+        replace(
+            score(batch, reconstruction, spec.metrics, (loaded.mean, loaded.std)),
+            engine=reconstruction.engine,
+            seconds=seconds,
+            peak_memory_mb=memory,
+            zero_gradient_share=update.zero_gradient_share,
+            update_cosine=update.update_cosine,
+        )
+        for spec, batch, update, reconstruction in zip(specs, batches, received, reconstructions, strict=True)
+    ]
 
 
 def _reconstructions(
     attack: Attack, leaks: Sequence[Leak], victim: Victim, specs: Sequence[TrialSpec]
 ) -> list[Reconstruction]:
     seeds, budget = [spec.seed("attack") for spec in specs], specs[0].budget
+    # Alone it is called as any attack is: a plug-in need not know that trials can run side by side.
     if len(leaks) == 1:
         return [attack.reconstruct(leaks[0], victim, seed=seeds[0], budget=budget)]
     return attack.reconstruct_together(leaks, victim, seeds=seeds, budget=budget)
@@ -82,14 +106,16 @@ def _batch(spec: TrialSpec, dataset: Dataset) -> Batch:
 
 def _without_attack(spec: TrialSpec, dataset: Dataset, batch: Batch) -> Outcome:
     reconstruction = controls.without_attack(spec.control, dataset, batch, spec.repetition)
-    return score(batch, reconstruction, spec.metrics, ((0.0,), (1.0,)))
+    return score(batch, reconstruction, spec.metrics, ((0.0,), (1.0,)))  # it is in [0, 1] already
 
 
 def _victim(spec: TrialSpec, loaded: LoadedVictim) -> Victim:
     """A fresh copy from before the client's update: a train-mode update would change buffers."""
     if spec.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    return Victim(loaded.module.to(spec.device), bn_mode=spec.threat_model.bn_mode)
+    # The trials of a pack share this network: a defense that changes it is the same one in all of them (`spec.pack`).
+    module = create_defense(spec.defense).on_model(loaded.module.to(spec.device))
+    return Victim(module, bn_mode=spec.threat_model.bn_mode, update=spec.threat_model.update)
 
 
 def possible_attack(spec: TrialSpec, *, classes: int, bn_layers: int, state: str) -> Attack:
@@ -98,7 +124,7 @@ def possible_attack(spec: TrialSpec, *, classes: int, bn_layers: int, state: str
     Raises ImpossibleCellError with the reason where the attack cannot be run in this cell.
     """
     attack = create_attack(spec.attack)
-    setting = Setting(
+    conditions = Conditions(
         threat_model=spec.threat_model,
         batch_size=spec.batch_size,
         num_classes=classes,
@@ -107,37 +133,48 @@ def possible_attack(spec: TrialSpec, *, classes: int, bn_layers: int, state: str
         image_size=spec.image_size,
         budget=spec.budget,
     )
-    reason = attack.reason_to_skip(setting)
+    reason = attack.reason_to_skip(conditions)
     if reason is not None:
         raise ImpossibleCellError(reason)
     return controls.prior_only(attack) if spec.control == "prior_only" else attack
 
 
-def _leak(
-    spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVictim, victim: Victim
-) -> tuple[Leak, dict[str, float]]:
-    """What the attacker sees: for a control that replaces the gradient, all but it is the private batch's."""
+def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVictim, victim: Victim) -> _Received:
+    """What a client's update of the batch hands over.
+
+    For a control that replaces the gradient, everything but the gradient is the private batch's.
+    """
     update = _update(spec, batch, loaded, victim)
     leak = observe(
-        update, victim, batch, spec.threat_model, num_classes=len(dataset.classes), mean=loaded.mean, std=loaded.std
+        update,
+        victim,
+        batch,
+        spec.threat_model,
+        create_defense(spec.defense),
+        num_classes=len(dataset.classes),
+        mean=loaded.mean,
+        std=loaded.std,
     )
+    # After `observe`, so that labels and statistics stay those of the private batch and the gradient alone differs.
     if spec.control == "other_gradient":
-        other = controls.other_batch(dataset, batch, spec.repetition, spec.control)
-        leak = replace(leak, gradients=_update(spec, other, loaded, victim).sent)
+        decoy = controls.other_batch(dataset, batch, spec.repetition, spec.control)
+        leak = replace(leak, gradients=_update(spec, decoy, loaded, victim).sent)
     elif spec.control == "noise_gradient":
         leak = controls.noise_gradient(leak, spec.seed("noise_gradient"))
-    return leak, {"zero_gradient_share": zero_gradient_share(update), "update_cosine": update_cosine(update)}
+    # In numbers, so that the update's own tensors, as large as the network, are not kept while the attack runs.
+    return _Received(leak, zero_gradient_share(update.undefended.values()), update_cosine(update))
 
 
 def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim) -> ClientUpdate:
     """The defended update of a batch, checked against what the attacker's victim would compute."""
     update = client_update(
-        loaded.module,
+        victim.source,
         normalise(batch.images.to(spec.device), loaded.mean, loaded.std),
         batch.labels.to(spec.device),
         bn_mode=spec.threat_model.bn_mode,
         defense=create_defense(spec.defense),
         seed=spec.seed("defense"),
+        update=spec.threat_model.update,
     )
     self_check(update, victim)
     return update
@@ -145,7 +182,7 @@ def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim)
 
 def _synchronise(device: str) -> None:
     if device == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize()  # kernels are only queued when the attack returns
 
 
 def _peak_memory_mb(device: str) -> float:
@@ -154,3 +191,34 @@ def _peak_memory_mb(device: str) -> float:
         return torch.cuda.max_memory_allocated() / 2**20
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def make_record(planned: PlannedTrial, outcome: Outcome) -> Record:
+    """The record of a trial: what it is, from the plan; what was measured, from its outcome; where and when it ran."""
+    spec = planned.spec
+    specification = spec.model_dump(mode="json")
+    measured = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name != "tensors"}
+    return Record(
+        id=planned.id,
+        suite=planned.suite,
+        order=planned.order,
+        repetition=spec.repetition,
+        cell=planned.cell.model_copy(update=asdict(row_identity(specification))),
+        # Beside the specification and no part of it: the same trial may stand in several suites.
+        spec={**specification, "suite_hash": planned.suite_hash},
+        threads=spec.threads,
+        device=_device_name(spec.device),
+        versions=_versions(),
+        date=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        **measured,
+    )
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else f"cpu ({platform.machine()})"
+
+
+@lru_cache(maxsize=1)  # read from files, and the same for every trial of a process
+def _versions() -> dict[str, str]:
+    versions = {package: version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **versions}

@@ -5,13 +5,14 @@ from itertools import product
 from typing import Literal
 
 import torch
+from torch import nn
+
 from gradinv.attacks.attack import Attack
-from gradinv.attacks.gradient_matching.evaluation import Engine, Kind, Precision
+from gradinv.attacks.gradient_matching import Engine, Kind, Precision
 from gradinv.attacks.registry import create_attack
 from gradinv.benchmark.runs.suite import Block, Suite
 from gradinv.benchmark.victims.networks import build_network
 from gradinv.metrics.registry import RequestError
-from torch import nn
 
 SMALL = 500_000
 """Parameters up to which a step costs calls rather than arithmetic, so that candidates together are faster."""
@@ -53,11 +54,14 @@ class EngineChoice:
         """
         if self.kind != "auto":
             return self.kind
+        # Of the suite as a whole, never of the part that is run: the kind stands in a trial's id, and whoever resumes
+        # with another filter must find the same trials.
         often = all(count >= WORTH_COMPILING for block in suite.blocks for count in program_evaluations(block))
         return "compiled" if device == "cpu" and often and _all_tiny(suite) and _compiler_works() else "eager"
 
     def engine(self, kind: Kind, attack: Attack, module: nn.Module) -> Engine:
         """The engine of an attack's trials against a victim; plain eager for an attack with a loop of its own."""
+        # An attack with a loop of its own evaluates as it likes, so that no choice of ours may stand in its id.
         if attack.candidates is None:
             return Engine()
         fitting = TOGETHER if parameters_of(module) <= SMALL else 1
@@ -66,20 +70,22 @@ class EngineChoice:
 
 def program_evaluations(block: Block) -> list[int]:
     """How often each program of a block is evaluated: one for an attack with a batch size; blind ones cost little."""
+    # The attack and the controls that see a gradient share a program, since only tensors differ between them.
     seeing = 1 + len({"other_gradient", "noise_gradient"} & set(block.controls))
     counts = []
     for text, batch_size in product(block.attacks, block.batch_sizes):
         attack = create_attack(text)
         if attack.candidates:
-            each = attack.evaluations(None if block.budget == "paper" else block.budget)
-            counts.append(seeing * block.batches_of(batch_size) * len(block.defenses) * each)
+            spent = attack.evaluations(None if block.budget == "paper" else block.budget)
+            counts.append(seeing * block.batches_of(batch_size) * len(block.defenses) * spent)
     return counts
 
 
 def _all_tiny(suite: Suite) -> bool:
     """Whether every victim is; the number of classes decides little of it."""
-    places = {(victim.model, victim.stem, block.image_size) for block in suite.blocks for victim in block.victims}
-    networks = (build_network(m, num_classes=10, image_size=size or 32, stem=stem) for m, stem, size in places)
+    # Ten classes and 32 px stand in for what only the data set, which is not open yet, could say.
+    kinds = {(victim.model, victim.stem, block.image_size) for block in suite.blocks for victim in block.victims}
+    networks = (build_network(m, num_classes=10, image_size=size or 32, stem=stem) for m, stem, size in kinds)
     return all(parameters_of(network) <= TINY for network in networks)
 
 
@@ -90,6 +96,7 @@ def parameters_of(module: nn.Module) -> int:
 
 def _compiler_works() -> bool:
     """Whether torch.compile can compile anything here: it needs a C++ compiler."""
+    # Tried and not looked for: a compiler that is installed may still lack headers or a place to write to.
     try:
         torch.compile(lambda x: x.sin() + 1, fullgraph=True)(torch.zeros(4))
     except Exception:  # noqa: BLE001 - compilers fail in every way; eager does without

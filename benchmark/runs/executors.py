@@ -1,9 +1,7 @@
-"""Where trials run: in this process, or in local worker processes. A trial writes its own record."""
+"""Where trials run: in this process, or in local worker processes. A trial's record is written where it ran."""
 
-import importlib.metadata
 import multiprocessing
 import os
-import platform
 import signal
 import threading
 from collections import deque
@@ -11,118 +9,117 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from traceback import format_exception
-from typing import Any
 
 import torch
+from safetensors.torch import load_file
+
 from gradinv.benchmark.datasets import create_dataset
 from gradinv.benchmark.datasets.base import Dataset
 from gradinv.benchmark.experiment.client import ImpossibleCellError
 from gradinv.benchmark.experiment.outcome import Outcome
-from gradinv.benchmark.experiment.trial import run_together
+from gradinv.benchmark.experiment.spec import PlannedTrial
+from gradinv.benchmark.experiment.trial import make_record, run_together
 from gradinv.benchmark.machine import prepare_process
-from gradinv.benchmark.runs.plan import Plan, Trial
 from gradinv.benchmark.runs.store import Store
-from gradinv.benchmark.victims.loading import LoadedVictim
+from gradinv.benchmark.victims.loading import LoadedVictim, normalisation_for
 from gradinv.benchmark.victims.networks import Stem, build_network
+from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.record import Record
 from gradinv.metrics.registry import load_plugin
-from safetensors.torch import load_file
 
 
 @dataclass(frozen=True)
 class Job:
-    """Trials that run side by side, mostly one, with what a process needs to run them and to write their records."""
+    """Trials that run side by side, mostly one, and the run directory with their victim's weights."""
 
-    trials: tuple[Trial, ...]
-    directory: Path
-    suite: str
-    suite_hash: str
+    trials: tuple[PlannedTrial, ...]
+    run: RunDirectory
 
     def singly(self) -> "list[Job]":
         """The same trials as jobs of one each."""
         return [replace(self, trials=(trial,)) for trial in self.trials]
 
 
-def jobs_of(plan: Plan, trials: Sequence[Trial], directory: Path) -> list[Job]:
+def jobs_of(trials: Sequence[PlannedTrial], run: RunDirectory) -> list[Job]:
     """The jobs of some of a plan's trials: those of one pack come together, as many as the engine takes."""
-    packs: dict[str, list[Trial]] = {}
+    packs: dict[str, list[PlannedTrial]] = {}
+    # In the plan's order, which is victim by victim: `_module` keeps one network, the last.
     for trial in trials:
         packs.setdefault(trial.spec.pack if trial.packed > 1 else trial.id, []).append(trial)
     chunks = [
         tuple(pack[i : i + pack[0].packed]) for pack in packs.values() for i in range(0, len(pack), pack[0].packed)
     ]
-    return [Job(chunk, directory, plan.suite.name, plan.suite_hash) for chunk in chunks]
+    return [Job(chunk, run) for chunk in chunks]
 
 
 def execute(job: Job) -> list[Record]:
-    """Run a job and write its records; whatever a trial raises becomes its record's state and reason.
+    """Run a job and hand its records to the store; whatever a trial raises becomes its record's state and reason.
 
     Where one of several raises, each is run again by itself, so that it fails alone.
     """
-    specs = [trial.spec for trial in job.trials]
     try:
-        dataset = _dataset(specs[0].dataset, specs[0].image_size)
-        outcomes = run_together(specs, dataset, _victim(job, dataset))
-        return [write(job, trial, outcome) for trial, outcome in zip(job.trials, outcomes, strict=True)]
+        outcomes = _outcomes(job)
+        records = [make_record(trial, outcome) for trial, outcome in zip(job.trials, outcomes, strict=True)]
     except (Exception, SystemExit) as error:  # noqa: BLE001 - contract 5: no failure of one trial stops the suite
         failure = _failure(error)
+    else:
+        # Outside of `try`: a disk that is full or gone is no failure of a trial, and must stop the run.
+        return _stored(job, records, outcomes)
+    # Outside of `except`: the error's traceback holds on to all tensors of the pack.
     if len(job.trials) > 1:
         return [record for single in job.singly() for record in execute(single)]
-    return [write(job, job.trials[0], failure)]
+    return _stored(job, [make_record(job.trials[0], failure)], [failure])
+
+
+def _stored(job: Job, records: list[Record], outcomes: Sequence[Outcome]) -> list[Record]:
+    """The records, now on disk with their pictures."""
+    store = Store(job.run)
+    for record, outcome in zip(records, outcomes, strict=True):
+        store.write(record, outcome.tensors)
+    return records
+
+
+def _outcomes(job: Job) -> list[Outcome]:
+    spec = job.trials[0].spec
+    dataset = _dataset(spec.dataset, spec.image_size)
+    return run_together([trial.spec for trial in job.trials], dataset, _victim(job, dataset))
 
 
 def _failure(error: BaseException) -> Outcome:
     """What is recorded of a trial that raised."""
     if isinstance(error, ImpossibleCellError):
-        return Outcome({"state": "skipped", "reason": str(error)}, {})
+        return Outcome(state="skipped", reason=str(error))
     if isinstance(error, torch.OutOfMemoryError):
-        torch.cuda.empty_cache()
-        return Outcome({"state": "oom", "reason": _first_line(error)}, {})
-    notes = ["".join(format_exception(error))]
-    return Outcome({"state": "failed", "reason": _first_line(error), "notes": notes}, {})
+        torch.cuda.empty_cache()  # else the blocks that the failed trial cached are missing for the next one
+        return Outcome(state="oom", reason=_first_line(error))
+    return Outcome(state="failed", reason=_first_line(error), notes=["".join(format_exception(error))])
 
 
-def write(job: Job, trial: Trial, outcome: Outcome) -> Record:
-    """Put the record of one of a job's trials on disk."""
-    spec = trial.spec
-    record = Record(
-        id=trial.id,
-        suite=job.suite,
-        order=trial.order,
-        repetition=spec.repetition,
-        cell=trial.cell,
-        spec={**spec.model_dump(mode="json"), "suite_hash": job.suite_hash},
-        threads=spec.threads,
-        device=_device_name(spec.device),
-        versions=_versions(),
-        date=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        **outcome.fields,
-    )
-    Store(job.directory).write(record, outcome.tensors)
-    return record
-
-
+# Cached in the process that runs trials: a data set is opened and decoded once, whatever number of trials it gives.
 @lru_cache(maxsize=4)
 def _dataset(name: str, image_size: int) -> Dataset:
     return create_dataset(name, image_size)
 
 
 def _victim(job: Job, dataset: Dataset) -> LoadedVictim:
-    """The victim from the weight file in the run directory."""
-    trial = job.trials[0]
-    spec = trial.spec
-    path = job.directory / "victims" / f"{spec.weights_hash}.safetensors"
+    """The victim, with the weights in the run directory."""
+    planned = job.trials[0]
+    spec = planned.spec
+    if spec.weights_hash is None:
+        raise ValueError(f"the weights of {spec.victim.key} are not known; prepare the plan before it is run")
+    path = job.run.weights(spec.weights_hash)
     module = _module(path, spec.victim.model, len(dataset.classes), spec.image_size, spec.victim.stem)
-    return LoadedVictim(module, trial.mean, trial.std, spec.weights_hash, trial.cell.victim_state, None)
+    mean, std = normalisation_for(spec.victim, dataset)
+    return LoadedVictim(module, mean, std, spec.weights_hash, planned.cell.victim_state, accuracy=None)
 
 
 @lru_cache(maxsize=1)
 def _module(path: Path, model: str, num_classes: int, image_size: int, stem: Stem) -> torch.nn.Module:
     """The network of a weight file; the last one is kept, since trials come victim by victim."""
+    # Safetensors only: a run directory may come from someone else, and no pickle is ever loaded.
     module = build_network(model, num_classes=num_classes, image_size=image_size, stem=stem)
     module.load_state_dict(load_file(path))
     return module
@@ -144,18 +141,20 @@ def run_in_workers(jobs: Sequence[Job], workers: int, plugins: Sequence[Path]) -
         for suspect in (yield from _run_pool(waiting, workers, plugins)):
             for single in suspect.singly():
                 if (yield from _run_pool(deque([single]), 1, plugins)):
-                    died = Outcome({"state": "failed", "reason": "the worker process died"}, {})
-                    yield write(single, single.trials[0], died)
+                    death = Outcome(state="failed", reason="the worker process died")
+                    yield from _stored(single, [make_record(single.trials[0], death)], [death])
 
 
 def _run_pool(waiting: deque[Job], workers: int, plugins: Sequence[Path]) -> Generator[Record, None, list[Job]]:
     """Take jobs from `waiting` until none is left or a worker dies; returns the jobs that were under way then."""
+    # Spawned, not forked: a fork of a process with torch's threads or a CUDA context hangs or dies.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(list(plugins),))
     running: dict[Future[list[Record]], Job] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < workers:  # no more are handed over, so that few are suspects
+            # No more are handed over than there are workers: whatever is handed over is suspect when one dies.
+            while waiting and len(running) < workers:
                 future = pool.submit(execute, waiting[0])
                 running[future] = waiting.popleft()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -163,6 +162,7 @@ def _run_pool(waiting: deque[Job], workers: int, plugins: Sequence[Path]) -> Gen
                 del running[future]
                 yield from records
     except BrokenProcessPool:
+        # Some may have ended well just before: their records are on disk, and running them again would be for nothing.
         finished = [future for future in running if future.done() and future.exception() is None]
         for future in finished:
             del running[future]
@@ -174,6 +174,7 @@ def _run_pool(waiting: deque[Job], workers: int, plugins: Sequence[Path]) -> Gen
 
 def _stop(pool: ProcessPoolExecutor) -> None:
     """End the pool's processes at once; what they had under way is not recorded and will be run again."""
+    # Taken before `shutdown`, which forgets them; it would also wait for the trials under way, for hours perhaps.
     processes = multiprocessing.active_children()
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
@@ -181,6 +182,7 @@ def _stop(pool: ProcessPoolExecutor) -> None:
 
 
 def _start_worker(plugins: list[Path]) -> None:
+    # Ctrl-C reaches the whole group: the parent ends the run, and no worker prints a traceback of its own.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     prepare_process()
@@ -194,19 +196,10 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os._exit(1)  # the main thread is deep in a kernel and would not see an exception for minutes
 
 
 def _first_line(error: BaseException) -> str:
+    # One line of bounded length: it stands in a board's notes, while the traceback stays in the record.
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:500]}"
-
-
-def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name() if device == "cuda" else f"cpu ({platform.machine()})"
-
-
-@lru_cache(maxsize=1)
-def _versions() -> dict[str, Any]:
-    names = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", "numpy")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}

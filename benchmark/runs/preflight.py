@@ -4,75 +4,78 @@ import time
 from collections.abc import Iterable, Sequence
 
 import torch
-from gradinv.attacks.gradient_matching.attack import GradientMatching
-from gradinv.attacks.gradient_matching.distances import SquaredL2
-from gradinv.attacks.gradient_matching.objective import Objective
+from torch import Tensor
+
+from gradinv.attacks.gradient_matching import Given, GradientMatching, Objective, SquaredL2
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
-from gradinv.benchmark.experiment.spec import TrialSpec
+from gradinv.benchmark.experiment.spec import PlannedTrial, TrialSpec
 from gradinv.benchmark.runs.engine_choice import SMALL, parameters_of
 from gradinv.benchmark.runs.memory import available_bytes, evaluation_bytes, memory_warning
-from gradinv.benchmark.runs.plan import Plan, Trial
-from torch import Tensor
+from gradinv.benchmark.runs.plan import Plan, PlannedVictim
 
 FEW_PIXELS = 2**18
 """Pixels in one call that cannot fill any machine behind a small network: not worth the estimate."""
 
 
-def estimated_seconds(plan: Plan, trials: Sequence[Trial], device: str) -> dict[str, float]:
-    """Trial id -> estimated seconds, from one measured evaluation per victim, batch size and number of candidates."""
-    unit: dict[tuple[str, int, int, int], float] = {}
-    estimates = {}
+def estimated_seconds(plan: Plan, trials: Sequence[PlannedTrial], device: str) -> list[float]:
+    """Estimated seconds of each trial, from one measured evaluation per victim, batch size and number of candidates."""
+    unit: dict[tuple[PlannedVictim, int, int], float] = {}
+    estimates = []
     for trial in trials:
         spec = trial.spec
-        name = (spec.weights_hash, spec.image_size, spec.batch_size, spec.together)
-        if name not in unit and trial.evaluations:
-            torch.set_num_threads(spec.threads)
-            unit[name] = seconds_per_evaluation(plan, spec, device)
-        estimates[trial.id] = 0.0 if trial.skip_reason else trial.evaluations * unit.get(name, 0.0)
+        kind = (PlannedVictim.of(spec), spec.batch_size, spec.together)
+        if kind not in unit and trial.evaluations:
+            torch.set_num_threads(spec.threads)  # as many as the trial will have
+            unit[kind] = seconds_per_evaluation(plan, spec, device)
+        estimates.append(0.0 if trial.skip_reason else trial.evaluations * unit.get(kind, 0.0))
     return estimates
 
 
 def seconds_per_evaluation(plan: Plan, spec: TrialSpec, device: str) -> float:
     """Measured seconds of one candidate's squared-l2 evaluation; the best of two after a warm-up."""
-    victim = Victim(plan.victims[spec.weights_hash].module.to(device))
-    objective, classes = Objective(victim, SquaredL2(), []), len(plan.datasets[spec.dataset, spec.image_size].classes)
+    victim = Victim(plan.network_of(spec).to(device))
+    objective, classes = Objective(victim, SquaredL2(), []), len(plan.dataset_of(spec).classes)
     shape = (spec.together, spec.batch_size, 3, spec.image_size, spec.image_size)
+    # Any values do: the time depends on shapes alone, which is why an untrained network stands for a trained one.
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     labels = (torch.arange(spec.batch_size) % classes).to(device)
     target, state = [parameter.detach() for parameter in victim.parameters], victim.state
 
     def evaluated(candidate: Tensor) -> Tensor:
-        return objective.functional([candidate], {"labels": [labels], "target": target, "granted": []}, state)[1][0]
+        given: Given = {"labels": [labels], "target": target, "granted": [], "observed": []}
+        return objective.functional([candidate], given, state)[1][0]
 
     times = []
     for _ in range(3):
         start = time.perf_counter()
         with torch.no_grad():
-            found = torch.func.vmap(evaluated)(images) if spec.together > 1 else evaluated(images[0])
-        found.sum().item()
+            values = torch.func.vmap(evaluated)(images) if spec.together > 1 else evaluated(images[0])
+        values.sum().item()  # a GPU has finished only when its result is asked for
         times.append(time.perf_counter() - start)
+    # The first is a warm-up: it allocates memory and chooses kernels.
     return min(times[1:]) / spec.together
 
 
-def memory_warnings(plan: Plan, trials: Iterable[Trial], device: str, jobs: int) -> list[str]:
+def memory_warnings(plan: Plan, trials: Iterable[PlannedTrial], device: str, jobs: int) -> list[str]:
     """One line for every victim and batch size whose evaluation does not fit `jobs` times into the free memory."""
+    # Jobs are processes that evaluate at the same time, so that their needs add up.
     available, lines = available_bytes(device), {}
     for trial in trials:
         spec = trial.spec
-        kind = (spec.weights_hash, spec.image_size, spec.batch_size, spec.together, spec.threat_model.bn_mode)
+        kind = (PlannedVictim.of(spec), spec.batch_size, spec.together, spec.threat_model.bn_mode)
         if trial.skip_reason or not spec.attack or kind in lines:
             continue
-        needed = _needed(plan, spec)
+        needed = _bytes_needed(plan, spec)
         warning = needed and memory_warning(jobs * needed, available)
         jobs_named = f" in {jobs} jobs" if jobs > 1 else ""
         lines[kind] = f"{spec.victim.key}, B={spec.batch_size}{jobs_named}: {warning}" if warning else ""
     return [line for line in lines.values() if line]
 
 
-def _needed(plan: Plan, spec: TrialSpec) -> int | None:
-    """Bytes of one evaluation; None where it is small for certain, not an evaluation of ours, or cannot be told."""
-    attack, module = create_attack(spec.attack), plan.victims[spec.weights_hash].module
+def _bytes_needed(plan: Plan, spec: TrialSpec) -> int | None:
+    """Bytes of one evaluation; None where it is small for certain, of an attack with a loop of its own, or unknown."""
+    attack, module = create_attack(spec.attack), plan.network_of(spec)
     pixels = spec.together * spec.batch_size * spec.image_size**2
     if not isinstance(attack, GradientMatching) or (parameters_of(module) <= SMALL and pixels <= FEW_PIXELS):
         return None
@@ -81,7 +84,7 @@ def _needed(plan: Plan, spec: TrialSpec) -> int | None:
             module,
             spec.batch_size,
             spec.image_size,
-            len(plan.datasets[spec.dataset, spec.image_size].classes),
+            len(plan.dataset_of(spec).classes),
             bn_mode=spec.threat_model.bn_mode,
             needs_bn_statistics=any(prior.needs_bn_statistics for prior in attack.priors),
             together=spec.together,

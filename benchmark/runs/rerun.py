@@ -1,15 +1,16 @@
-"""Recipes: a suite file that runs one row of a board again, made from the specifications in its records."""
+"""How one row of a board is run again: a suite file, made from the specifications in its records."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+
 from gradinv.metrics.records.record import Record
-from gradinv.metrics.report.pages import Recipe
+from gradinv.metrics.report.pages import Rerun
 
 
-def recipe(name: str, trials: Sequence[Record], controls: Sequence[str]) -> Recipe | None:
+def rerun_of(name: str, trials: Sequence[Record], controls: Sequence[str]) -> Rerun | None:
     """A suite with just these trials of one attack and these controls, and the options of `gradinv run` beside it.
 
     None where the records hold no specification. A weight file stands in the suite by its name alone: where it lies
@@ -28,17 +29,20 @@ def recipe(name: str, trials: Sequence[Record], controls: Sequence[str]) -> Reci
         "defenses": [spec["defense"]],
         "threat_model": spec["threat_model"],
         "batch_sizes": [spec["batch_size"]],
+        # Repetitions count from 0, so that the last one says how many there must be to have it.
         "batches": max(trial.repetition for trial in trials) + 1,
         "budget": "paper" if spec["budget"] is None else spec["budget"],
         "metrics": spec["metrics"],
     }
     text = yaml.safe_dump(suite, sort_keys=False, default_flow_style=None, width=100)
+    # Only files of other packages have a source hash; which file it was nobody but the reader knows.
     plugins = ["--plugin FILE"] if spec["sources"] else []
-    return Recipe(text, (*plugins, f"--device {spec['device']}", *_engine(spec)))
+    return Rerun(text, (*plugins, f"--device {spec['device']}", *_engine(spec)))
 
 
 def _engine(spec: dict[str, Any]) -> list[str]:
     """The engine's options; the precision only where it is not what everybody has."""
+    # Records from before there was a choice lack both fields; they were run alone and in float32.
     precision = spec.get("precision", "float32")
     options = [f"--engine {spec['engine']}", f"--together {spec.get('together', 1)}"]
     return options + ([f"--precision {precision}"] if precision != "float32" else [])

@@ -3,63 +3,72 @@
 import errno
 import shutil
 import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from gradinv.metrics.records.record import FINISHED, Record
-from safetensors.torch import save_file
 from torch import Tensor
+
+from gradinv.metrics.records.files import write_tensors, write_text
+from gradinv.metrics.records.layout import RunDirectory
+from gradinv.metrics.records.reading import read_record
+from gradinv.metrics.records.record import FINISHED, Record
 
 ABANDONED_AFTER = 3600.0
 """Seconds after which an unfinished write is taken for a killed process's: a younger one may be another process's."""
 
 
 class Store:
-    """The run directory: `trials/<id>/record.json` and `tensors.safetensors`.
+    """The trials of a run directory, each in a folder with its record and its pictures.
 
     A folder whose name starts with a dot is an unfinished write. Several processes may write at once.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.trials = directory / "trials"
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
 
     def finished(self, trial_id: str) -> bool:
-        """Whether the trial has a record that need not be made again; a broken record counts as none."""
+        """Whether the trial has a record that need not be made again; one that boards would refuse counts as none."""
         record = self.read(trial_id)
         return record is not None and record.state in FINISHED
 
     def read(self, trial_id: str) -> Record | None:
-        """The trial's record; None where there is none that can be read."""
-        try:
-            return Record.model_validate_json((self.trials / trial_id / "record.json").read_bytes())
-        except (OSError, ValueError):  # pydantic's ValidationError is a ValueError
-            return None
+        """The trial's record, read as boards read it; None where there is none that can be read."""
+        record = read_record(self.run, trial_id)
+        return record if isinstance(record, Record) else None
 
-    def write(self, record: Record, tensors: dict[str, Tensor]) -> None:
+    def read_all(self, trial_ids: Iterable[str]) -> list[Record]:
+        """The records of these trials that can be read, in their order."""
+        records = (self.read(trial_id) for trial_id in trial_ids)
+        return [record for record in records if record is not None]
+
+    def write(self, record: Record, tensors: Mapping[str, Tensor]) -> None:
         """Put the trial's folder in place in one rename; an older folder of the same trial is replaced."""
-        folder = self.trials / f".{record.id}-{uuid4().hex}"
-        folder.mkdir(parents=True)
+        # A folder of its own for each write, so that two processes with one trial never write into the same one.
+        unfinished = f".{record.id}-{uuid4().hex}"
         if tensors:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "tensors.safetensors")
-        (folder / "record.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
-        _put(folder, self.trials / record.id)
+            write_tensors(self.run.tensors(unfinished), tensors)
+        write_text(self.run.record(unfinished), record.model_dump_json(indent=1))
+        _put(self.run.trial(unfinished), self.run.trial(record.id))
 
     def clean(self) -> None:
         """Remove what killed runs left unfinished."""
-        for folder in self.trials.glob(".*"):
+        for folder in self.run.trials.glob(".*"):
             with suppress(FileNotFoundError):  # another process cleans too
+                # By age: no lock would survive the kill of its owner, and none works on every network file system.
                 if time.time() - folder.stat().st_mtime > ABANDONED_AFTER:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put(folder: Path, target: Path) -> None:
     """Rename `folder` to `target`; what stands there, perhaps since a moment ago, is moved aside and removed."""
+    # A loop, because between moving the old folder aside and the next rename another process may put its own there.
     while True:
         try:
             folder.rename(target)
         except OSError as error:
+            # POSIX lets a folder replace an empty one only; which of the two errors it gives depends on the system.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             aside = folder.with_name(f"{folder.name}-old")

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+
 from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import create_attack, hyperparameters
 from gradinv.benchmark.defenses import canonical_defense
 from gradinv.benchmark.experiment.controls import CONTROLS
-from gradinv.benchmark.victims.loading import VictimSpec
-from gradinv.metrics.images.scoring import DEFAULT_METRICS, METRICS
+from gradinv.benchmark.victims.spec import VictimSpec
+from gradinv.metrics.images.facts import board_metrics
+from gradinv.metrics.images.scoring import METRICS
 from gradinv.metrics.keys import Key, parse_key
 from gradinv.metrics.registry import InvalidEntryError, RequestError, UnknownNameError, unknown
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 SHIPPED = Path(__file__).parent.parent / "suites"
 LARGEST_BATCH = 512
@@ -42,12 +44,14 @@ class Block(_Strict):
     batch_sizes: tuple[int, ...] = Field(default=(1,), min_length=1)
     batches: PositiveInt | dict[PositiveInt, PositiveInt] = 8
     budget: PositiveInt | Literal["paper"] = 1000
-    metrics: tuple[str, ...] = DEFAULT_METRICS
+    # Asked for with every suite, since a plug-in may have registered a metric for every board meanwhile.
+    metrics: tuple[str, ...] = Field(default_factory=lambda: board_metrics("image"))
 
     @field_validator("controls", mode="before")
     @classmethod
     def _controls(cls, value: Any) -> Any:
         """`all`, `none`, or a list of names."""
+        # Anything but these two words goes on to pydantic, which says what a list of names is.
         chosen = {"all": CONTROLS, "none": ()}.get(value, value) if isinstance(value, str) else value
         for name in chosen if isinstance(chosen, list | tuple) else ():
             if name not in CONTROLS:
@@ -57,6 +61,7 @@ class Block(_Strict):
     @field_validator("attacks")
     @classmethod
     def _attacks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # Canonical, so that two spellings of one key are one trial with one id.
         return tuple(str(canonical_attack(text)) for text in value)
 
     @field_validator("defenses")
@@ -65,7 +70,7 @@ class Block(_Strict):
         try:
             return tuple(str(canonical_defense(text)) for text in value)
         except (UnknownNameError, InvalidEntryError) as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(str(error)) from error  # the one type of error to which pydantic adds the place
 
     @field_validator("metrics")
     @classmethod
@@ -114,11 +119,11 @@ class Suite(_Strict):
 
     @model_validator(mode="after")
     def _contrasted(self) -> Self:
-        known = {attack for block in self.blocks for attack in block.attacks}
+        attacks = list(dict.fromkeys(attack for block in self.blocks for attack in block.attacks))
         for contrast in self.contrasts:
             for key in (contrast.attack, contrast.against):
-                if key not in known:
-                    raise ValueError(f"contrast {contrast.name!r}: {unknown('attack of this suite', key, list(known))}")
+                if key not in attacks:
+                    raise ValueError(f"contrast {contrast.name!r}: {unknown('attack of this suite', key, attacks)}")
         return self
 
 
@@ -126,11 +131,12 @@ def canonical_attack(text: str) -> Key:
     """The key with its parameters validated; ValueError in one line where attack, preset or parameter is wrong."""
     try:
         key = parse_key(text)
-        create_attack(text)
-        own = {name: value for name, value in hyperparameters(key).items() if name in key.parameters}
+        create_attack(text)  # for what only the constructor checks
+        # Only what was given: a default that changes must not change the key, though it changes the trial's id.
+        given = {name: value for name, value in hyperparameters(key).items() if name in key.parameters}
     except (UnknownNameError, InvalidEntryError) as error:
         raise ValueError(str(error)) from error
-    return Key(key.name, key.preset, own)
+    return Key(key.name, key.preset, given)
 
 
 def suite_names() -> list[str]:
@@ -140,6 +146,7 @@ def suite_names() -> list[str]:
 
 def suite_path(name: str) -> Path:
     """The file of a shipped suite, or `name` itself where it is a file; SuiteError where it is neither."""
+    # Shipped names first: a folder or file called `quick` in the working directory must not change what that means.
     shipped = SHIPPED / f"{name}.yaml"
     if shipped.is_file():
         return shipped
@@ -156,6 +163,7 @@ def load_suite(path: Path, overrides: Mapping[str, Any] | None = None) -> Suite:
         raise SuiteError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise SuiteError(f"{path} must hold a mapping such as `name: my-suite`")
+    # What stands outside of `grids` holds for all of them, and one grid is enough for most suites.
     head = {name: raw.pop(name) for name in ("name", "description", "contrasts") if name in raw}
     grids = raw.pop("grids", None) or [{}]
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
@@ -177,7 +185,7 @@ def _override(block: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
             inner = target.get(parent) or {}
             if not isinstance(inner, dict):
                 raise SuiteError(f"--set {name}: {parent} has no parts that can be set one by one; set {parent} whole")
-            target[parent] = dict(inner)
+            target[parent] = dict(inner)  # a copy, since grids share what stands outside of them
             target = target[parent]
         target[last] = value
     return result
@@ -185,6 +193,7 @@ def _override(block: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
 
 def _one_line(error: ValidationError) -> str:
     """All that is wrong, each with its place; an unknown name comes with the nearest valid one."""
+    # A list whose elements are all wrong is too short as well; the elements' own sentences say enough.
     faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
     return "; ".join(dict.fromkeys(_sentence(fault) for fault in faults))
 
@@ -229,6 +238,7 @@ def select(
             "victims": tuple(victim for victim in block.victims if _matches(victim.key, victims or "*")),
             "defenses": tuple(defense for defense in block.defenses if _matches(defense, defenses or "*")),
             "batch_sizes": sizes,
+            # By size, because the limit may lie below what one size has and above what another has.
             "batches": {b: min(limit or block.batches_of(b), block.batches_of(b)) for b in sizes},
         }
         if all(chosen.values()):
@@ -245,13 +255,14 @@ def _chosen_attacks(block: Block, wanted: Sequence[str]) -> tuple[str, ...]:
     for text in wanted:
         is_pattern = any(mark in text.split("[")[0] for mark in "*?")
         try:
-            found = [a for a in block.attacks if _matches(a, text)] if is_pattern else [str(canonical_attack(text))]
+            keys = [a for a in block.attacks if _matches(a, text)] if is_pattern else [str(canonical_attack(text))]
         except ValueError as error:
             raise SuiteError(str(error)) from error
-        chosen += [attack for attack in found if attack not in chosen]
+        chosen += [key for key in keys if key not in chosen]
     return tuple(chosen)
 
 
 def _matches(key: str, pattern: str) -> bool:
     """Whether the wildcard fits; brackets stand for themselves, since keys have them."""
+    # Not `fnmatch`, which on Windows would ignore case.
     return fnmatchcase(key, pattern.replace("[", "[[]"))

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+
 from gradinv.attacks.registry import ATTACKS
 from gradinv.benchmark import cli
 from gradinv.benchmark.datasets.base import ArraySplit, Dataset, held_out_loaders
 from gradinv.benchmark.runs.plan import Plan, Planner
+from gradinv.benchmark.runs.prepare import prepare
 from gradinv.benchmark.runs.suite import load_suite
 from gradinv.metrics.images.scoring import METRICS
+from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import read_records
 from gradinv.metrics.records.record import Record
 
@@ -39,6 +42,8 @@ from gradinv.attacks.registry import register_attack
 @register_attack("NAME", paper=ZHU_2019)
 class Plugged(DLG):
     """DLG from other seeds, with accidents on request."""
+
+    packs_trials = False
 
     def __init__(self, *, accident: str = "none", step: float = 1.0) -> None:
         super().__init__(lr=step)
@@ -85,8 +90,8 @@ def records_by_label(directory: Path) -> dict[tuple[str, int], Record]:
 
 
 def files_of(directory: Path) -> dict[str, tuple[bytes, int]]:
-    """Path below `trials` -> (content, time of the last change) of every file of a finished trial."""
-    files = [path for path in (directory / "trials").glob("[!.]*/*") if path.is_file()]
+    """Path below the directory -> (content, time of the last change) of every file of a finished trial."""
+    files = [path for path in RunDirectory(directory).trials.glob("[!.]*/*") if path.is_file()]
     return {str(path.relative_to(directory)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
@@ -116,13 +121,24 @@ def write_suite(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def make_plan(write_suite: Callable[..., Path]) -> Callable[..., Plan]:
-    """Plans a suite with these settings."""
+    """Plans a suite with these settings; no victim is loaded or trained."""
 
-    def make(may_train: bool = True, **settings: Any) -> Plan:
-        planner = Planner(device="cpu", download=False, may_train=may_train, progress=False)
-        return planner.plan(load_suite(write_suite(**settings)), "hash")
+    def make(**settings: Any) -> Plan:
+        return Planner(device="cpu", download=False).plan(load_suite(write_suite(**settings)), "hash")
 
     return make
+
+
+@pytest.fixture
+def run_directory(tmp_path: Path) -> RunDirectory:
+    """Where plans are prepared and trials executed without the command."""
+    return RunDirectory(tmp_path)
+
+
+@pytest.fixture
+def make_ready_plan(make_plan: Callable[..., Plan], run_directory: RunDirectory) -> Callable[..., Plan]:
+    """Plans a suite with these settings and puts its victims into the run directory."""
+    return lambda **settings: prepare(make_plan(**settings), run_directory, progress=False)
 
 
 @pytest.fixture

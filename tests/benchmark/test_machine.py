@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from gradinv.benchmark.machine import prepare_process
 
 SCRIPT = """

@@ -2,14 +2,17 @@
 
 import pytest
 import torch
+
 from gradinv.attacks.leak import Reconstruction
 from gradinv.benchmark.datasets.batches import Batch
 from gradinv.benchmark.experiment.outcome import score
 from gradinv.benchmark.runs.executors import execute, jobs_of
 from gradinv.benchmark.runs.plan import Planner, hash_of
+from gradinv.benchmark.runs.prepare import prepare
 from gradinv.benchmark.runs.store import Store
 from gradinv.benchmark.runs.suite import Suite
 from gradinv.metrics.figures.all_figures import draw_all
+from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import read_records
 
 SUITE = {
@@ -39,9 +42,9 @@ def directory(tmp_path_factory):
 def jobs(directory):
     """The jobs, one a trial, of a suite whose attacks evaluate once."""
     suite = Suite.model_validate(SUITE)
-    plan = Planner(device="cpu", download=False, may_train=False, progress=False).plan(suite, hash_of(suite))
-    plan.save_victims(directory)
-    return [single for job in jobs_of(plan, plan.trials, directory) for single in job.singly()]
+    run = RunDirectory(directory)
+    plan = prepare(Planner(device="cpu", download=False).plan(suite, hash_of(suite)), run, progress=False)
+    return [single for job in jobs_of(plan.trials, run) for single in job.singly()]
 
 
 @pytest.mark.parametrize("control", ["", "other_gradient", "same_class", "mean_image"])
@@ -66,7 +69,7 @@ def test_score(benchmark, batch_size):
 @pytest.mark.benchmark(group="writing a record")
 def test_write(benchmark, jobs, tmp_path):
     (record,) = execute(jobs[0])
-    benchmark(Store(tmp_path).write, record, {"original": torch.zeros(4, 3, 32, 32, dtype=torch.uint8)})
+    benchmark(Store(RunDirectory(tmp_path)).write, record, {"original": torch.zeros(4, 3, 32, 32, dtype=torch.uint8)})
 
 
 @pytest.mark.benchmark(group="figures of a small run")
@@ -74,5 +77,5 @@ def test_figures(benchmark, jobs, directory, tmp_path):
     for job in jobs:
         execute(job)
     records, _ = read_records([directory])
-    benchmark.pedantic(draw_all, args=(records, [], tmp_path), rounds=2)
+    benchmark.pedantic(draw_all, args=(records, [], [directory], tmp_path), rounds=2)
     assert list(tmp_path.glob("quality-*.pdf"))

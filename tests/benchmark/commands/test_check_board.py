@@ -3,10 +3,12 @@
 import shutil
 
 import pytest
+from rich.console import Console
+
 from gradinv.benchmark.runs.plan import Planner, hash_of
 from gradinv.benchmark.runs.runner import RunOptions, run_plan
 from gradinv.benchmark.runs.suite import load_suite
-from rich.console import Console
+from gradinv.metrics.records.layout import RunDirectory
 
 CONTROLS = ["other_gradient", "mean_image"]
 
@@ -16,8 +18,8 @@ def finished_run(tmp_path_factory, tools):
     """A run of eight batches with controls."""
     folder = tmp_path_factory.mktemp("board")
     suite = load_suite(tools.make_suite(folder / "suite.yaml", controls=CONTROLS, batches=8, image_size=16))
-    plan = Planner(device="cpu", download=False, may_train=False, progress=False).plan(suite, hash_of(suite))
-    assert run_plan(plan, RunOptions(folder / "run", 1, figures=False), Console(quiet=True)) == 0
+    plan = Planner(device="cpu", download=False).plan(suite, hash_of(suite))
+    assert run_plan(plan, RunOptions(RunDirectory(folder / "run"), jobs=1, figures=False), Console(quiet=True)) == 0
     return folder / "run"
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from gradinv.benchmark.experiment.controls import CONTROLS
+from gradinv.metrics.records.layout import RunDirectory
 
 HEAVY = ("torch", "timm", "pandas", "matplotlib", "scipy")
 IMPORTS = """
@@ -185,17 +186,36 @@ def test_settings_limit_and_attacks_on_the_command_line(run_suite, write_suite, 
 def test_status(gradinv, finished_run, tmp_path):
     result = gradinv("status", finished_run)
     assert (result.status, result.out.split()) == (0, ["6", "done"])
-    (next((finished_run / "trials").iterdir()) / "record.json").write_text("{")
+    next(RunDirectory(finished_run).trials.glob("*/record.json")).write_text("{")
     broken = gradinv("status", finished_run)
     assert broken.status == 1
     assert "is no valid JSON" in broken.out
     assert gradinv("status", tmp_path / "nowhere").status == 2
 
 
-def test_status_names_failures(gradinv, run_suite, write_suite, tools, tmp_path):
+@pytest.mark.parametrize(
+    ("accident", "reason"),
+    [("raise", "RuntimeError: no luck today"), ("oom", "OutOfMemoryError: out of memory")],
+)
+def test_status_names_failures_and_is_1(gradinv, run_suite, write_suite, tools, tmp_path, accident, reason):
     plugin = tools.make_plugin(tmp_path / "sorry.py", "sorry")
-    run_suite(write_suite(attacks=["sorry[accident=raise]"]), "--plugin", plugin)
-    assert "sorry[accident=raise] B=1: RuntimeError: no luck today" in gradinv("status", tmp_path / "run").out
+    run_suite(write_suite(attacks=["dlg", f"sorry[accident={accident}]"]), "--plugin", plugin)
+    result = gradinv("status", tmp_path / "run")
+    assert result.status == 1
+    assert f"sorry[accident={accident}] B=1: {reason}" in result.out
+
+
+def test_skipped_trials_are_results(gradinv, run_suite, write_suite, tmp_path):
+    run_suite(write_suite(controls=["prior_only"]))
+    result = gradinv("status", tmp_path / "run")
+    assert (result.status, result.out.split()) == (0, ["1", "done", "1", "skipped"])
+
+
+def test_what_has_not_run_on_a_gpu_is_called_experimental(gradinv):
+    said = " ".join(gradinv("run", "--help").out.replace("│", " ").split())
+    assert said.count("experimental: not yet run on a GPU by us") == 2
+    assert "captured (CUDA) is experimental" in said
+    assert "tf32 and bf16 (CUDA) are experimental" in said
 
 
 def test_leaderboard_writes_the_boards_of_the_run(gradinv, finished_run, tmp_path):

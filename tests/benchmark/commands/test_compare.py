@@ -20,6 +20,8 @@ from gradinv.attacks.registry import register_attack
 class Planted(InvertingGradients):
     """Inverting Gradients from other seeds."""
 
+    packs_trials = False
+
     def reconstruct(self, leak, victim, *, seed, budget=None):
         return super().reconstruct(leak, victim, seed=seed + 100, budget=budget)
 '''
@@ -72,8 +74,8 @@ def test_four_times_the_budget_is_better_and_another_seed_is_not(run_suite, writ
     assert run_suite(suite, *named, "--set", "budget=80", out=runs[2]).status == 0
     between = ["--attack", "planted", "--against", "inverting_gradients"]
 
-    same = gradinv("compare", runs[0], runs[1], *between)
-    assert "not distinguishable on PSNR for this victim" in same.out
+    equal = gradinv("compare", runs[0], runs[1], *between)
+    assert "not distinguishable on PSNR for this victim" in equal.out
     refused = gradinv("compare", runs[0], runs[2], *between)
     assert refused.status == 2
     assert "unequal budgets: planted had 80 evaluations, inverting_gradients 20" in refused.err
@@ -87,19 +89,19 @@ def test_four_times_the_budget_is_better_and_another_seed_is_not(run_suite, writ
 def test_what_it_prints(compare, directory):
     result = compare()
     assert (result.status, result.err) == (0, "")
-    for said in ("10 common batches, 10 common images", "attack mine: 5 evaluations", "PSNR", "optimality"):
-        assert said in result.out
+    for words in ("10 common batches, 10 common images", "attack mine: 5 evaluations", "PSNR", "optimality"):
+        assert words in result.out
     assert "mine against dlg: better on PSNR by" in result.out
     assert "10 batches; but mine has no controls here to beat" in result.out
 
 
 def test_the_csv_holds_raw_numbers(compare, directory, tmp_path):
     assert compare("--csv", tmp_path / "a" / "c.csv").status == 0
-    found = list(csv.DictReader((tmp_path / "a" / "c.csv").open(encoding="utf-8")))
-    assert [row["metric"] for row in found] == ["psnr", "gmsd", "label_accuracy"]
-    assert (found[0]["outcome"], found[0]["n_batches"], found[0]["adaptive"]) == ("better", "10", "false")
-    assert float(found[0]["gain"]) == pytest.approx(float(found[0]["attack_mean"]) - float(found[0]["baseline_mean"]))
-    assert found[1]["p_adjusted"] == ""
+    table = list(csv.DictReader((tmp_path / "a" / "c.csv").open(encoding="utf-8")))
+    assert [row["metric"] for row in table] == ["psnr", "gmsd", "label_accuracy"]
+    assert (table[0]["outcome"], table[0]["n_batches"], table[0]["adaptive"]) == ("better", "10", "false")
+    assert float(table[0]["gain"]) == pytest.approx(float(table[0]["attack_mean"]) - float(table[0]["baseline_mean"]))
+    assert table[1]["p_adjusted"] == ""
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["c.csv"]
 
 
@@ -118,16 +120,12 @@ def test_no_verdict_below_eight_batches(compare, tmp_path):
 
 
 def test_three_victim_seeds_allow_a_claim_beyond_this_victim(compare, tmp_path):
-    every = [
-        row
-        for key, level in (("mine", 20), ("dlg", 15))
-        for s in range(3)
-        for row in rows(key, level, 8, s, victim_seed=s)
-    ]
-    write_records(tmp_path / "run", every)
-    said = compare().out
-    assert "over 3 victim seeds; " in said
-    assert "for this victim" not in said
+    for seed in range(3):
+        attacks = rows("mine", 20, 8, seed, victim_seed=seed) + rows("dlg", 15, 8, seed, victim_seed=seed)
+        write_records(tmp_path / "run", attacks)
+    text = compare().out
+    assert "over 3 victim seeds; " in text
+    assert "for this victim" not in text
 
 
 def test_broken_records_are_named_and_the_rest_is_compared(compare, directory):
@@ -140,21 +138,21 @@ def test_broken_records_are_named_and_the_rest_is_compared(compare, directory):
     (foreign / "record.json").write_text('{"loss": 0.1}', encoding="utf-8")
     result = compare()
     assert result.status == 0
-    for said in ("is no valid JSON", "is the record of another trial", "is no record of gradinv"):
-        assert said in result.err
+    for fault in ("is no valid JSON", "is the record of another trial", "is no record of gradinv"):
+        assert fault in result.err
     assert result.err.count("\n") == 3
     assert "8 common batches" in result.out
 
 
 def test_a_baseline_from_a_published_board(compare, gradinv, tmp_path):
-    theirs = write_records(tmp_path / "theirs", rows("dlg", 15) + rows("idlg", 15))
+    published = write_records(tmp_path / "theirs", rows("dlg", 15) + rows("idlg", 15))
     board = tmp_path / "board.images.csv"
-    assert gradinv("leaderboard", theirs, "--csv", tmp_path / "board.csv").status == 0
-    mine = write_records(tmp_path / "run", rows("mine", 20))
+    assert gradinv("leaderboard", published, "--csv", tmp_path / "board.csv").status == 0
+    attack = write_records(tmp_path / "run", rows("mine", 20))
     from_board = compare("--board", board)
     assert "better on PSNR by" in from_board.out
     assert f"baseline dlg: 5 evaluations, 0.02 s a batch ({board})" in from_board.out
-    by_table, by_records = (found.out.split() for found in (from_board, compare(runs=[mine, theirs])))
+    by_table, by_records = (result.out.split() for result in (from_board, compare(runs=[attack, published])))
     numbers = slice(by_table.index("PSNR"), by_table.index("GMSD"))
     assert " ".join(by_table[numbers]) in " ".join(by_records)
 
@@ -185,7 +183,7 @@ def test_a_board_that_is_wrong_throughout_is_summed_up(compare, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "fault"),
     [
         (["--attack", "mine"], "nothing to compare: give run directories, or a board with --board"),
         (["RUN", "--attack", "mien", "--against", "dlg"], "unknown attack of these records 'mien'; did you mean mine?"),
@@ -196,8 +194,8 @@ def test_a_board_that_is_wrong_throughout_is_summed_up(compare, tmp_path):
         (["RUN", "--attack", "mine", "--board", "nowhere.images.csv"], "nowhere.images.csv cannot be read"),
     ],
 )
-def test_wrong_requests_are_one_line(gradinv, directory, arguments, said):
+def test_wrong_requests_are_one_line(gradinv, directory, arguments, fault):
     result = gradinv("compare", *(directory if word == "RUN" else word for word in arguments))
     assert (result.status, result.out) == (2, "")
-    assert said in result.err
+    assert fault in result.err
     assert result.err.count("\n") == 1

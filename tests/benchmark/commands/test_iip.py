@@ -5,14 +5,17 @@ import shutil
 
 import pytest
 import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+
 from gradinv.benchmark.runs import identify
 from gradinv.benchmark.runs.plan import Planner, hash_of
 from gradinv.benchmark.runs.runner import RunOptions, run_plan
 from gradinv.benchmark.runs.suite import load_suite
-from gradinv.benchmark.victims.loading import VictimError, VictimSpec
+from gradinv.benchmark.victims.networks import VictimError
+from gradinv.benchmark.victims.spec import VictimSpec
+from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import read_records
-from rich.console import Console
-from safetensors.torch import load_file, save_file
 
 JUDGE = ["--network", "test_resnet", "--state", "untrained", "--device", "cpu"]
 POOL = "iip_test_resnet_512"
@@ -24,8 +27,8 @@ def finished_run(tmp_path_factory, tools):
     suite = load_suite(
         tools.make_suite(folder / "suite.yaml", controls=["mean_image"], batches=2, batch_sizes=[4], image_size=16)
     )
-    plan = Planner(device="cpu", download=False, may_train=False, progress=False).plan(suite, hash_of(suite))
-    assert run_plan(plan, RunOptions(folder / "run", 1, figures=False), Console(quiet=True)) == 0
+    plan = Planner(device="cpu", download=False).plan(suite, hash_of(suite))
+    assert run_plan(plan, RunOptions(RunDirectory(folder / "run"), jobs=1, figures=False), Console(quiet=True)) == 0
     return folder / "run"
 
 
@@ -39,7 +42,7 @@ def replace_pictures(run, key, make):
     """Put `make(originals)` in place of every reconstruction of that key."""
     for record in read_records([run])[0]:
         if record.cell.key == key:
-            path = run / "trials" / record.id / "tensors.safetensors"
+            path = RunDirectory(run).tensors(record.id)
             tensors = load_file(path)
             save_file(tensors | {"reconstruction": make(tensors["original"]).clone()}, path)
 
@@ -82,12 +85,11 @@ def test_the_attacked_victim_is_no_judge(gradinv, run):
 
 
 def test_missing_pictures_and_other_data_are_reasons(gradinv, run, monkeypatch):
-    trials = sorted((run / "trials").iterdir())
-    (trials[0] / "tensors.safetensors").unlink()
-    text = (trials[1] / "record.json").read_text(encoding="utf-8")
-    image = read_records([run])[0]
-    shown = next(record for record in image if record.id == trials[1].name).images[0].image
-    (trials[1] / "record.json").write_text(text.replace(shown, "0" * 16), encoding="utf-8")
+    first, second, *_ = read_records([run])[0]
+    RunDirectory(run).tensors(first.id).unlink()
+    path = RunDirectory(run).record(second.id)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(second.images[0].image, "0" * 16), encoding="utf-8")
     result = gradinv("iip", run, *JUDGE)
     assert "2 of 4 scored trials judged" in result.out
     board = (run / "leaderboard.csv").read_text(encoding="utf-8")
@@ -114,7 +116,7 @@ def test_a_judge_that_cannot_be_had_is_one_line_and_nothing_is_trained(gradinv, 
 
 def test_trials_of_a_data_set_without_a_judge_get_the_reason_and_the_others_are_judged(run, monkeypatch):
     records = read_records([run])[0]
-    other = records[0].model_copy(update={"spec": records[0].spec | {"image_size": 32}})
+    larger = records[0].model_copy(update={"spec": records[0].spec | {"image_size": 32}})
     original = identify.judge_for
 
     def only_16(spec, dataset, **options):
@@ -124,8 +126,8 @@ def test_trials_of_a_data_set_without_a_judge_get_the_reason_and_the_others_are_
 
     monkeypatch.setattr(identify, "judge_for", only_16)
     judge = VictimSpec(model="test_resnet", state="untrained", seed=1)
-    assert identify.identify(run, [other, *records[1:]], judge, device="cpu", download=False) == 3
-    found = {record.id: record for record in read_records([run])[0]}
-    assert any(note.startswith("iip_test_resnet_") and "no weights for it" in note for note in found[other.id].notes)
-    assert POOL not in found[other.id].images[0].metrics
-    assert POOL in found[records[1].id].images[0].metrics
+    assert identify.identify(RunDirectory(run), [larger, *records[1:]], judge, device="cpu", download=False) == 3
+    judged = {record.id: record for record in read_records([run])[0]}
+    assert any(note.startswith("iip_test_resnet_") and "no weights for it" in note for note in judged[larger.id].notes)
+    assert POOL not in judged[larger.id].images[0].metrics
+    assert POOL in judged[records[1].id].images[0].metrics

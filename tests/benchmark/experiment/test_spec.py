@@ -4,10 +4,12 @@ import importlib.metadata
 import json
 
 import pytest
+
 from gradinv.attacks.leak import ThreatModel
+from gradinv.benchmark.defenses.clipping import Clipping
 from gradinv.benchmark.experiment import spec as spec_module
 from gradinv.benchmark.experiment.spec import TrialSpec, result_versions, sources_of
-from gradinv.benchmark.victims.loading import VictimSpec
+from gradinv.benchmark.victims.spec import VictimSpec
 from gradinv.metrics.registry import load_plugin
 
 SPEC = TrialSpec(
@@ -139,3 +141,34 @@ def test_the_source_of_a_metric_that_is_an_object_is_hashed(tmp_path):
     )
     load_plugin(path)
     assert list(sources_of("dlg", "none", ("zero",), "photos", "lenet_dlg")) == ["metric zero"]
+
+
+@pytest.mark.parametrize(
+    ("field", "shared"),
+    [
+        ("repetition", True),
+        ("defense", True),
+        ("control", False),
+        ("batch_size", False),
+        ("hyperparameters", False),
+        ("weights_hash", False),
+        ("threads", False),
+    ],
+)
+def test_which_trials_may_run_side_by_side(field, shared):
+    """`prior_only` is blind, so that it cannot share a descent with what sees a gradient; other controls can."""
+    assert (SPEC.model_copy(update={field: CHANGES[field]}).pack == SPEC.pack) == shared
+    assert SPEC.model_copy(update={"control": "other_gradient"}).pack == SPEC.pack
+
+
+def test_a_defense_that_changes_the_network_has_packs_of_its_own(monkeypatch):
+    monkeypatch.setattr(Clipping, "changes_model", True)
+    clipped = SPEC.model_copy(update={"defense": "clipping"})
+    assert clipped.pack != SPEC.pack
+    assert clipped.pack == clipped.model_copy(update={"repetition": 1}).pack
+    assert clipped.pack != clipped.model_copy(update={"defense": "clipping[max_norm=2.0]"}).pack
+
+
+def test_without_known_weights_there_is_no_id():
+    with pytest.raises(ValueError, match="weights of lenet_dlg are not known yet"):
+        _ = SPEC.model_copy(update={"weights_hash": None}).id

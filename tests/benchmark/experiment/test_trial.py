@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from gradinv.attacks.attack import Attack
 from gradinv.attacks.gradient_matching.attack import GradientMatching
 from gradinv.attacks.gradient_matching.distances import SquaredL2
@@ -22,10 +25,10 @@ from gradinv.benchmark.experiment.controls import CONTROLS, other_batch
 from gradinv.benchmark.experiment.outcome import Outcome
 from gradinv.benchmark.experiment.spec import TrialSpec
 from gradinv.benchmark.experiment.trial import run_together
-from gradinv.benchmark.victims.loading import LoadedVictim, VictimSpec, load_victim
+from gradinv.benchmark.victims.loading import LoadedVictim, load_victim
 from gradinv.benchmark.victims.normalisation import denormalise, normalise
+from gradinv.benchmark.victims.spec import VictimSpec
 from gradinv.metrics.records.record import ImageScore
-from torch import Tensor
 
 MEASURED = {"seconds", "peak_memory_mb"}
 
@@ -71,7 +74,8 @@ def leaks(monkeypatch: pytest.MonkeyPatch) -> list[Leak]:
 
 
 def steady(outcome: Outcome) -> dict[str, Any]:
-    return {name: value for name, value in outcome.fields.items() if name not in MEASURED}
+    names = {field.name for field in fields(outcome)} - MEASURED - {"tensors"}
+    return {name: getattr(outcome, name) for name in names}
 
 
 @pytest.mark.parametrize("control", ["", *CONTROLS])
@@ -79,24 +83,28 @@ def test_a_trial_is_a_function_of_its_specification(run: Callable, control: str)
     first, second = (run(control=control, defense="gaussian_noise[sigma=0.01]") for _ in range(2))
     assert steady(first) == steady(second)
     assert all(torch.equal(value, second.tensors[name]) for name, value in first.tensors.items())
-    assert first.fields["state"] == "done"
-    assert [score.slot for score in first.fields["images"]] == [0, 1]
+    assert first.state == "done"
+    assert [score.slot for score in first.images] == [0, 1]
     assert not torch.equal(run(control=control, repetition=1).tensors["original"], first.tensors["original"])
 
 
 def test_an_attacks_fields(run: Callable, dataset: Dataset) -> None:
-    fields = run().fields
-    assert (fields["label_method"], fields["uses"], fields["label_accuracy"]) == ("given", ["gradient", "labels"], 1.0)
-    assert fields["evaluations"] == 6 == fields["curve"][-1][0]
-    assert fields["objective_start"] == fields["curve"][0][1] >= fields["objective_end"]
-    assert fields["zero_gradient_share"] == 0.0
-    assert fields["seconds"] > 0
-    assert fields["peak_memory_mb"] > 10
+    outcome = run()
+    assert (outcome.label_method, outcome.uses, outcome.metrics) == (
+        "given",
+        ["gradient", "labels"],
+        {"label_accuracy": 1.0},
+    )
+    assert outcome.evaluations == 6 == outcome.curve[-1][0]
+    assert outcome.objective_start == outcome.curve[0][1] >= outcome.objective_end
+    assert outcome.zero_gradient_share == 0.0
+    assert outcome.seconds > 0
+    assert outcome.peak_memory_mb > 10
     batch = draw_batch(dataset, repetition=0, batch_size=2)
-    assert [(score.image, score.label) for score in fields["images"]] == list(
+    assert [(score.image, score.label) for score in outcome.images] == list(
         zip(batch.hashes, batch.labels.tolist(), strict=True)
     )
-    assert set(fields["images"][0].metrics) == {"psnr", "ssim"}
+    assert set(outcome.images[0].metrics) == {"psnr", "ssim"}
 
 
 def test_the_pictures_are_the_originals_and_what_was_scored(run: Callable, dataset: Dataset) -> None:
@@ -106,8 +114,8 @@ def test_the_pictures_are_the_originals_and_what_was_scored(run: Callable, datas
     assert {name: value.dtype for name, value in outcome.tensors.items()} == dict.fromkeys(
         ("original", "reconstruction", "final", "snapshots"), torch.uint8
     )
-    assert outcome.tensors["snapshots"].shape == (len(outcome.fields["snapshots"]), 2, 3, 16, 16)
-    for slot, score in enumerate(outcome.fields["images"]):
+    assert outcome.tensors["snapshots"].shape == (len(outcome.snapshots), 2, 3, 16, 16)
+    for slot, score in enumerate(outcome.images):
         mse = (outcome.tensors["reconstruction"][slot].float() / 255 - originals[slot]).square().mean()
         assert score.metrics["psnr"] == pytest.approx(float(-10 * mse.log10()), abs=0.05)
 
@@ -135,10 +143,10 @@ def test_an_exact_copy_out_of_order_is_exact(run: Callable, dataset: Dataset, mo
     shuffled, labels = batch.images[order], batch.labels[order]
     stand_in(monkeypatch, Oracle(images=shuffled, labels=labels, snapshots=(shuffled, shuffled.flip(0))))
     outcome = run(batch_size=4)
-    assert [score.reconstruction for score in outcome.fields["images"]] == [2, 0, 1, 3]
-    assert min(score.metrics["psnr"] for score in outcome.fields["images"]) > 100
-    assert (outcome.fields["slot_accuracy"], outcome.fields["label_accuracy"]) == (0.25, 1.0)
-    assert outcome.fields["final_psnr"] == 100.0
+    assert [score.reconstruction for score in outcome.images] == [2, 0, 1, 3]
+    assert min(score.metrics["psnr"] for score in outcome.images) > 100
+    assert (outcome.slot_accuracy, outcome.metrics["label_accuracy"]) == (0.25, 1.0)
+    assert outcome.final_psnr == 100.0
     for name in ("reconstruction", "final"):
         assert torch.equal(outcome.tensors[name], outcome.tensors["original"])
     assert torch.equal(outcome.tensors["snapshots"][0], outcome.tensors["original"])
@@ -149,7 +157,7 @@ def test_images_are_clamped_and_what_is_not_finite_is_grey(run: Callable, monkey
     stand_in(monkeypatch, Oracle(images=images, labels=torch.tensor([0, 0])))
     outcome = run()
     assert sorted(outcome.tensors["reconstruction"].flatten(1)[:, 0].tolist()) == [128, 255]
-    assert all(math.isfinite(score.metrics["psnr"]) for score in outcome.fields["images"])
+    assert all(math.isfinite(score.metrics["psnr"]) for score in outcome.images)
 
 
 def test_a_diverged_attack_is_scored_and_flagged(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,10 +167,10 @@ def test_a_diverged_attack_is_scored_and_flagged(run: Callable, monkeypatch: pyt
 
     optimizer = Adam(0.1, step_decay(0.5))
     stand_in(monkeypatch, GradientMatching(distance=SquaredL2(), optimizer=optimizer, iterations=1, priors=[Broken(1)]))
-    fields = run().fields
-    assert fields["state"] == "diverged"
-    assert fields["objective_end"] == math.inf
-    assert all(isinstance(score, ImageScore) and math.isfinite(score.metrics["psnr"]) for score in fields["images"])
+    outcome = run()
+    assert outcome.state == "diverged"
+    assert outcome.objective_end == math.inf
+    assert all(isinstance(score, ImageScore) and math.isfinite(score.metrics["psnr"]) for score in outcome.images)
 
 
 @pytest.mark.parametrize("control", ["other_gradient", "noise_gradient"])
@@ -171,51 +179,47 @@ def test_a_control_of_an_attack_changes_the_gradients_only(run: Callable, leaks:
     plain, changed = run(**options), run(control=control, **options)
     true, control_leak = leaks
     assert torch.equal(true.labels, control_leak.labels)
-    for one, other in zip(true.bn_statistics, control_leak.bn_statistics, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    for layer, control_layer in zip(true.bn_statistics, control_leak.bn_statistics, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(layer, control_layer, strict=True))
     assert true.threat_model == control_leak.threat_model
     assert not any(
         torch.equal(value, control_leak.gradients[name]) for name, value in true.gradients.items() if value.any()
     )
     assert torch.equal(plain.tensors["original"], changed.tensors["original"])
-    assert plain.fields["zero_gradient_share"] == changed.fields["zero_gradient_share"]
+    assert plain.zero_gradient_share == changed.zero_gradient_share
 
 
 def test_a_group_leaves_its_consensus_and_its_spread_in_pixel_values(
     run: Callable, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[Reconstruction] = []
+    made: list[Reconstruction] = []
     original = GradientMatching.reconstruct
     monkeypatch.setattr(
-        GradientMatching, "reconstruct", lambda *args, **kwargs: found.append(original(*args, **kwargs)) or found[-1]
+        GradientMatching, "reconstruct", lambda *args, **kwargs: made.append(original(*args, **kwargs)) or made[-1]
     )
     outcome = run(attack="gradinversion.no_bn[agents=2,consensus=lazy]", budget=40)
     loaded = load_victim(VictimSpec(model="lenet_dlg", state="untrained"), dataset)
-    order = [score.reconstruction for score in outcome.fields["images"]]
-    consensus = denormalise(found[0].consensus, loaded.mean, loaded.std)[order]
-    spread = (found[0].spread * torch.tensor(loaded.std).view(1, -1, 1, 1))[order]
+    order = [score.reconstruction for score in outcome.images]
+    consensus = denormalise(made[0].consensus, loaded.mean, loaded.std)[order]
+    spread = (made[0].spread * torch.tensor(loaded.std).view(1, -1, 1, 1))[order]
     for score, picture, original_image, deviation in zip(
-        outcome.fields["images"], consensus, outcome.tensors["original"], spread, strict=True
+        outcome.images, consensus, outcome.tensors["original"], spread, strict=True
     ):
         error = (picture - original_image / 255).square().mean()
         assert score.details["consensus_psnr"] == pytest.approx(float(-10 * error.log10()), abs=0.05)  # 8-bit original
         assert score.details["agent_spread"] == pytest.approx(float(deviation.mean()))
     assert torch.equal(outcome.tensors["consensus"], (255 * consensus).round().to(torch.uint8))
-    assert outcome.fields["consensus_psnr"] == pytest.approx(
-        sum(score.details["consensus_psnr"] for score in outcome.fields["images"]) / 2
-    )
-    assert outcome.fields["scored"] == "selected"
 
 
 def test_the_progress_of_a_trial_is_the_psnr_of_its_snapshots(run: Callable) -> None:
     outcome = run(budget=30)
     originals, snapshots = outcome.tensors["original"] / 255, outcome.tensors["snapshots"] / 255
     expected = [
-        float(sum(-10 * (a - b).square().mean().log10() for a, b in zip(each, originals, strict=True)) / 2)
-        for each in snapshots
+        float(sum(-10 * (a - b).square().mean().log10() for a, b in zip(snapshot, originals, strict=True)) / 2)
+        for snapshot in snapshots
     ]
-    assert outcome.fields["snapshot_psnr"] == pytest.approx(expected, abs=0.05)
-    assert len(outcome.fields["snapshots"]) == len(expected)
+    assert outcome.snapshot_psnr == pytest.approx(expected, abs=0.05)
+    assert len(outcome.snapshots) == len(expected)
 
 
 def test_the_other_gradient_is_the_true_update_of_another_batch(
@@ -223,10 +227,10 @@ def test_the_other_gradient_is_the_true_update_of_another_batch(
 ) -> None:
     run(control="other_gradient")
     loaded = load_victim(VictimSpec(model="lenet_dlg", state="untrained"), dataset)
-    other = other_batch(dataset, draw_batch(dataset, repetition=0, batch_size=2), 0, "other_gradient")
-    images = normalise(other.images, loaded.mean, loaded.std)
+    decoy = other_batch(dataset, draw_batch(dataset, repetition=0, batch_size=2), 0, "other_gradient")
+    images = normalise(decoy.images, loaded.mean, loaded.std)
     expected = client_update(
-        loaded.module, images, other.labels, bn_mode="eval", defense=create_defense("none"), seed=0
+        loaded.module, images, decoy.labels, bn_mode="eval", defense=create_defense("none"), seed=0
     ).sent
     for name, value in leaks[0].gradients.items():
         torch.testing.assert_close(value, expected[name])
@@ -234,22 +238,22 @@ def test_the_other_gradient_is_the_true_update_of_another_batch(
 
 def test_prior_only_spends_the_budget_without_the_gradient(run: Callable) -> None:
     outcome = run(control="prior_only")
-    assert outcome.fields["uses"] == ["labels"]
-    assert outcome.fields["evaluations"] == 6
+    assert outcome.uses == ["labels"]
+    assert outcome.evaluations == 6
     blind = run(control="prior_only", defense="gaussian_noise[sigma=9]")
     assert torch.equal(outcome.tensors["reconstruction"], blind.tensors["reconstruction"])
 
 
 def test_a_blind_attack_without_granted_labels_claims_none(run: Callable) -> None:
-    fields = run(control="prior_only", labels="none", batch_size=1).fields
-    assert (fields["label_accuracy"], fields["label_method"], fields["uses"]) == (None, "", [])
+    outcome = run(control="prior_only", labels="none", batch_size=1)
+    assert (outcome.metrics, outcome.label_method, outcome.uses) == ({}, "", [])
 
 
 @pytest.mark.parametrize("control", ["same_class", "mean_image"])
 def test_a_control_without_an_attack_needs_no_possible_attack(run: Callable, dataset: Dataset, control: str) -> None:
     outcome = run(control=control, attack="")
-    assert (outcome.fields["evaluations"], outcome.fields["label_accuracy"]) == (0, None)
-    assert not {"seconds", "zero_gradient_share"} & set(outcome.fields)
+    assert (outcome.evaluations, outcome.metrics) == (0, {})
+    assert (outcome.seconds, outcome.zero_gradient_share) == (0, None)
     if control == "mean_image":
         expected = (255 * mean_image(dataset)).round().to(torch.uint8)
         assert all(torch.equal(image, expected) for image in outcome.tensors["reconstruction"])
@@ -275,9 +279,9 @@ def test_the_attacks_victim_is_from_before_a_train_mode_update(run: Callable, le
     """A train-mode update moves the buffers: two trials in a row must be granted the same running statistics."""
     for _ in range(2):
         run(model="test_resnet", bn_mode="train", bn_statistics="running", budget=1)
-    for one, other in zip(leaks[0].bn_statistics, leaks[1].bn_statistics, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-        assert not one[0].any()
+    for first, second in zip(leaks[0].bn_statistics, leaks[1].bn_statistics, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+        assert not first[0].any()
 
 
 def test_normalisation_is_the_victims(run: Callable, leaks: list[Leak], dataset: Dataset) -> None:

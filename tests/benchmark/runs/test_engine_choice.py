@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from gradinv.attacks.attack import Attack
 from gradinv.attacks.gradient_matching.evaluation import Engine
 from gradinv.attacks.registry import create_attack

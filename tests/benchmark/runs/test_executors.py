@@ -1,10 +1,13 @@
 """Where trials run: the same records from this process and from workers, whatever happens to some of them."""
 
 import pytest
+
 from gradinv.benchmark import cli
 from gradinv.benchmark.experiment import trial
 from gradinv.benchmark.runs import executors
 from gradinv.benchmark.runs.executors import execute, jobs_of, run_here
+from gradinv.benchmark.runs.prepare import prepare
+from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.registry import load_plugin
 
 MEASURED = {"seconds", "peak_memory_mb", "date"}
@@ -28,14 +31,12 @@ def worker_run(tmp_path_factory, tools):
 
 
 @pytest.fixture
-def job(make_plan, tmp_path, tools):
+def job(make_ready_plan, run_directory, tmp_path, tools):
     """Makes the job of a suite's first trial."""
 
     def make(**settings):
         load_plugin(tools.make_plugin(tmp_path / "troubled.py", "troubled"))
-        plan = make_plan(**settings)
-        plan.save_victims(tmp_path)
-        return jobs_of(plan, plan.trials[:1], tmp_path)[0]
+        return jobs_of(make_ready_plan(**settings).trials[:1], run_directory)[0]
 
     return make
 
@@ -61,14 +62,12 @@ def test_what_a_trial_raises_in_a_worker_is_its_state_and_reason(worker_run, too
 def test_workers_and_this_process_write_the_same_records(worker_run, tools, write_suite, run_suite, tmp_path):
     """But for time, memory and date; and pictures equal to the byte."""
     run_suite(write_suite(**{**SETTINGS, "attacks": ["dlg"], "batches": 1}))
-    here, there = tools.records_by_label(tmp_path / "run"), tools.records_by_label(worker_run[0])
-    own, other = (
-        record.model_dump(exclude=MEASURED | {"order", "suite", "spec"}) for record in (here["dlg", 0], there["dlg", 0])
-    )
-    assert own == other
-    assert own["id"] == other["id"]
-    tensors = f"trials/{own['id']}/tensors.safetensors"
-    assert (tmp_path / "run" / tensors).read_bytes() == (worker_run[0] / tensors).read_bytes()
+    directories = RunDirectory(tmp_path / "run"), RunDirectory(worker_run[0])
+    first, second = (tools.records_by_label(run.path)["dlg", 0] for run in directories)
+    excluded = MEASURED | {"order", "suite", "spec"}
+    assert first.model_dump(exclude=excluded) == second.model_dump(exclude=excluded)
+    pictures = [run.tensors(first.id).read_bytes() for run in directories]
+    assert pictures[0] == pictures[1]
 
 
 def test_what_failed_is_run_again_and_what_is_finished_is_not(run_suite, write_suite, tools, tmp_path):
@@ -94,7 +93,7 @@ def test_what_failed_is_run_again_and_what_is_finished_is_not(run_suite, write_s
         ("leave", "failed", "SystemExit: 3"),
     ],
 )
-def test_no_trial_stops_the_others_here(job, accident, state, reason):
+def test_no_trial_stops_the_others_of_this_process(job, accident, state, reason):
     (record,) = execute(job(attacks=[f"troubled[accident={accident}]"]))
     assert (record.state, record.reason) == (state, reason)
     assert not record.is_scored
@@ -109,7 +108,7 @@ def test_an_impossible_trial_is_skipped(job):
 
 
 def test_an_outcome_that_makes_no_record_is_a_failure(job, monkeypatch):
-    outcome = executors.Outcome({"state": "done", "evaluations": "many"}, {})
+    outcome = executors.Outcome(state="done", evaluations="many")
     monkeypatch.setattr(executors, "run_together", lambda *_: [outcome])
     (record,) = execute(job())
     assert record.state == "failed"
@@ -125,18 +124,22 @@ def test_a_full_disk_stops_the_run(job, monkeypatch):
         execute(job())
 
 
-def test_records_come_pack_by_pack(make_plan, tmp_path):
-    plan = make_plan(batches=3, attacks=["dlg", "idlg"])
-    plan.save_victims(tmp_path)
-    records = run_here(jobs_of(plan, plan.trials, tmp_path))
+def test_a_plan_that_was_not_prepared_is_no_run(make_plan, run_directory):
+    with pytest.raises(ValueError, match="weights of lenet_dlg are not known"):
+        jobs_of(make_plan(attacks=["gradinversion"]).trials, run_directory)
+
+
+def test_records_come_pack_by_pack(make_ready_plan, run_directory):
+    plan = make_ready_plan(batches=3, attacks=["dlg", "idlg"])
+    records = run_here(jobs_of(plan.trials, run_directory))
     assert next(records).repetition == 0
-    assert len(list((tmp_path / "trials").iterdir())) == 3
+    assert len(list(run_directory.trials.iterdir())) == 3
     records.close()
 
 
-def test_trials_of_a_pack_differ_in_batch_defense_and_control_alone(make_plan, tmp_path):
+def test_trials_of_a_pack_differ_in_batch_defense_and_control_alone(make_ready_plan, run_directory):
     """A victim of its size takes eight candidates at once; blind attacks and other attacks have packs of their own."""
-    plan = make_plan(
+    plan = make_ready_plan(
         attacks=["inverting_gradients", "idlg"],
         controls=["other_gradient", "prior_only", "mean_image"],
         defenses=["none", "gaussian_noise[sigma=0.1]"],
@@ -144,13 +147,13 @@ def test_trials_of_a_pack_differ_in_batch_defense_and_control_alone(make_plan, t
     )
     packs = [
         {(trial.spec.attack, trial.spec.control) for trial in job.trials}
-        for job in jobs_of(plan, [trial for trial in plan.trials if not trial.skip_reason], tmp_path)
+        for job in jobs_of([trial for trial in plan.trials if not trial.skip_reason], run_directory)
     ]
     seeing = {("inverting_gradients", ""), ("inverting_gradients", "other_gradient")}
     assert seeing in packs
     assert {("inverting_gradients", "prior_only")} in packs
     assert all(len(pack) == 1 or len({attack for attack, _ in pack}) == 1 for pack in packs)
-    sizes = [len(job.trials) for job in jobs_of(plan, plan.trials, tmp_path)]
+    sizes = [len(job.trials) for job in jobs_of(plan.trials, run_directory)]
     assert max(sizes) == 8
     assert sum(sizes) == len(plan.trials)
 
@@ -158,22 +161,20 @@ def test_trials_of_a_pack_differ_in_batch_defense_and_control_alone(make_plan, t
 def test_a_pack_leaves_every_trial_the_bits_that_it_has_alone(make_plan, tmp_path, tools):
     """So a resumed run, or one with other limits and filters, ends where an uninterrupted one does."""
     plan = make_plan(attacks=["inverting_gradients", "idlg"], controls=["other_gradient"], batches=3, budget=60)
-    found = []
+    pictures = []
     for name, singly in (("together", False), ("alone", True)):
-        directory = tmp_path / name
-        plan.save_victims(directory)
-        for job in jobs_of(plan, plan.trials, directory):
+        run = RunDirectory(tmp_path / name)
+        trials = prepare(plan, run, progress=False).trials
+        for job in jobs_of(trials, run):
             for part in job.singly() if singly else [job]:
                 execute(part)
-        files = sorted(directory.glob("trials/*/tensors.safetensors"))
-        found.append({path.parent.name: path.read_bytes() for path in files})
-    assert len(found[0]) == len(plan.trials)
-    assert found[0] == found[1]
+        pictures.append({trial.id: run.tensors(trial.id).read_bytes() for trial in trials})
+    assert len(pictures[0]) == len(plan.trials)
+    assert pictures[0] == pictures[1]
 
 
-def test_a_trial_that_fails_in_a_pack_fails_alone(make_plan, tmp_path, monkeypatch):
-    plan = make_plan(attacks=["idlg"], batches=3)
-    plan.save_victims(tmp_path)
+def test_a_trial_that_fails_in_a_pack_fails_alone(make_ready_plan, run_directory, monkeypatch):
+    plan = make_ready_plan(attacks=["idlg"], batches=3)
     original = trial.self_check
     seen = []
 
@@ -184,7 +185,7 @@ def test_a_trial_that_fails_in_a_pack_fails_alone(make_plan, tmp_path, monkeypat
         original(update, victim)
 
     monkeypatch.setattr(trial, "self_check", failing)
-    (job,) = jobs_of(plan, plan.trials, tmp_path)
+    (job,) = jobs_of(plan.trials, run_directory)
     assert [record.state for record in execute(job)] == ["done", "failed", "done"]
 
 
@@ -192,6 +193,7 @@ def test_a_record_says_where_it_comes_from(job):
     made = job()
     (record,) = execute(made)
     assert record.id == made.trials[0].id
+    assert (record.suite, record.order, record.repetition, record.cell) == ("tiny", 0, 0, made.trials[0].cell)
     assert record.spec["suite_hash"] == "hash"
     assert record.spec["attack"] == "dlg"
     assert record.device.startswith("cpu")

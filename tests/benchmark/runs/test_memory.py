@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
 from gradinv.benchmark.runs import memory
 from gradinv.benchmark.runs.memory import GIB, available_bytes, evaluation_bytes, memory_warning, peak_bytes
 from gradinv.benchmark.victims.networks import build_network
-from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 FLOAT = 4
 

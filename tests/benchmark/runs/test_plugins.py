@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
 from gradinv.benchmark.experiment import spec
 from gradinv.benchmark.experiment.spec import result_versions
 from gradinv.metrics.registry import load_plugin
@@ -31,7 +32,7 @@ class SignDescent(Attack):
         generator = torch.Generator().manual_seed(seed)
         images = torch.randn(leak.shape, generator=generator).requires_grad_(True)
         for _ in range(budget):
-            own = victim.gradients(images, leak.labels)
+            own = victim.update(images, leak.labels)
             value = sum((a - b).square().sum() for a, b in zip(own, leak.gradients.values(), strict=True))
             images.data -= self.lr * torch.autograd.grad(value, images)[0].sign()
         images = images.detach()

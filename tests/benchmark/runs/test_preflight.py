@@ -1,6 +1,7 @@
 """What is said before a run: the time it will take, and that its evaluations do not fit."""
 
 import pytest
+
 from gradinv.benchmark.runs import preflight
 from gradinv.benchmark.runs.memory import GIB
 from gradinv.benchmark.runs.preflight import memory_warnings, seconds_per_evaluation

@@ -1,9 +1,11 @@
-"""A recipe runs the very trials again that it was made from, and the leaderboard command writes what it promises."""
+"""A row is run again by a suite of the very trials it was made from, and `leaderboard` writes what it promises."""
 
 import pytest
 import yaml
+
 from gradinv.benchmark.runs.plan import Planner
-from gradinv.benchmark.runs.rerun import recipe
+from gradinv.benchmark.runs.prepare import without_training
+from gradinv.benchmark.runs.rerun import rerun_of
 from gradinv.benchmark.runs.suite import load_suite
 from gradinv.metrics.records.reading import read_records
 
@@ -21,33 +23,33 @@ def trials(run_suite, write_suite, tmp_path):
             batch_sizes=[2],
         )
     )
-    found = {}
+    by_control = {}
     for record in read_records([tmp_path / "run"])[0]:
-        found.setdefault(record.spec["control"], []).append(record)
-    return found
+        by_control.setdefault(record.spec["control"], []).append(record)
+    return by_control
 
 
-def test_a_recipe_plans_the_same_trials(trials, tmp_path):
-    made = recipe("again", trials[""], ["other_gradient", "mean_image"])
+def test_a_rerun_plans_the_same_trials(trials, tmp_path):
+    made = rerun_of("again", trials[""], ["other_gradient", "mean_image"])
     (tmp_path / "again.yaml").write_text(made.suite, encoding="utf-8")
-    planner = Planner(device="cpu", download=False, may_train=False, progress=False)
-    plan = planner.plan(load_suite(tmp_path / "again.yaml"), "")
+    planner = Planner(device="cpu", download=False)
+    plan = without_training(planner.plan(load_suite(tmp_path / "again.yaml"), ""))
     assert {trial.id for trial in plan.trials} == {trial.id for runs in trials.values() for trial in runs}
     assert made.options == ("--device cpu", "--engine eager", "--together 8")
 
 
-def test_a_recipe_names_what_only_the_reader_has(trials):
+def test_a_rerun_names_what_only_the_reader_has(trials):
     spec = {**trials[""][0].spec, "sources": {"attack mine": "0123"}, "budget": None, "precision": "bf16"}
     spec["victim"] = {**spec["victim"], "state": "trained", "weights": "/somewhere/weights.safetensors"}
-    made = recipe("again", [trials[""][0].model_copy(update={"spec": spec})], [])
+    made = rerun_of("again", [trials[""][0].model_copy(update={"spec": spec})], [])
     suite = yaml.safe_load(made.suite)
     assert made.options == ("--plugin FILE", "--device cpu", "--engine eager", "--together 8", "--precision bf16")
     assert suite["victims"][0]["weights"] == "weights.safetensors"
     assert (suite["budget"], suite["controls"]) == ("paper", "none")
 
 
-def test_records_without_specification_have_no_recipe(trials):
-    assert recipe("again", [trials[""][0].model_copy(update={"spec": {}})], []) is None
+def test_records_without_specification_have_no_rerun(trials):
+    assert rerun_of("again", [trials[""][0].model_copy(update={"spec": {}})], []) is None
 
 
 def test_leaderboard_writes_latex_and_html(gradinv, trials, tmp_path):

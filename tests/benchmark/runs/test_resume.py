@@ -10,8 +10,10 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+
 from gradinv.benchmark import cli
 from gradinv.benchmark.runs.store import Store
+from gradinv.metrics.records.layout import RunDirectory
 
 SETTINGS = {
     "attacks": ["dlg", "idlg", "inverting_gradients"],
@@ -38,17 +40,17 @@ def living_members(session):
     living = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            state, _, _, own = stat.read_text().rsplit(")", 1)[1].split()[:4]
+            state, _, _, its_session = stat.read_text().rsplit(")", 1)[1].split()[:4]
         except OSError:  # it ended meanwhile
             continue
-        if int(own) == session and state != "Z":
+        if int(its_session) == session and state != "Z":
             living.append(int(stat.parent.name))
     return living
 
 
 def finished(directory):
     """How many trials have a record."""
-    return len(list((directory / "trials").glob("[!.]*/record.json")))
+    return len(list(RunDirectory(directory).trials.glob("[!.]*/record.json")))
 
 
 def start_and_kill(arguments, directory):
@@ -79,14 +81,16 @@ def story(tmp_path_factory, tools):
     """A run killed with SIGKILL in the middle and run again, and an uninterrupted one beside it."""
     folder = tmp_path_factory.mktemp("resume")
     suite = tools.make_suite(folder / "suite.yaml", **SETTINGS)
-    killed, whole = folder / "killed", folder / "whole"
+    killed, uninterrupted = folder / "killed", folder / "uninterrupted"
     arguments = ["run", suite, "--no-figures", "--device", "cpu"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADINV_CACHE", str(folder / "cache"))
         status, workers = start_and_kill(arguments, killed)
         kept = tools.files_of(killed)
-        later = [run_here(patch, arguments, directory) for directory in (killed, whole)]
-    return SimpleNamespace(killed=killed, whole=whole, kept=kept, status=status, workers=workers, later=later)
+        later = [run_here(patch, arguments, directory) for directory in (killed, uninterrupted)]
+    return SimpleNamespace(
+        killed=killed, uninterrupted=uninterrupted, kept=kept, status=status, workers=workers, later=later
+    )
 
 
 def test_the_run_was_killed_in_the_middle(story):
@@ -107,24 +111,23 @@ def test_finished_trials_are_not_touched(story, tools):
 
 def test_no_trial_is_lost(story):
     assert story.later == [0, 0]
-    assert finished(story.killed) == finished(story.whole) == TRIALS
-    assert {path.name for path in (story.killed / "trials").glob("[!.]*")} == {
-        path.name for path in (story.whole / "trials").iterdir()
-    }
-    assert all(Store(story.killed).finished(path.name) for path in (story.killed / "trials").glob("[!.]*"))
+    assert finished(story.killed) == finished(story.uninterrupted) == TRIALS
+    killed, uninterrupted = RunDirectory(story.killed), RunDirectory(story.uninterrupted)
+    ids = {path.name for path in killed.trials.glob("[!.]*")}
+    assert ids == {path.name for path in uninterrupted.trials.iterdir()}
+    assert all(Store(killed).finished(trial) for trial in ids)
 
 
 def test_the_board_is_that_of_an_uninterrupted_run(story):
     """But for time, memory and date."""
-    boards = [
-        pd.read_csv(out / "leaderboard.csv", dtype=str).drop(columns=MEASURED) for out in (story.killed, story.whole)
-    ]
+    runs = RunDirectory(story.killed), RunDirectory(story.uninterrupted)
+    boards = [pd.read_csv(run.board, dtype=str).drop(columns=MEASURED) for run in runs]
     pd.testing.assert_frame_equal(*boards)
     assert len(boards[0]) == TRIALS // 2
 
 
 def test_the_image_table_is_equal_to_the_byte(story):
-    first, second = ((out / "leaderboard.images.csv").read_bytes() for out in (story.killed, story.whole))
+    first, second = ((out / "leaderboard.images.csv").read_bytes() for out in (story.killed, story.uninterrupted))
     assert first == second
 
 

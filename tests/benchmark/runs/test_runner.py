@@ -1,11 +1,15 @@
 """A run: what is said on the way, what is written at the end, and how shards share the work."""
 
 import csv
+import shutil
 
 import pytest
-from gradinv.benchmark.runs.runner import default_jobs, write_results
-from gradinv.metrics.records.reading import RecordsError
 from rich.console import Console
+
+from gradinv.benchmark.runs import executors, runner
+from gradinv.benchmark.runs.runner import RunOptions, default_jobs, run_plan, write_results
+from gradinv.metrics.records.layout import RunDirectory
+from gradinv.metrics.records.reading import RecordsError
 
 
 def rows_of(path):
@@ -71,14 +75,14 @@ def test_the_board_names_the_reason_of_a_failure_without_its_traceback(run_suite
 
 def test_shards_together_make_the_whole(run_suite, write_suite, tmp_path, tools):
     suite = write_suite(attacks=["dlg", "idlg"], controls=["noise_gradient", "mean_image"], batches=3)
-    run_suite(suite, out=tmp_path / "whole")
+    run_suite(suite, out=tmp_path / "uncut")
     first = run_suite(suite, "--shard", "1/2", out=tmp_path / "parts")
     assert "8 trials, 0 done before" in first.out
     second = run_suite(suite, "--shard", "2/2", out=tmp_path / "parts")
     assert "7 trials, 0 done before" in second.out
     images = "leaderboard.images.csv"
-    assert (tmp_path / "parts" / images).read_bytes() == (tmp_path / "whole" / images).read_bytes()
-    assert set(tools.files_of(tmp_path / "parts")) == set(tools.files_of(tmp_path / "whole"))
+    assert (tmp_path / "parts" / images).read_bytes() == (tmp_path / "uncut" / images).read_bytes()
+    assert set(tools.files_of(tmp_path / "parts")) == set(tools.files_of(tmp_path / "uncut"))
 
 
 def test_a_shard_without_trials(run_suite, write_suite):
@@ -87,14 +91,54 @@ def test_a_shard_without_trials(run_suite, write_suite):
     assert "this shard has no trials" in result.out
 
 
-def test_a_broken_record_is_made_again(run_suite, write_suite, tmp_path, tools):
+@pytest.mark.parametrize(("valid", "wrong"), [('"id": "', '"id": "0'), ("{", ""), ('"done"', '"perfect"')])
+def test_a_record_that_cannot_be_read_is_made_again(run_suite, write_suite, tmp_path, tools, valid, wrong):
     suite = write_suite(attacks=["dlg", "idlg"])
     run_suite(suite)
-    broken = next((tmp_path / "run" / "trials").glob("*/record.json"))
-    broken.write_text("{")
+    path = next(RunDirectory(tmp_path / "run").trials.glob("*/record.json"))
+    path.write_text(path.read_text(encoding="utf-8").replace(valid, wrong, 1), encoding="utf-8")
     result = run_suite(suite)
     assert "1 done before, 1 to run" in result.out
+    assert result.status == 0
     assert {record.state for record in tools.records_by_label(tmp_path / "run").values()} == {"done"}
+
+
+@pytest.fixture
+def disturbed_run(make_plan, run_directory, monkeypatch):
+    """Runs a suite of three trials, with an accident after some of them; (exit status, what was said)."""
+
+    def run(accident, after):
+        plan, console = make_plan(attacks=["dlg", "idlg", "inverting_gradients"]), Console(record=True, width=200)
+
+        def disturbed(jobs):
+            for number, record in enumerate(executors.run_here(jobs), start=1):
+                yield record
+                if number == after:
+                    accident(record)
+
+        monkeypatch.setattr(runner, "run_here", disturbed)
+        status = run_plan(plan, RunOptions(run_directory, jobs=1, figures=False), console)
+        return status, " ".join(console.export_text().split())
+
+    return run
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_run_whose_directory_was_deleted_says_how_many_trials_are_missing(disturbed_run, run_directory, lost):
+    status, said = disturbed_run(lambda record: shutil.rmtree(run_directory.trials), lost)
+    assert status == 1
+    assert f"{lost} of 3 trials have no readable record; run the same command again" in said
+    status, said = disturbed_run(lambda record: None, 0)
+    assert status == 0
+    assert f"3 trials, {3 - lost} done before, {lost} to run" in said
+    assert said.endswith("3 done")
+
+
+def test_a_run_ends_with_what_can_be_read_not_with_what_was_run(disturbed_run, run_directory):
+    status, said = disturbed_run(lambda record: run_directory.record(record.id).write_text("{", encoding="utf-8"), 2)
+    assert status == 1
+    assert "is no valid JSON" in said
+    assert said.endswith("1 of 3 trials have no readable record; run the same command again 2 done")
 
 
 def test_figures_and_sheets_at_the_end(gradinv, write_suite, tmp_path):
@@ -107,7 +151,7 @@ def test_figures_and_sheets_at_the_end(gradinv, write_suite, tmp_path):
 
 def test_results_of_a_directory_without_trials(tmp_path):
     with pytest.raises(RecordsError, match="holds no trials"):
-        write_results(tmp_path, Console(quiet=True))
+        write_results(RunDirectory(tmp_path), Console(quiet=True))
 
 
 def test_how_many_workers_suit_the_machine():

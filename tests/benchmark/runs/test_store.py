@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+
 from gradinv.benchmark.runs import store as store_module
 from gradinv.benchmark.runs.store import ABANDONED_AFTER, Store
+from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import read_records
 from gradinv.metrics.records.record import Cell, Record
 
@@ -37,7 +39,7 @@ def record(state="done", **fields):
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(tmp_path)
+    return Store(RunDirectory(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -52,49 +54,78 @@ def test_what_is_written_is_read(store):
     written = record(objective_start=float("inf"), objective_end=float("nan"), curve=[(0, float("inf"))])
     store.write(written, PICTURES)
     assert store.read("abc").model_dump_json() == written.model_dump_json()
-    assert sorted(path.name for path in (store.trials / "abc").iterdir()) == ["record.json", "tensors.safetensors"]
-    assert [path.name for path in store.trials.iterdir()] == ["abc"]
+    assert set(store.run.trial("abc").iterdir()) == {store.run.record("abc"), store.run.tensors("abc")}
+    assert [path.name for path in store.run.trials.iterdir()] == ["abc"]
 
 
 def test_a_later_record_replaces_the_whole_folder(store):
     store.write(record("done"), PICTURES)
     store.write(record("failed", reason="later"), {})
     assert store.read("abc").reason == "later"
-    assert [path.name for path in (store.trials / "abc").iterdir()] == ["record.json"]
-    assert [path.name for path in store.trials.iterdir()] == ["abc"]
+    assert list(store.run.trial("abc").iterdir()) == [store.run.record("abc")]
+    assert [path.name for path in store.run.trials.iterdir()] == ["abc"]
 
 
 def test_an_interrupted_write_leaves_the_old_record(store, monkeypatch):
     store.write(record("failed", reason="old"), {})
 
-    def interrupted(tensors, path):
+    def interrupted(path, tensors):
+        path.parent.mkdir(parents=True)
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_module, "save_file", interrupted)
+    monkeypatch.setattr(store_module, "write_tensors", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.write(record("done"), PICTURES)
     assert store.read("abc").reason == "old"
-    records, faults = read_records([store.directory])
-    assert ([found.reason for found in records], faults) == (["old"], [])
+    records, faults = read_records([store.run.path])
+    assert ([record.reason for record in records], faults) == (["old"], [])
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id": "abc"}', b"\xff\xfe"])
 def test_a_broken_record_counts_as_missing(store, content):
     store.write(record(), {})
-    (store.trials / "abc" / "record.json").write_bytes(content)
+    store.run.record("abc").write_bytes(content)
     assert store.read("abc") is None
     assert not store.finished("abc")
 
 
+def newer(store):
+    text = store.run.record("abc").read_text()
+    store.run.record("abc").write_text(text.replace('"schema_version": ', '"schema_version": 9'))
+
+
+def of_another_trial(store):
+    text = store.run.record("abc").read_text()
+    store.run.record("abc").write_text(text.replace('"abc"', '"def"'))
+
+
+def with_broken_additions(store):
+    store.run.additions("abc").write_text("{")
+
+
+@pytest.mark.parametrize("spoil", [newer, of_another_trial, with_broken_additions])
+def test_what_boards_refuse_counts_as_missing(store, spoil):
+    """Else a run would take it for done, and its board would lack it, again and again."""
+    store.write(record(), {})
+    assert store.finished("abc")
+    spoil(store)
+    assert len(read_records([store.run.path])[1]) == 1
+    assert store.read("abc") is None
+    assert not store.finished("abc")
+    store.write(record(), {})
+    assert store.finished("abc")
+
+
 def test_missing_records(store):
     assert store.read("abc") is None
-    (store.trials / "abc").mkdir(parents=True)
+    store.run.trial("abc").mkdir(parents=True)
     assert store.read("abc") is None
+    assert store.read_all(["abc", "def"]) == []
 
 
 def test_cleaning_spares_what_another_process_may_be_writing(store):
-    old, young = store.trials / ".abc-1", store.trials / ".abc-2"
+    old, young = store.run.trial(".abc-1"), store.run.trial(".abc-2")
     for folder in (old, young):
         folder.mkdir(parents=True)
         (folder / "record.json").write_text("{")
@@ -102,11 +133,11 @@ def test_cleaning_spares_what_another_process_may_be_writing(store):
     os.utime(old, (past, past))
     store.write(record(), {})
     store.clean()
-    assert {path.name for path in store.trials.iterdir()} == {"abc", ".abc-2"}
+    assert {path.name for path in store.run.trials.iterdir()} == {"abc", ".abc-2"}
 
 
 def test_cleaning_before_anything_was_written(tmp_path):
-    Store(tmp_path / "nowhere").clean()
+    Store(RunDirectory(tmp_path / "nowhere")).clean()
 
 
 def test_writers_of_one_trial_do_not_disturb_each_other(store):
@@ -117,4 +148,4 @@ def test_writers_of_one_trial_do_not_disturb_each_other(store):
     with ThreadPoolExecutor() as writers:
         list(writers.map(write_often, "abcd"))
     assert store.read("abc").reason in "abcd"
-    assert [path.name for path in store.trials.iterdir()] == ["abc"]
+    assert [path.name for path in store.run.trials.iterdir()] == ["abc"]

@@ -1,6 +1,7 @@
 """Suites: what is valid, what is not and what is said about it, and which part of a suite is asked for."""
 
 import pytest
+
 from gradinv.benchmark.experiment.controls import CONTROLS
 from gradinv.benchmark.runs.suite import SuiteError, load_suite, select, suite_names, suite_path
 

@@ -1,0 +1,58 @@
+"""The victims that a plan needs: loaded or trained before any trial, their weights kept in the run directory."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import nn
+from tqdm import tqdm
+
+from gradinv.benchmark.runs.plan import Plan, PlannedVictim
+from gradinv.benchmark.victims.loading import load_victim, weights_hash
+from gradinv.benchmark.victims.training import needs_training
+from gradinv.metrics.records.files import write_tensors
+from gradinv.metrics.records.layout import RunDirectory
+
+
+def prepare(plan: Plan, run: RunDirectory, *, download: bool = False, progress: bool = True) -> Plan:
+    """Load or train every victim and keep its weights where workers read them; returns the plan with every trial's id.
+
+    Raises VictimError or DataError where a victim cannot be had, and then nothing is written.
+    """
+    modules: dict[PlannedVictim, nn.Module] = {}
+    shown = progress and sys.stderr.isatty()
+    # The bar waits a second: loading takes less, training has a bar of its own below this one.
+    for victim in tqdm(plan.networks, desc="victims", unit="victim", disable=not shown, leave=False, delay=1):
+        modules[victim] = _module(plan, victim, download=download, progress=progress)
+    # All are here before the first is written: a request that fails at its last victim leaves no half run directory.
+    hashes = {victim: weights_hash(module) for victim, module in modules.items()}
+    for victim, module in modules.items():
+        path = run.weights(hashes[victim])
+        if not path.exists():  # another shard's process, or an earlier run, may have put it there
+            write_tensors(path, module.state_dict())
+    return _with_weights(plan, hashes)
+
+
+def without_training(plan: Plan, *, download: bool = False) -> Plan:
+    """The plan with the ids that are known without training; victims that must be trained are named in it.
+
+    Writes nothing. Raises VictimError or DataError where a victim can be neither loaded nor trained.
+    """
+    hashes = {
+        victim: weights_hash(_module(plan, victim, download=download, progress=False))
+        for victim in plan.networks
+        if not needs_training(victim.spec, plan.datasets[victim.dataset, victim.image_size])
+    }
+    return _with_weights(plan, hashes)
+
+
+def _module(plan: Plan, victim: PlannedVictim, *, download: bool, progress: bool) -> nn.Module:
+    if victim.spec.state == "untrained":
+        return plan.networks[victim].module  # what was planned with is the victim itself
+    dataset = plan.datasets[victim.dataset, victim.image_size]
+    return load_victim(victim.spec, dataset, download=download, progress=progress).module
+
+
+def _with_weights(plan: Plan, hashes: Mapping[PlannedVictim, str]) -> Plan:
+    trials = tuple(trial.changed(weights_hash=hashes.get(PlannedVictim.of(trial.spec))) for trial in plan.trials)
+    return replace(plan, trials=trials, untrained_yet=tuple(v for v in plan.networks if v not in hashes))
