@@ -43,9 +43,9 @@ def compare(
     # Records come first: where a board has the same cell, what lies on this disk counts.
     sources = [samples_of(records, ", ".join(map(str, runs or [])))]
     for path in board:
-        published, wrong = read_board(path)
+        published, flaws = read_board(path)
         sources.append(published)
-        faults += wrong[:_SHOWN] + [f"{path}: {len(wrong) - _SHOWN} more faults"] * (len(wrong) > _SHOWN)
+        faults += flaws[:_SHOWN] + [f"{path}: {len(flaws) - _SHOWN} more faults"] * (len(flaws) > _SHOWN)
     for fault in faults:
         print(fault, file=sys.stderr)
     samples = pooled(sources)

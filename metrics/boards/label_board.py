@@ -110,6 +110,7 @@ def write_label_boards(cells: Sequence[LabelCell], out_dir: Path) -> tuple[Path,
 
 def _measured(cell: LabelCell) -> dict[str, Any]:
     values = np.asarray(cell.accuracies)
+    # Every batch is right or is not: that is a proportion, whose interval has a width even where all are right.
     intervals = {"accuracy": interval(values), "all_correct": proportion(int((values == 1).sum()), len(values))}
     row: dict[str, Any] = {"n_batches": len(values), "chance": cell.batch_size / cell.num_classes}
     for name, bounds in intervals.items():

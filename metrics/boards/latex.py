@@ -13,6 +13,7 @@ from gradinv.metrics.records.record import Record
 from gradinv.metrics.records.settings import Setting, granted, slug, title, varying, wrap_key
 from gradinv.metrics.typesetting import between, digits_of, first_to_last, fixed
 
+# The last ones are no commands, but LaTeX's default font encoding prints other characters for them, or none.
 _ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -38,6 +39,7 @@ _LEGEND = (
     "that of the best control, paired by batch; an attack works where the whole interval lies above 0. "
     f"{BEST} Bold says nothing of the controls."
 )
+# As many as fit the width of a page; the CSV has them all.
 _SHOWN = ("psnr", "ssim", "lpips_alex", "lpips_vgg")
 _GAIN = "psnr_gain"
 
@@ -98,6 +100,7 @@ def _header(records: Sequence[Record]) -> str:
 
 def _labels(names: Sequence[str]) -> list[str]:
     """Labels that LaTeX takes, numbered where two would be the same."""
+    # Slugs differ in characters that a label cannot hold, so that two may become one.
     plain = [re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-") for name in names]
     count = [plain[: index + 1].count(name) for index, name in enumerate(plain)]
     return [name if number == 1 else f"{name}--{number}" for name, number in zip(plain, count, strict=True)]
@@ -149,9 +152,11 @@ def _heading(metric: str) -> str:
 
 def _row(line: BoardLine, metrics: Sequence[str]) -> str:
     row, is_control = line.row, line.cell.is_control
+    # Means and intervals are columns of their own: so the means align, however wide their intervals are.
     cells = [_name(line), str(row["batch_size"]), str(row["n_batches"])]
     cells += [_value(line, name, bold=name in line.best_on) for name in metrics]
     cells += [_value(line, _GAIN), "" if is_control else line.works or "--"]
+    # Counts are all of a control's cells that are not yet in italics.
     return " & ".join(rf"\textit{{{cell}}}" if is_control and cell.isdecimal() else cell for cell in cells) + r" \\"
 
 
@@ -166,6 +171,7 @@ def _name(line: BoardLine) -> str:
     else:
         lines = wrap_key(cell.key, _KEY_WIDTH).split("\n")
     parts = [rf"\{style}{{{escape(part)}}}" for part in lines]
+    # A table in the cell, for a cell itself cannot break its line.
     stacked = r"\\".join(parts)
     return parts[0] if len(parts) == 1 else rf"\begin{{tabular}}[t]{{@{{}}l@{{}}}}{stacked}\end{{tabular}}"
 

@@ -52,6 +52,7 @@ class BoardLine:
 
     def number(self, column: str) -> float:
         """The number in a column of the board; NaN where it is empty."""
+        # Counts are of a type that has pandas' own NA, which is no float.
         value = self.row[column]
         return math.nan if pd.isna(value) else float(value)
 
@@ -70,6 +71,7 @@ def lines_by_setting(
     stand in the order of the suites, whatever the order of the records.
     """
     cells = trials_by_cell(records)
+    # The board has one row a cell, in the order of the cells.
     rows = ({str(name): value for name, value in row.items()} for row in board.to_dict("records"))
     lines = {
         cell: BoardLine(cell, row, trials, best.get(cell, frozenset()))
@@ -113,6 +115,7 @@ def _compared(first: Sample, second: Sample) -> list[Comparison]:
 
 def metrics_measured(lines: Sequence[BoardLine]) -> list[str]:
     """The metrics that any of the lines has a value of, those of every board first, those of plug-ins last."""
+    # What has an interval is a metric; the gain has one too, and is none.
     names = [name.removesuffix("_low") for line in lines[:1] for name in line.row if name.endswith("_low")]
     measured = {name for name in names for line in lines if not math.isnan(line.number(f"{name}_mean"))}
     return [name for name in names if name in measured and name != "psnr_gain"]

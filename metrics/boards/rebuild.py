@@ -13,6 +13,7 @@ from gradinv.metrics.records.record import Record
 
 OF_THE_MACHINE = ("engine", "threads", "device", "versions", "suite_hash")
 """Columns that say where a row was measured; another machine is worth a word and is no fault."""
+# These differ between two runs of one trial, or say which version wrote the table.
 _OF_THE_MOMENT = ("seconds_mean", "peak_memory_mb", "date", "schema")
 _TOLERANCE = 1e-9  # relative: numbers stand in full precision
 
@@ -24,18 +25,19 @@ def rebuilt(path: Path, rows: Sequence[PublishedRow], records: Sequence[Record])
     table are of the moment and are passed over. Rows that only the records have are a warning: something measured was
     not published.
     """
-    again = _rows_of(records)
+    rows_again = _rows_of(records)
     faults: list[str] = []
     warnings: list[str] = []
     for row in rows:
-        where, words = f"{path}:{row.line}: {row.name}", again.pop(address_of(row.cell), None)
+        where, words = f"{path}:{row.line}: {row.name}", rows_again.pop(address_of(row.cell), None)
+        # Taken out of the dictionary, so that what is left in the end was not published.
         if words is None:
             faults.append(f"{where}: the records hold no trial of it")
             continue
         for name in _differing(row.words, words):
             text = f"{where}: {name} is {row.words.get(name, '')!r}, of the records {words.get(name, '')!r}"
             (warnings if name in OF_THE_MACHINE else faults).append(text)
-    return faults, warnings + _unpublished(path, again.values())
+    return faults, warnings + _unpublished(path, rows_again.values())
 
 
 def _rows_of(records: Sequence[Record]) -> dict[Address, Words]:
@@ -54,6 +56,7 @@ def _differing(published: Words, words: Words) -> list[str]:
 
 
 def _same(published: str, word: str) -> bool:
+    # Text first: most fields are words, and a number that is written alike is the same.
     try:
         return published == word or math.isclose(float(published), float(word), rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
     except ValueError:

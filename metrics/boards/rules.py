@@ -12,6 +12,7 @@ from gradinv.metrics.records.record import State
 KEPT = 0.95
 """Smallest share of its budget that an attack spends without a note that says why."""
 
+# Written out, though suites list them too: this floor knows no attack, and boards that are out keep their words.
 _WORDS = {
     "bn_mode": ("eval", "train"),
     "bn_statistics": ("none", "running", "proxy", "inferred", "exact"),
@@ -81,6 +82,7 @@ def _wrong_numbers(words: Words) -> Iterator[str]:
         except ValueError as error:
             yield str(error)
             continue
+        # What is not measured is empty, and an exact image counts as the cap: no number here is NaN or infinite.
         if not (math.isfinite(value) and column.low - _ROUNDING <= value <= column.high + _ROUNDING):
             yield f"{name} is {value:g}, outside {column.low:g} to {column.high:g}"
 
@@ -90,6 +92,7 @@ def _counts(row: PublishedRow) -> Iterator[str]:
     batches, images, diverged, failed, skipped = (
         int(words[f"n_{counted}"] or 0) for counted in ("batches", "images", "diverged", "failed", "skipped")
     )
+    # A batch is scored whole or not at all.
     if images != batches * batch_size:
         yield f"n_images is {images}, not {batches} batches of {batch_size}"
     if diverged > batches:
@@ -112,6 +115,7 @@ def _unmeasured(words: Words) -> Iterator[str]:
     if words["n_batches"] == "0":
         return
     for metric in board_metrics():
+        # A column that a board does not have is not empty: it is from before the metric.
         if words.get(f"{metric}_mean") == "" and f"{metric}:" not in words["notes"]:
             yield f"{metric}_mean is empty and notes give no reason (`{metric}: ...`)"
 
@@ -127,6 +131,7 @@ def _verdict(row: PublishedRow) -> Iterator[str]:
 
 def _overspent(row: PublishedRow) -> Iterator[str]:
     budget, spent = row.cell.budget, _value(row.words["evaluations"])
+    # A budget of `paper` is the preset's own, which no board can know.
     if budget.isdecimal() and spent > int(budget):
         yield f"spent {spent:g} evaluations, its budget is {budget}"
 

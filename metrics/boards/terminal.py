@@ -39,6 +39,7 @@ def print_leaderboard(settings: Sequence[tuple[Setting, Sequence[BoardLine]]], c
             if not line.is_scored:
                 indent = "  " if line.cell.is_control else ""
                 text = f"{indent}{line.cell.key}: {line.row['notes'] or line.row['state']}"
+                # Not broken where the terminal ends, for reasons are copied into searches.
                 console.print(f"[dim]{escape(text)}[/dim]", soft_wrap=True)
     if settings:
         console.print(f"\n[dim]{LEGEND}[/dim]")
@@ -51,6 +52,7 @@ def _table(lines: Sequence[BoardLine], headings: Sequence[str]) -> Table:
         table.add_column(
             heading,
             justify="left" if words else "right",
+            # Only the verdict may take a second line: broken numbers are read wrongly, broken words are not.
             no_wrap=heading != "verdict",
             min_width=_KEY_WIDTH if heading == "attack" else None,
         )

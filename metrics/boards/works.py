@@ -11,6 +11,7 @@ NO_CONTROL, TOO_FEW = "no control to compare with", "too few batches"
 
 def answer(row: Mapping[str, Any]) -> str:
     """`yes`, `no`, or empty where nothing can be said: for controls, without controls, below 2 batches."""
+    # The board holds words, not booleans: empty is the third answer.
     return {"true": "yes", "false": "no"}.get(row["works"], "")
 
 

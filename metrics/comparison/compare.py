@@ -9,6 +9,7 @@ from gradinv.metrics.images.facts import Facts, facts_of
 from gradinv.metrics.records.samples import Sample, Unit, Values
 from gradinv.metrics.statistics.paired import holm, paired
 
+# With fewer, Student's quantile is above 2.4, and an interval tells of their number more than of the attacks.
 FEWEST = 8
 """Common batches below which there is no verdict."""
 LEVEL = 0.05
@@ -54,6 +55,8 @@ class Comparison:
             return "no verdict"
         if self.equal:
             return "equal"
+        # Near 0 the two may disagree: from 30 batches on the interval is a bootstrap's, and the test is still
+        # Student's.
         if self.adjusted <= LEVEL and self.low > 0:
             return "better"
         return "worse" if self.adjusted <= LEVEL and self.high < 0 else "not distinguishable"
@@ -81,6 +84,7 @@ def compare(attack: Sequence[Values], baseline: Sequence[Values], *, metric: str
     images = sum(len(common_images(*values)) for values in zip(attack, baseline, strict=True))
     gain, low, high, p = _tested(gains)
     attack_mean, baseline_mean = table.mean((0, 1)).tolist()
+    # A draw counts half, so that an attack against itself wins half of its batches.
     won = float((gains > 0).mean() + (gains == 0).mean() / 2)
     return Comparison(metric, len(batches), images, attack_mean, baseline_mean, gain, low, high, won, p)
 
@@ -112,6 +116,7 @@ def common_images(attack: Values, baseline: Values) -> list[Unit]:
 
 def paired_means(attack: Values, baseline: Values) -> PairedMeans:
     """Batch -> both means over the images that both sides have; batches without such an image are left out."""
+    # By image, never by slot: two attacks may have the same images of a batch and not all of them.
     batches: dict[int, list[tuple[float, float]]] = {}
     for unit in common_images(attack, baseline):
         batches.setdefault(unit[0], []).append((attack[unit], baseline[unit]))
@@ -125,6 +130,7 @@ def _means(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 def adjusted(family: Sequence[Comparison]) -> list[Comparison]:
     """The comparisons of one family with Holm's adjustment; those that are equal to the last digit are no tests."""
+    # Counted as tests, draws would make all others need more evidence.
     values = iter(holm([comparison.p for comparison in family if not np.isnan(comparison.p)]))
     return [
         comparison if np.isnan(comparison.p) else replace(comparison, adjusted=next(values)) for comparison in family

@@ -53,6 +53,7 @@ def contrasted(samples: Sequence[Sample], contrasts: Iterable[Contrast]) -> list
 
     p-values are adjusted by Holm's rule over all contrasts and metrics of one setting.
     """
+    # One family a setting: claims of two settings are read apart, those of one are read together.
     families: dict[tuple[Any, ...], list[Contrasted]] = {}
     for contrast in contrasts:
         for attack, against in _pairs(contrast, samples):
@@ -63,6 +64,7 @@ def contrasted(samples: Sequence[Sample], contrasts: Iterable[Contrast]) -> list
 
 def _pairs(contrast: Contrast, samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
     """The samples of both keys, in every setting where both have values."""
+    # The budget is a part of the setting, so that no contrast compares unequal ones.
     scored = [sample for sample in samples if not sample.is_control and sample.values]
     attacks, baselines = ([s for s in scored if s.key == key] for key in (contrast.attack, contrast.against))
     return [

@@ -44,6 +44,7 @@ class Meeting:
 def find_key(text: str, samples: Iterable[Sample]) -> str:
     """The canonical key that `text` means; UnknownNameError's words in a NotComparableError where no sample has it."""
     keys = sorted({sample.key for sample in samples if not sample.is_control})
+    # In its canonical form, so that `1e-4` is found where the records say `0.0001`.
     key = str(parse_key(text))
     if key not in keys:
         raise NotComparableError(unknown("attack of these records", key, keys))
@@ -63,8 +64,8 @@ def meetings(samples: Sequence[Sample], attack: str, against: str, *, any_budget
     for sample in attacks:
         for partner in _partners(sample, baselines, any_budget):
             # The partner's budget tells apart what an attack without an equal meets: each budget is a meeting.
-            place = (*setting_of(sample.cell, without=[SEED]).values(), partner.cell.budget)
-            groups.setdefault(place, {})[sample.cell.victim_seed] = (sample, partner)
+            shared = (*setting_of(sample.cell, without=[SEED]).values(), partner.cell.budget)
+            groups.setdefault(shared, {})[sample.cell.victim_seed] = (sample, partner)
     if not groups:
         raise NotComparableError(_why_never(attack, against, attacks, baselines))
     return [_meeting(pairs) for pairs in groups.values()]
@@ -102,6 +103,7 @@ def nearest(pairs: Iterable[tuple[Cell, Cell]]) -> Differences:
     Pairs of equal setting do not count; nothing where no pair is left.
     """
     apart = [fields for pair in pairs if (fields := differences(*pair))]
+    # By names too, so that the text does not depend on the order of the rows.
     return min(apart, key=lambda fields: (len(fields), list(fields)), default={})
 
 
@@ -122,9 +124,9 @@ def _why_never(attack: str, against: str, attacks: Sequence[Sample], baselines: 
     return f"{attack} and {against} were never granted the same; the nearest rows differ in {in_words(fields)}"
 
 
-def left_alone(samples: Sequence[Sample], attack: str, against: str, held: Iterable[Meeting]) -> list[str]:
+def left_alone(samples: Sequence[Sample], attack: str, against: str, having_met: Iterable[Meeting]) -> list[str]:
     """One line for each sample of the attack that meets no baseline, with the fields that keep the nearest apart."""
-    met = {address_of(sample.cell) for meeting in held for sample in meeting.attack}
+    met = {address_of(sample.cell) for meeting in having_met for sample in meeting.attack}
     baselines = _scored(samples, against)
     return [
         f"not compared: {attack}, {title(setting_of(sample.cell))}: the nearest row of {against} differs in "
@@ -149,6 +151,7 @@ def unequal_budgets(attack: Iterable[Sample], baseline: Iterable[Sample]) -> str
 
 def _budget(samples: Sequence[Sample]) -> float | None:
     """The largest budget among the samples, granted or spent; None where neither is known."""
+    # An attack that stopped early could have gone on; one that overran had more than it was granted.
     granted = [float(sample.cell.budget) for sample in samples if sample.cell.budget.isdecimal()]
     spent = [sample.evaluations for sample in samples if sample.evaluations is not None]
     return max(granted + spent, default=None)

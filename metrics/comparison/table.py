@@ -28,6 +28,7 @@ LEGEND = (
 )
 SIDES = ("attack", "baseline")
 _HEADINGS = ("metric", "n", *SIDES, "better by", "won", "p", "optimality")
+# What decides: the difference and its test.
 _NARROW_HEADINGS = ("metric", "n", "better by", "won", "p")
 _NARROW = 100  # columns of a terminal that is too small for all headings
 
@@ -61,6 +62,7 @@ def _costs(samples: Sequence[Sample]) -> str:
     """What one side spent for a batch, and where its values come from."""
     evaluations, seconds = _spent(samples)
     parts = ["evaluations not known" if evaluations is None else f"{evaluations:,.0f} evaluations"]
+    # Below ten seconds hundredths tell attacks apart; above, they are noise of the machine.
     parts += ["seconds not known" if seconds is None else f"{seconds:,.{0 if seconds >= 10 else 2}f} s a batch"]
     return ", ".join(parts) + f" ({', '.join(dict.fromkeys(sample.source for sample in samples))})"
 
@@ -109,6 +111,7 @@ def comparison_rows(all_findings: Iterable[Findings]) -> list[dict[str, Any]]:
         costs = {}
         for side, (_, samples) in zip(SIDES, findings.sides, strict=True):
             costs[f"{side}_evaluations"], costs[f"{side}_seconds"] = _spent(samples)
+        # Repeated in every row, so that a row can be quoted alone.
         conclusion = costs | {"verdict": verdict(findings)}
         rows += [identity | _numbers(comparison, findings) | conclusion for comparison in findings.comparisons]
     return [{name: _stored(value) for name, value in row.items()} for row in rows]
@@ -145,6 +148,7 @@ def write_comparison(all_findings: Sequence[Findings], path: Path) -> None:
     """Write `comparison_rows` as a CSV file, whole or not at all."""
     rows = comparison_rows(all_findings)
     text = io.StringIO()
+    # Without rows the header still says what the file is.
     writer = csv.DictWriter(text, list(rows[0]) if rows else ["attack", "against"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

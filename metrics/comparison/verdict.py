@@ -7,6 +7,7 @@ from gradinv.metrics.comparison.findings import Beaten, Findings
 from gradinv.metrics.statistics.paired import SEVERAL
 from gradinv.metrics.typesetting import amount, counted, title_of
 
+# Claims first, then what was tested and proves nothing, last what was not tested.
 _ORDER = ("better", "worse", "not distinguishable", "equal", "no verdict")
 
 
@@ -62,6 +63,7 @@ def _scope(findings: Findings) -> str:
 
 def _size(comparison: Comparison) -> str:
     """The metric and the size of the difference, positive in the direction that the verdict names."""
+    # The direction stands in words: a loss of [-1.6, -0.8] is `worse by [0.8, 1.6]`.
     low, high = sorted((abs(comparison.low), abs(comparison.high)))
     return f"{title_of(comparison.metric)} by {amount(comparison.metric, abs(comparison.gain), low, high)}"
 
@@ -75,6 +77,7 @@ def _of_controls(findings: Findings, claimed: bool) -> list[str]:
     if seeds and baseline_seeds and won == seeds and baseline_won == baseline_seeds:
         return ["both beat their controls"]
     attack, baseline = _beats(findings.attack, findings.beaten[0]), _beats(findings.against, findings.beaten[1])
+    # `but` stands before the one of the two that takes away from the claim.
     if not seeds or won < seeds:
         return [but + attack, baseline]
     return [attack, but + baseline]
@@ -91,6 +94,7 @@ def _beats(key: str, beaten: Beaten) -> str:
 
 def _failures(findings: Findings) -> list[str]:
     """How many trials of each side have no values, and how many are scored although they diverged."""
+    # An attack that fails on the hard batches looks better than it is, so that this is never left out.
     failed = [(key, sum(sample.n_failed for sample in samples)) for key, samples in findings.sides]
     diverged = [(key, sum(sample.n_diverged for sample in samples)) for key, samples in findings.sides]
     return [

@@ -53,6 +53,7 @@ def _ablation(results: Sequence[Contrasted], samples: Sequence[Sample]) -> Figur
     left, right = figure.subplots(1, 2)
     _levels(left, list(attacks.values()), samples)
     _differences(right, results)
+    # By name: every attack marks its own controls, and the legend needs each mark once.
     handles = dict(zip(*reversed(left.get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
     setting = setting_of(results[0].attack.cell)
@@ -102,6 +103,7 @@ def _difference(axis: Axes, row: int, result: Contrasted) -> None:
     if psnr is None:
         return
     proven = psnr.outcome in ("better", "worse")
+    # Colour is a claim: a difference that is not proven has none.
     color = look(0 if psnr.gain > 0 else 1).color if proven else BAND
     errors = error_bars([Interval(psnr.gain, psnr.low, psnr.high, psnr.n)])
     axis.barh([row], [psnr.gain], height=0.6, color=color)

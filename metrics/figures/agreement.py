@@ -38,6 +38,7 @@ def agreements(records: Iterable[Record]) -> list[Agreement]:
     """The agreement of every cell whose trials had several agents and at least two batches."""
     of_cells = []
     for cell, trials in trials_by_cell(records).items():
+        # One agent alone has no spread, and one batch nothing to resample.
         batches = [pairs for trial in trials if trial.is_scored and len(pairs := _spread_and_error(trial))]
         if len(batches) > 1:
             of_cells.append(_agreement(cell, batches))
@@ -46,6 +47,7 @@ def agreements(records: Iterable[Record]) -> list[Agreement]:
 
 def _spread_and_error(trial: Record) -> np.ndarray:
     """(images, 2): spread and mean squared error in [0, 1], from the PSNR."""
+    # Records hold no mean squared error, but PSNR is -10 log10 of it.
     pairs = [
         (image.details["agent_spread"], 10 ** (-image.metrics["psnr"] / 10))
         for image in trial.images
@@ -75,6 +77,7 @@ def spearman(pairs: np.ndarray) -> float:
 
 def _bootstrap(batches: Sequence[np.ndarray]) -> tuple[float, float]:
     """Percentiles over resampled batches: images of one batch were attacked together and are no independent draws."""
+    # One seed for all: the same records draw the same bytes.
     generator = np.random.default_rng(0)
     draws = generator.integers(0, len(batches), (RESAMPLES, len(batches)))
     rhos = np.array([spearman(np.concatenate([batches[index] for index in draw])) for draw in draws])
@@ -112,6 +115,7 @@ def agreement_figure(of_cells: Sequence[Agreement]) -> Figure:
         axis.plot(agreement.spread, agreement.error, linestyle="none", marker=marker, color=color)
         axis.set_title(_heading(agreement), loc="left", fontsize=8)
         axis.set(xlabel="spread of the agents (pixel value)", ylabel="mean squared error" if index == 0 else "")
+        # Errors span decades; a single value spans nothing, and a logarithmic axis cannot hold it.
         axis.set_yscale("log" if np.ptp(agreement.error) else "linear")
     figure.suptitle("Do the agents disagree where they are wrong?  One point an image", fontsize=9)
     return figure

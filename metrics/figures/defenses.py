@@ -36,6 +36,7 @@ def _table(trials: Trials) -> pd.DataFrame:
     for cell, runs in trials.items():
         cosine = mean([run.update_cosine for run in runs if run.update_cosine is not None])
         psnr = interval_of(runs, "psnr")
+        # Controls are the bars; without a cosine there is no place on the axis.
         if cell.is_control or cosine is None or not psnr.n:
             continue
         controls = [mean(list(batch_means(trials[control], "psnr").values())) for control in controls_of(cell, trials)]
@@ -61,6 +62,7 @@ def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
         x, y = rows["update_cosine"], rows["psnr_mean"]
         axis.errorbar(x, y, yerr=errors, color=color, marker=marker, linestyle="none", capsize=2, label=key)
         axis.plot(x, rows["best_control_psnr"], color=color, marker="_", markersize=14, linestyle="none")
+    # At the highest marker of its defense, so that the name hides none of them.
     for defense, rows in table.groupby("defense", sort=False):
         axis.annotate(
             str(defense),
@@ -69,6 +71,7 @@ def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
             textcoords="offset points",
             fontsize=7,
         )
+    # One entry for all bars: each attack's own would double the legend.
     axis.plot([], [], color=GREY, marker="_", markersize=14, linestyle="none", label=f"bar: {BEST_CONTROL}")
     axis.set(
         xlabel="cosine of the update before and after the defense (1: nothing lost)",

@@ -31,6 +31,7 @@ def _figure(frame: pd.DataFrame) -> Figure:
         _panel(axis, name, frame)
     chance = frame.drop_duplicates("batch_size").sort_values("batch_size")
     axes[0].plot(range(len(chance)), chance["chance"], color=DARK_GREY, linestyle="--", label="chance: B / classes")
+    # Both panels have the same lines, and chance is drawn in the first alone.
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     row = frame.iloc[0]

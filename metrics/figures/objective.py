@@ -51,6 +51,7 @@ def _figure(scene: Scene, start: int) -> Figure:
                 _curves(axis, scene.runs(f"{control} of {key}", size), GREY, line)
             _curves(axis, scene.runs(key, size), look(start + row).color, "-", single_batches=True)
             _label(axis, f"{wrap_key(key, 36)}, batch size {size}", first=column == 0, last=row == len(keys) - 1)
+    # By hand: the colours are the panels', and only the kinds of lines are to be explained.
     legend = [Line2D([], [], color="black", label="the attack: median, single batches thin")]
     legend += [Line2D([], [], color=GREY, linestyle=line, label=name) for name, line in _LINES.items()]
     figure.legend(handles=legend, loc="outside lower center", ncols=3)
@@ -68,11 +69,13 @@ def _curves(axis: Axes, runs: Sequence[Record], color: str, line: str, *, single
     curves = [np.array(run.curve, dtype=float).T for run in runs if run.curve]
     if not curves:
         return
+    # Trials are logged at different evaluations: all curves are read at the points of all.
     points = np.unique(np.concatenate([x for x, _ in curves]))
     values = np.array([np.interp(points, x, y) for x, y in curves])
     if single_batches:
         axis.plot(points, values.T, color=color, linewidth=0.7, alpha=0.35)
     axis.plot(points, np.median(values, axis=0), color=color, linestyle=line)
+    # Some objectives are negative, or reach 0.
     if (values > 0).all():
         axis.set_yscale("log")
 

@@ -50,7 +50,9 @@ def _figure(scene: Scene, by_cell: Mapping[Cell, Progress]) -> Figure:
         for control in controls_of(attack, by_cell):
             if control.attack == "other_gradient":
                 _line(axis, by_cell[control], color, "--", "", None)
+    # One entry for all dashed lines: each attack's own would double the legend.
     axis.plot([], [], color=GREY, linestyle="--", label="dashed: fed another batch's gradient")
+    # Snapshots are kept at geometric evaluations.
     axis.set(xlabel="evaluations", ylabel="PSNR of the iterate (dB), higher is better", xscale="log")
     figure.legend(loc="outside lower center", ncols=2)
     figure.suptitle(

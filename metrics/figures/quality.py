@@ -59,12 +59,14 @@ def _label_of(metric: str) -> str:
 def _figure(scene: Scene, panels: Sequence[str]) -> Figure:
     keys = scene.attack_keys
     sizes = sorted({cell.batch_size for cell in scene.trials})
+    # With one batch size the attacks stand below each other, and each takes its line.
     height = 4.4 if len(sizes) > 1 else 2.4 + 0.32 * len(keys)
     figure = Figure(figsize=(4.75 * len(panels), height + 0.16 * len(keys) / 3), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, metric in zip(axes, panels, strict=True):
         draw = _by_batch_size if len(sizes) > 1 else _dots
         draw(axis, metric, sizes, scene)
+    # All panels show the same attacks and the same band.
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     figure.suptitle(
@@ -88,6 +90,7 @@ def _batch_counts(sizes: Sequence[int], scene: Scene) -> str:
 
 def _by_batch_size(axis: Axes, metric: str, sizes: Sequence[int], scene: Scene) -> None:
     """Lines over the batch sizes; the attacks are set side by side, so that no interval hides another."""
+    # Batch sizes are categories: on a linear axis 48 would crowd 1, 2 and 4 into a corner.
     keys, positions = scene.attack_keys, np.arange(len(sizes), dtype=float)
     _band(axis, positions, [_control_range(metric, size, scene.trials) for size in sizes])
     for index, key in enumerate(keys):
@@ -135,6 +138,7 @@ def _band(axis: Axes, positions: np.ndarray, ranges: Sequence[tuple[float, float
 
 def _control_range(metric: str, size: int, trials: Trials) -> tuple[float, float] | None:
     """Lowest and highest mean of all controls of all attacks at this batch size."""
+    # One band for the whole panel; which controls are an attack's own, the board knows.
     controls = [runs for cell, runs in trials.items() if cell.is_control and cell.batch_size == size]
     means = [interval_of(runs, metric).mean for runs in controls]
     measured = [mean for mean in means if not np.isnan(mean)]

@@ -88,6 +88,7 @@ def _figure(scene: Scene, samples: Sequence[Sample], metrics: Sequence[str]) -> 
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     for axis, metric in zip(axes, metrics, strict=True):
         _panel(axis, metric, attacks, controls)
+    # By name: an attack may have values in one panel only.
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
     figure.suptitle(
@@ -104,11 +105,10 @@ def _panel(axis: Axes, metric: str, attacks: Sequence[Sample], controls: Sequenc
     attack_curves, control_curves = curves_of(attacks, metric), list(curves_of(controls, metric).values())
     low, high = _limits([*attack_curves.values(), *control_curves], facts)
     if control_curves:
-        (x, lowest), (_, highest) = (_drawn(curve, low, high) for curve in envelope(control_curves, facts))
-        axis.fill_between(x, lowest, highest, step="post", color=BAND, linewidth=0, label="all controls", zorder=0)
-        axis.step(
-            x, highest, where="post", color=DARK_GREY, linestyle="--", linewidth=1.2, label=BEST_CONTROL, zorder=1
-        )
+        (x, worst), (_, best) = (_drawn(curve, low, high) for curve in envelope(control_curves, facts))
+        # `post`: a share holds from its threshold up to the next one.
+        axis.fill_between(x, worst, best, step="post", color=BAND, linewidth=0, label="all controls", zorder=0)
+        axis.step(x, best, where="post", color=DARK_GREY, linestyle="--", linewidth=1.2, label=BEST_CONTROL, zorder=1)
     for threshold in STATED[metric]:
         axis.axvline(threshold, color=DARK_GREY, linestyle=":", linewidth=0.8, zorder=0)
     for index, attack in enumerate(attacks):
@@ -135,6 +135,7 @@ def _stated(axis: Axes, index: int, shift: float, attack: Sample, metric: str) -
 
 def _drawn(curve: Recovery, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     """The steps with both edges of the panel; the stated metrics are all better where they are higher."""
+    # Without the edges a curve would begin and end in mid-air, at its first and last step.
     x = np.concatenate([[low], curve.thresholds, [max(high, curve.thresholds[-1])]])
     return x, np.concatenate([[1.0], curve.shares, curve.shares[-1:]])
 
@@ -144,5 +145,6 @@ def _limits(curves: Sequence[Recovery], facts: Facts) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if facts.unit == "dB":
         high = min(max(high, *STATED["psnr"]), _SHOWN_UP_TO)
+    # One value alone has no range to take a share of.
     margin = 0.03 * (high - low) or 1.0
     return low - margin, high + margin

@@ -86,6 +86,7 @@ def _drawings(shown: Iterable[Scene], pictures: Pictures) -> Iterator[Drawing]:
 
 def _sheet(scene: Scene, attacks: Sequence[Cell], choice: Choice, pictures: Pictures) -> Figure:
     rows = _rows(attacks, scene.trials)
+    # Four columns at least, else the heading would become a tower.
     width = _MARGIN + _WORDS + _COLUMN * max(len(choice.images), 4)
     caption = f"{choice.words} Best control: highest mean PSNR."
     head = _wrapped([scene.title, granted(scene.setting), caption], width)
@@ -146,6 +147,7 @@ def _rows(attacks: Sequence[Cell], trials: Trials) -> list[PictureRow]:
 def _best_control(attack: Cell, trials: Trials) -> Cell | None:
     """The control with the highest mean PSNR; None where no control of this attack has values."""
     values = {control: list(batch_means(trials[control], "psnr").values()) for control in controls_of(attack, trials)}
+    # By the mean, for it is a picture that is chosen; the board's best control is chosen by its interval.
     means: dict[Cell, Any] = {control: np.mean(psnrs) for control, psnrs in values.items() if psnrs}
     return max(means, key=lambda control: means[control], default=None)
 
@@ -176,8 +178,10 @@ def _picture(
 ) -> None:
     """One picture below its upper left corner, values beneath, or an empty frame with the reason in words."""
     middle, bottom = corner.left + _PICTURE / 2, corner.top - _PICTURE
+    # Of the batch that is shown; a trial without values has neither pictures nor a caption.
     scored = [run for run in runs if run.repetition == image.batch and run.images]
     shown = "original" if row.cell is None else row.tensor
+    # One at a time: every trial has its copy of the original, and the first is enough.
     candidates = (pictures.get(run, shown, image.slot) for run in scored)
     picture = next((pixels for pixels in candidates if pixels is not None), None)
     if picture is None:
@@ -186,6 +190,7 @@ def _picture(
         page.text(middle, corner.top - _PICTURE / 2, reason, ha="center", va="center", fontsize=7, color=DARK_GREY)
     else:
         extent = (corner.left, corner.left + _PICTURE, bottom, corner.top)
+        # `equal`, matplotlib's default, would fit the axes of the whole page to each picture.
         page.imshow(picture.transpose(1, 2, 0), interpolation="nearest", extent=extent, aspect="auto")
     if row.cell is None:
         caption = f"batch {image.batch}, slot {image.slot}"

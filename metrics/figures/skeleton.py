@@ -69,6 +69,7 @@ def scenes(
     Settings that differ only in the fields `without` share a scene: these are what the figure runs over. Titles say
     nothing of them, or what the `stand_ins` hold.
     """
+    # From the latest trial of each batch, as the board is.
     kept = {cell: [trial for trial in trials if shows(trial)] for cell, trials in trials_by_cell(records).items()}
     groups = by_setting([cell for cell in kept if kept[cell]], without)
     settings = [{**setting, **stand_ins} for setting, _ in groups]

@@ -35,6 +35,7 @@ _STYLE = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
     "image.interpolation": "nearest",
+    # TrueType: journals refuse Type 3 fonts, which are matplotlib's default.
     "pdf.fonttype": 42,
 }
 
@@ -71,9 +72,11 @@ def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png", "pdf")) ->
 
     The figure is laid out once, so that both files show the same; it keeps that layout.
     """
+    # A date or a version in the file would make two equal figures differ.
     without_date: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]
     stem.parent.mkdir(parents=True, exist_ok=True)
+    # The layout depends on it, and both files share one layout.
     figure.set_dpi(150)
     engine = figure.get_layout_engine()
     if engine is not None:  # else each `savefig` would lay out, and draw all of it a second time for that

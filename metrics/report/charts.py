@@ -29,6 +29,7 @@ class Axis:
 
     def position(self, value: float) -> float:
         """Where the value lies, in per cent."""
+        # A hundredth of a per cent is less than a pixel, and keeps the pages small.
         return round(100 * (value - self.low) / (self.high - self.low), 2)
 
     def span(self, mean: float, low: float, high: float) -> Span:
@@ -43,6 +44,7 @@ def axis_of(values: Iterable[float]) -> Axis | None:
     if not finite:
         return None
     low, high = min(finite), max(finite)
+    # One value alone has no range to take a share of.
     margin = _MARGIN * (high - low) or 1.0
     return Axis(low - margin, high + margin)
 
@@ -83,6 +85,7 @@ def objective_chart(attack: Sequence[Record], controls: Sequence[tuple[str, Sequ
     if not finite.size:
         return None
     low, high, last = float(finite.min()), float(finite.max()), max(float(curve[:, 0].max()) for _, curve in lines)
+    # Objectives fall by orders of magnitude, but some are negative or reach 0.
     is_log = low > 0 and high > low
     drawn = tuple(Curve(name, _points(curve, low, high, last, is_log)) for name, curve in lines)
     return Chart(drawn, low, high, int(last), is_log)
@@ -96,11 +99,13 @@ def _curves(trials: Iterable[Record]) -> list[np.ndarray]:
 def _median(curves: Sequence[np.ndarray]) -> np.ndarray:
     """The median over curves; one that stopped keeps its last value."""
     points = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
+    # Beyond a curve's end np.interp holds its last value: a trial that stopped keeps what it had.
     return np.stack([points, np.median([np.interp(points, *curve.T) for curve in curves], axis=0)], axis=1)
 
 
 def _points(curve: np.ndarray, low: float, high: float, last: float, is_log: bool) -> str:
     shown = curve[np.isfinite(curve[:, 1])]
     values, bottom, top = (np.log(x) if is_log else np.asarray(x, dtype=float) for x in (shown[:, 1], low, high))
+    # The y axis of SVG points downwards; a constant curve has no range to divide by.
     heights = 100 * (1 - (values - bottom) / ((top - bottom) or 1.0))
     return " ".join(f"{100 * x / (last or 1):.2f},{y:.2f}" for x, y in zip(shown[:, 0], heights, strict=True))

@@ -73,6 +73,7 @@ def heading(metric: str) -> Heading:
 
 def page_name(cell: Cell) -> str:
     """The name of a row's page: safe in every file system and every address, and its own for every cell."""
+    # Keys may differ in what no file name holds, or in capitals, which some file systems do not tell apart.
     digest = hashlib.sha256(cell.model_dump_json().encode()).hexdigest()[:10]
     plain = re.sub(r"[^A-Za-z0-9]+", "-", cell.key).strip("-")[:60]
     return f"{plain}-{digest}"
@@ -108,6 +109,7 @@ def attacks_beside(line: BoardLine, lines: Iterable[BoardLine]) -> list[BoardLin
 
 def spans(lines: Sequence[BoardLine]) -> tuple[Axis | None, dict[Cell, Span]]:
     """The PSNR of the lines on one scale."""
+    # One scale for the attack and all its controls: the bars are there to be compared.
     intervals = {line.cell: line.interval("psnr") for line in lines}
     measured = {cell: interval for cell, interval in intervals.items() if not math.isnan(interval[0])}
     axis = axis_of(number for interval in measured.values() for number in interval)
@@ -142,6 +144,7 @@ def _short(number: float | None) -> str:
 
 def threat_model(line: BoardLine) -> list[tuple[str, str, str]]:
     """Every setting column of a row: name in words, value, meaning."""
+    # All of them, also those that titles leave out: it must be seen what was granted.
     return [(name.replace("_", " "), str(line.row[name]), column.meaning) for name, column in SETTING.items()]
 
 
@@ -171,6 +174,7 @@ def _largest_share(shares: Iterable[float | None]) -> str:
 
 def _alignments(trials: Iterable[Record]) -> str:
     """How many were accepted, and rejected for which reason, in all trials together."""
+    # Of all trials together: what is rejected now and then is seen only in the sum.
     counts: Counter[str] = Counter()
     for trial in trials:
         counts.update(trial.alignments)

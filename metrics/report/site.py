@@ -63,6 +63,7 @@ def write_html(records: Sequence[Record], directory: Path, extras: Extras = Extr
     _check(directory)
     target = directory.resolve()  # `.` has no name, and a link must stay one
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, since a rename is atomic within one file system only.
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         _write(records, partial, extras)
@@ -82,6 +83,7 @@ def _check(directory: Path) -> None:
         raise ReportError(f"{directory} is no folder; give one for the report")
     names = {path.name for path in directory.iterdir()}
     index = directory / "index.html"
+    # Our own mark is all that allows a folder to be deleted.
     is_report = index.is_file() and _MARK in index.read_text(encoding="utf-8", errors="replace")
     if names - _PARTS or (names and not is_report):
         raise ReportError(f"{directory} holds other files than a report of gradinv; give another folder")
@@ -90,6 +92,7 @@ def _check(directory: Path) -> None:
 def _write(records: Sequence[Record], directory: Path, extras: Extras) -> None:
     (directory / "rows").mkdir(parents=True)
     for name in _ASSETS:
+        # Copied: a report must open from anywhere, long after this package has gone.
         (directory / name).write_bytes((files("gradinv.metrics.report") / "templates" / name).read_bytes())
     sections = _sections(records, directory)
     templates = _templates(metrics_measured([line for section in sections for line in section.lines]))
@@ -117,6 +120,7 @@ def _templates(metrics: Sequence[str]) -> Environment:
         loader=PackageLoader("gradinv.metrics.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        # Else every tag of a template would leave an empty line in the page.
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -138,6 +142,7 @@ def breakable(key: str) -> Markup:
     Markup('a_<wbr>b<wbr>.c<wbr>[d_e=0.1,<wbr>f=2]')
     """
     name, bracket, parameters = key.partition("[")
+    # Browsers break lines at blanks only, and keys have none.
     parts = [*re.split(r"(?<=_)|(?=\.)", name), *re.split(r"(?<=,)", bracket + parameters)]
     return Markup("<wbr>").join(part for part in parts if part)
 
@@ -194,6 +199,7 @@ def _rerun(line: BoardLine, controls: Sequence[BoardLine], extras: Extras, direc
     if rerun is None:
         return None
     (directory / "rows" / f"{name}.yaml").write_text(rerun.suite, encoding="utf-8")
+    # By its name alone: whoever runs it has the page's folder before them.
     return {
         "file": f"{name}.yaml",
         "suite": rerun.suite,

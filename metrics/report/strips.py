@@ -30,6 +30,7 @@ def strips(lines: Sequence[BoardLine], folder: PictureFolder) -> tuple[list[str]
     images = first_images(lines[0].trials)
     if not images:
         return [], []
+    # The first ones, as on a contact sheet: who chooses images chooses results.
     rows = [Strip("original", False, [_original(lines, image, folder) for image in images])]
     for line in lines:
         for tensor in shown_tensors(line.trials):

@@ -32,7 +32,7 @@ SETTING = {
 }
 
 
-def made() -> Iterator[Record]:
+def synthetic_records() -> Iterator[Record]:
     """Records of twenty attacks on ten victims, fifty batches each; the attacks differ by half a decibel."""
     for attack in range(ATTACKS):
         for seed in range(SEEDS):
@@ -59,7 +59,7 @@ def made() -> Iterator[Record]:
 def run(tmp_path_factory):
     """A run directory with these records."""
     directory = tmp_path_factory.mktemp("large")
-    for record in made():
+    for record in synthetic_records():
         folder = directory / "trials" / record.id
         folder.mkdir(parents=True)
         (folder / "record.json").write_text(record.model_dump_json(), encoding="utf-8")
@@ -69,9 +69,9 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def records(run):
     """The records, read once."""
-    found, faults = read_records([run])
-    assert (len(found), faults) == (ATTACKS * SEEDS * BATCHES, [])
-    return found
+    from_disk, faults = read_records([run])
+    assert (len(from_disk), faults) == (ATTACKS * SEEDS * BATCHES, [])
+    return from_disk
 
 
 @pytest.mark.benchmark(group="ten thousand records")

@@ -57,8 +57,7 @@ def cells(make_cell):
     return [
         make_cell(rule, size, SHARES if rule == "min" else SHARES[::-1], **victim)
         for victim in ({}, trained)
-        for rule in ("sum", "min")
-        for size in (4, 8)
+        for rule, size in (("sum", 4), ("sum", 8), ("min", 4), ("min", 8))
     ]
 
 

@@ -24,10 +24,10 @@ def rivals(make_record):
 def structure(text):
     """The environments of a LaTeX text as (name, depth); AssertionError where braces or environments do not match."""
     bare = re.sub(r"(?m)(?<!\\)%.*$", "", text)
-    depth, found, stack = 0, [], []
+    depth, environments, stack = 0, [], []
     for token in re.finditer(r"\\begin\{(\w+)\}|\\end\{(\w+)\}|\\.|[{}]", bare):
         if token[1]:
-            found.append((token[1], len(stack)))
+            environments.append((token[1], len(stack)))
             stack.append(token[1])
         elif token[2]:
             assert stack.pop() == token[2]
@@ -36,7 +36,7 @@ def structure(text):
             assert depth >= 0
     assert depth == 0
     assert stack == []
-    return found
+    return environments
 
 
 def body(text):
@@ -67,9 +67,9 @@ def test_numbers_are_those_of_the_board(records):
         key = f"{row['attack']} of {row['preset']}" if row["is_control"] == "true" and row["preset"] else row["attack"]
         shown = rows[key]
         assert shown[1:3] == [str(row["batch_size"]), str(row["n_batches"])]
-        for place, name in ((3, "psnr"), (5, "ssim"), (7, "psnr_gain")):
+        for column, name in ((3, "psnr"), (5, "ssim"), (7, "psnr_gain")):
             mean, low, high = (fixed(row[f"{name}_{part}"], digits_of(name)) for part in ("mean", "low", "high"))
-            assert shown[place : place + 2] == [mean, f"[{low}, {high}]" if low else ""]
+            assert shown[column : column + 2] == [mean, f"[{low}, {high}]" if low else ""]
         assert shown[-1] == {"true": "yes", "false": "no", "": ""}[row["works"]]
 
 
@@ -104,8 +104,8 @@ def test_lpips_has_a_column_where_it_is_measured(make_record):
 
 
 def test_skipped_attacks_stand_in_the_caption_and_settings_apart(records, make_record):
-    other = make_record("dlg", 0, (9.0,), batch_size=1, order=90)
-    text = latex_tables([*records, other])
+    smaller = make_record("dlg", 0, (9.0,), batch_size=1, order=90)
+    text = latex_tables([*records, smaller])
     assert structure(text) == [("table", 0), ("tabular", 1)] * 2
     assert "Not scored: idlg.bn (skipped: idlg.bn needs batch-norm statistics, none are granted)." in text
     labels = re.findall(r"\\label\{(.*?)\}", text)
@@ -156,7 +156,7 @@ def test_the_file_says_what_was_run_and_is_the_same_every_time(tmp_path, records
     assert text == latex_tables(list(reversed(records)))
     assert "% suites: quick; 15 trials; 2025-11-22\n" in text
     assert "% versions: numpy 2.4.6, torch 2.9.0\n" in text
-    assert [found.name for found in path.parent.iterdir()] == ["board.tex"]
+    assert [file.name for file in path.parent.iterdir()] == ["board.tex"]
 
 
 def test_no_scored_trial_makes_no_table(make_record):

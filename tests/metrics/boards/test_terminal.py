@@ -52,8 +52,8 @@ def test_one_batch_gives_no_verdict(make_record):
 
 
 def test_settings_stand_apart_and_their_titles_differ(records, make_record):
-    other = [make_record("dlg", r, (9.0,), victim_seed=3, order=90 + r) for r in range(2)]
-    text = printed([*records, *other])
+    reseeded = [make_record("dlg", r, (9.0,), victim_seed=3, order=90 + r) for r in range(2)]
+    text = printed([*records, *reseeded])
     assert "lenet_dlg (untrained) · photos 16 px · no defense · batch size 2 · victim_seed 3" in text
     assert "no control to compare" in text
 

@@ -100,11 +100,11 @@ def test_there_is_no_outcome_below_eight_batches():
 
 
 def test_equal_values_are_equal_and_no_test():
-    same = np.random.default_rng(3).normal(size=12)
-    comparison = compare([values(same)], [values(same)], metric="psnr", facts=PSNR)
+    draws = np.random.default_rng(3).normal(size=12)
+    comparison = compare([values(draws)], [values(draws)], metric="psnr", facts=PSNR)
     assert comparison is not None
     assert (comparison.outcome, comparison.won) == ("equal", 0.5)
-    better = compare([values(same + 1)], [values(same)], metric="psnr", facts=PSNR)
+    better = compare([values(draws + 1)], [values(draws)], metric="psnr", facts=PSNR)
     assert better is not None
     assert adjusted([comparison, better])[1].adjusted == better.p, "an equal metric costs the others nothing"
 

@@ -72,9 +72,9 @@ def test_only_settings_that_have_both_keys_are_contrasted(ablated: list[Record])
 
 def test_p_values_are_corrected_over_all_contrasts_of_a_setting(ablated: list[Record]) -> None:
     alone = contrast_table(contrasted(samples_of(ablated, ""), [BETTER]))
-    both = contrast_table(contrasted(samples_of(ablated, ""), [BETTER, Contrast("reversed", "old", "new")]))
-    assert (both["p_adjusted"].dropna() >= both["p"].dropna()).all()
-    smallest = [table["p_adjusted"].min() for table in (alone, both)]
+    reversed_too = contrast_table(contrasted(samples_of(ablated, ""), [BETTER, Contrast("reversed", "old", "new")]))
+    assert (reversed_too["p_adjusted"].dropna() >= reversed_too["p"].dropna()).all()
+    smallest = [table["p_adjusted"].min() for table in (alone, reversed_too)]
     assert smallest[1] == pytest.approx(2 * smallest[0])
 
 
@@ -122,10 +122,10 @@ def test_the_figures_come_with_the_tables_they_were_drawn_from(ablated: list[Rec
     kinds = ("png", "pdf", "csv")
     assert names == {f"{stem}.{kind}" for stem in ("ablation-1", "agreement") for kind in kinds}
     assert pd.read_csv(tmp_path / "ablation-1.csv")["contrast"].tolist() == ["with the term"] * 4
-    again = tmp_path / "again"
-    again.mkdir()
-    draw_ablation(records[::-1], [BETTER], again)
-    assert all((tmp_path / name).read_bytes() == (again / name).read_bytes() for name in names)
+    reordered = tmp_path / "again"
+    reordered.mkdir()
+    draw_ablation(records[::-1], [BETTER], reordered)
+    assert all((tmp_path / name).read_bytes() == (reordered / name).read_bytes() for name in names)
 
 
 def test_without_contrasts_and_agents_nothing_is_drawn(ablated: list[Record], tmp_path) -> None:

@@ -193,8 +193,8 @@ def test_an_attack_is_not_compared_with_itself_nor_with_what_has_no_values(make_
 
 def test_records_come_before_boards(make_record):
     first, second = (samples_of(trials(make_record, "dlg", level), name) for level, name in ((10, "runs"), (20, "b")))
-    other = samples_of(trials(make_record, "idlg", 20), "b")
-    assert [(sample.key, sample.source) for sample in pooled([first, second, other])] == [
+    only_published = samples_of(trials(make_record, "idlg", 20), "b")
+    assert [(sample.key, sample.source) for sample in pooled([first, second, only_published])] == [
         ("dlg", "runs"),
         ("idlg", "b"),
     ]

@@ -23,10 +23,10 @@ def on_the_way(make_record: Callable[..., Record]) -> list[Record]:
 
 
 def test_progress_is_the_mean_over_the_batches_that_all_have_a_snapshot(on_the_way: list[Record]) -> None:
-    found = progress(on_the_way[:3])
-    assert [evaluations for evaluations, _ in found] == [1, 10]
+    points = progress(on_the_way[:3])
+    assert [evaluations for evaluations, _ in points] == [1, 10]
     low, high = stats.t.interval(0.95, 2, np.mean([8.0, 8.0, 9.5]), stats.sem([8.0, 8.0, 9.5]))
-    assert (found[1][1].mean, found[1][1].low, found[1][1].high) == pytest.approx((8.5, low, high))
+    assert (points[1][1].mean, points[1][1].low, points[1][1].high) == pytest.approx((8.5, low, high))
 
 
 def test_the_progress_figure_comes_with_its_table(on_the_way: list[Record], tmp_path) -> None:
@@ -46,9 +46,9 @@ def defended(make_record: Callable[..., Record]) -> list[Record]:
     """An attack without a defense and under noise, each with a control; the noise leaves half of the direction."""
     records = []
     for order, defense, cosine, psnr in ((0, "none", 1.0, 25.0), (1, "gaussian_noise[sigma=0.1]", 0.5, 11.0)):
-        own = {"defense": defense, "order": order}
-        records += [make_record("dlg", r, (psnr + r, psnr), update_cosine=cosine, **own) for r in range(3)]
-        records += [make_record("mean_image", r, (10.0, 10.0), is_control=True, **own) for r in range(3)]
+        changes = {"defense": defense, "order": order}
+        records += [make_record("dlg", r, (psnr + r, psnr), update_cosine=cosine, **changes) for r in range(3)]
+        records += [make_record("mean_image", r, (10.0, 10.0), is_control=True, **changes) for r in range(3)]
     return records
 
 

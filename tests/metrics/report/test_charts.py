@@ -28,8 +28,8 @@ def test_one_value_alone_stands_in_the_middle_without_a_width():
 
 def test_the_objective_falls_from_top_left_to_bottom_right(make_record):
     trials = [make_record("dlg", r, (9.0,), curve=[(0, 100.0 * (r + 1)), (10, 1.0)]) for r in range(2)]
-    other = [make_record("other_gradient", 0, (9.0,), curve=[(0, 10.0), (5, 10.0)])]
-    chart = objective_chart(trials, [("other_gradient", other), ("noise_gradient", [])])
+    blind = [make_record("other_gradient", 0, (9.0,), curve=[(0, 10.0), (5, 10.0)])]
+    chart = objective_chart(trials, [("other_gradient", blind), ("noise_gradient", [])])
     assert [curve.kind for curve in chart.curves] == ["batch", "batch", "other_gradient", "attack"]
     assert (chart.low, chart.high, chart.last, chart.is_log) == (1.0, 200.0, 10, True)
     assert points(chart.curves[1]) == [(0.0, 0.0), (100.0, 100.0)]

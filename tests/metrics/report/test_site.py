@@ -57,7 +57,8 @@ class Page(HTMLParser):
     @property
     def links(self):
         """Every address that the page names."""
-        return [value for _, found in self.elements for name, value in found.items() if name in ("href", "src")]
+        pairs = [pair for _, attributes in self.elements for pair in attributes.items()]
+        return [value for name, value in pairs if name in ("href", "src")]
 
 
 def pages_of(directory):
@@ -68,11 +69,11 @@ def pages_of(directory):
 def cells_of(index):
     """Row by row, the `data-sort` of each column of the first page."""
     rows = []
-    for tag, found in index.elements:
-        if tag == "tr" and found.get("class", "").split()[:1] in (["attack"], ["control"]):
-            rows.append({"class": found["class"]})
-        elif rows and tag in ("td", "th") and "data-sort" in found:
-            rows[-1][found["data-column"]] = found["data-sort"]
+    for tag, attributes in index.elements:
+        if tag == "tr" and attributes.get("class", "").split()[:1] in (["attack"], ["control"]):
+            rows.append({"class": attributes["class"]})
+        elif rows and tag in ("td", "th") and "data-sort" in attributes:
+            rows[-1][attributes["data-column"]] = attributes["data-sort"]
     return rows
 
 
@@ -98,7 +99,7 @@ def test_every_page_is_well_formed_and_every_row_has_one(pages, records):
     assert set(pages) == {"index.html"} | {f"rows/{page_name(cell)}.html" for cell in {r.cell for r in records}}
     for page in pages.values():
         assert page.elements[0] == ("html", {"lang": "en"})
-        ids = [found["id"] for _, found in page.elements if "id" in found]
+        ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
         assert len(ids) == len(set(ids))
         assert len(page.named("h1")) == 1
 
@@ -107,7 +108,7 @@ def test_every_link_leads_into_the_folder_and_nothing_out_of_it(report, pages):
     for page in pages.values():
         for link in page.links:
             if link.startswith("#"):
-                assert link[1:] in [found.get("id") for _, found in page.elements]
+                assert link[1:] in [attributes.get("id") for _, attributes in page.elements]
             elif link != "data:,":
                 target = (page.path.parent / link).resolve()
                 assert target.is_file(), link
@@ -153,7 +154,7 @@ def test_controls_are_marked_everywhere(pages):
     assert [row["class"] for row in rows] == ["attack", "control", "attack", "attack unscored", "control"]
     assert pages["index.html"].text.count("control ") >= 2
     (dlg,) = [page for name, page in pages.items() if name.startswith("rows/dlg")]
-    assert [found.get("class") for found in dlg.named("tr")].count("control") == 2 + 2  # numbers, pictures
+    assert [attributes.get("class") for attributes in dlg.named("tr")].count("control") == 2 + 2  # numbers, pictures
     (grey,) = [page for name, page in pages.items() if name.startswith("rows/mean")]
     assert "This is a control: it never sees the true gradient. It is the mean of all <images>." in grey.text
 
@@ -195,7 +196,7 @@ def test_pictures_are_the_tensors_and_carry_words(tmp_path, report, pages, recor
     (page,) = [page for name, page in pages.items() if name.startswith("rows/dlg")]
     images = page.named("img")
     assert len(images) == 4 * 6  # originals, the attack, two controls
-    assert all(found["alt"] for found in images)
+    assert all(attributes["alt"] for attributes in images)
     first = (page.path.parent / images[6]["src"]).resolve()
     tensors = load_file(tmp_path / "run" / "trials" / records[0].id / "tensors.safetensors")
     shown = (imread(first)[..., :3] * 255).round().astype(np.uint8)
@@ -230,7 +231,8 @@ def test_hostile_names_are_text_and_no_paths(tmp_path, make_record):
     pages = pages_of(tmp_path / "report")
     assert len(pages) == 4
     for page in pages.values():
-        assert [found.get("src") for found in page.named("script")] == ["table.js"] * (page.path.name == "index.html")
+        sources = [attributes.get("src") for attributes in page.named("script")]
+        assert sources == ["table.js"] * (page.path.name == "index.html")
         assert HOSTILE in page.text
     assert {path.parent.name for path in tmp_path.rglob("*.html")} == {"report", "rows"}
     assert not list(tmp_path.rglob("*.yaml"))
@@ -300,8 +302,8 @@ def test_the_page_can_be_used_without_sight_mouse_or_script(pages):
     index = pages["index.html"]
     (form,) = index.named("form")
     assert "hidden" in form  # only the script shows what only the script can do
-    assert all("scope" in found for found in index.named("th"))
+    assert all("scope" in attributes for attributes in index.named("th"))
     assert len(index.named("caption")) == len(index.named("table"))
-    regions = [found for found in index.named("div") if found.get("class") == "scroll"]
-    assert all(found["tabindex"] == "0" and found["role"] == "region" for found in regions)
+    regions = [attributes for attributes in index.named("div") if attributes.get("class") == "scroll"]
+    assert all(attributes["tabindex"] == "0" and attributes["role"] == "region" for attributes in regions)
     assert index.named("a")[0] == {"class": "skip", "href": "#main"}
