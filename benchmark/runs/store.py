@@ -14,6 +14,7 @@ from gradinv.metrics.records.files import write_tensors, write_text
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import read_record
 from gradinv.metrics.records.record import FINISHED, Record
+from gradinv.metrics.records.validation import checksums
 
 ABANDONED_AFTER = 3600.0
 """Seconds after which an unfinished write is taken for a killed process's: a younger one may be another process's."""
@@ -50,6 +51,7 @@ class Store:
         if tensors:
             write_tensors(self.run.tensors(unfinished), tensors)
         write_text(self.run.record(unfinished), record.model_dump_json(indent=1))
+        write_text(self.run.checksums(unfinished), checksums(self.run, unfinished))
         _put(self.run.trial(unfinished), self.run.trial(record.id))
 
     def clean(self) -> None:

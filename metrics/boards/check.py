@@ -19,10 +19,11 @@ from gradinv.metrics.boards.rules import metrics_of, row_faults, spends_less
 from gradinv.metrics.comparison.compare import FEWEST
 from gradinv.metrics.comparison.meetings import in_words, nearest
 from gradinv.metrics.records.cells import Address, address_of, belongs_to, controls_of
-from gradinv.metrics.records.samples import Sample, controls_for
+from gradinv.metrics.records.samples import Sample, controls_for, means_by_images
 from gradinv.metrics.records.settings import SETTING
 from gradinv.metrics.statistics.intervals import gain_over_controls, interval
 
+# Of each kind one at least: the first says what luck and priors give, the second what any image of the class gives.
 GRADIENT_CONTROLS = ("other_gradient", "prior_only")
 IMAGE_CONTROLS = ("mean_image", "same_class")
 _IDENTITY = ("attack", "preset", "parameters", "tuning", *SETTING)
@@ -62,6 +63,7 @@ def check_board(path: Path) -> Checked:
         except ValueError as error:
             faults.append(f"{path}:{line}: {error}")
     faults += _placed(path, ((row, text) for row in rows for text in row_faults(row)))
+    # What follows pairs rows and reads their numbers: of a broken row it would say what is not so.
     if faults:
         return Checked(rows, faults, [])
     attacks = [row for row in rows if not row.cell.is_control and row.n_batches]
@@ -86,6 +88,7 @@ def _placed(path: Path, faults: Iterable[Fault]) -> list[str]:
 def _row(line: int, words: Words) -> PublishedRow:
     """A line of the file; ValueError in words where its identity cannot be read."""
     cell = cell_in(words)
+    # Before the other rules, for every one of them reads how many batches there are.
     for name in _COUNTS:
         if not words[name].isdecimal():
             raise ValueError(f"{name} is {words[name]!r}, not a count")
@@ -115,6 +118,7 @@ def _controls(attack: PublishedRow, rows: Iterable[PublishedRow]) -> list[Publis
 
 def _uncontrolled(attack: PublishedRow, rows: Sequence[PublishedRow]) -> Iterator[str]:
     """What an attack lacks beside it; a control that was skipped with its reason is there."""
+    # A skipped control is one: that it is impossible here stands in its notes, which `row_faults` asks for.
     controls = _controls(attack, rows)
     for names in (GRADIENT_CONTROLS, IMAGE_CONTROLS):
         if not any(control.cell.attack in names for control in controls):
@@ -133,6 +137,7 @@ def _elsewhere(attack: PublishedRow, names: Sequence[str], rows: Iterable[Publis
 
 def _fewest_batches(attack: PublishedRow, rows: Iterable[PublishedRow]) -> int:
     """Scored batches of the attack, or of the control that has fewest, those without any left out."""
+    # A control without values was never compared with: the gain is that over the others.
     counts = [control.n_batches for control in _controls(attack, rows)]
     return min([attack.n_batches, *filter(None, counts)])
 
@@ -161,6 +166,7 @@ def _images(path: Path, rows: Sequence[PublishedRow]) -> list[str]:
     by_address = {address_of(sample.cell): sample for sample in samples}
     for row in rows:
         sample = by_address.get(address_of(row.cell))
+        # A row without values has no images; of one that should have some `read_board` has said so.
         if sample is not None:
             faults += _placed(path, ((row, text) for text in _differing(row, sample, samples)))
     return faults
@@ -176,8 +182,10 @@ def _differing(row: PublishedRow, sample: Sample, samples: Sequence[Sample]) -> 
         # In the order of the batches, which the bootstrap resamples by.
         computed = interval([means[batch] for batch in sorted(means)])
         yield from _apart(row.words, metric, {"low": computed.low, "high": computed.high})
-    attack_psnr = sample.means("psnr")
-    control_psnr = {name: control.means("psnr") for name, control in controls_for(sample, samples).items()}
+    yield from _other_originals(sample, samples)
+    attack_psnr = means_by_images(sample, "psnr")
+    control_psnr = {name: means_by_images(control, "psnr") for name, control in controls_for(sample, samples).items()}
+    # From the images alone, so that nobody can claim a gain by editing the board.
     gain = gain_over_controls(attack_psnr, control_psnr, higher_is_better=True)
     if gain is None:
         return
@@ -186,8 +194,20 @@ def _differing(row: PublishedRow, sample: Sample, samples: Sequence[Sample]) -> 
     yield from _apart(row.words, "psnr_gain", {"low": gain.low, "high": gain.high, "mean": gain.mean})
 
 
+def _other_originals(sample: Sample, samples: Sequence[Sample]) -> Iterator[str]:
+    """Controls whose batches of the same number hold other originals than the attack's: nothing is paired by them."""
+    batches = dict(means_by_images(sample, "psnr"))
+    numbers = {batch for batch, _ in batches}
+    for name, control in controls_for(sample, samples).items():
+        apart = [batch for batch in means_by_images(control, "psnr") if batch not in batches]
+        changed = sorted(number for number, _ in apart if number in numbers)
+        if changed:
+            yield f"{name} has other originals in batches {', '.join(map(str, changed))}: they cannot be paired"
+
+
 def _apart(words: Words, metric: str, computed: dict[str, float]) -> Iterator[str]:
     """The first of a metric's numbers (`low`, `high`, `mean`) that is not what was computed; one line at most."""
+    # One line is enough: where a bound is wrong, the mean will be wrong for the same reason.
     for part, value in computed.items():
         word = words[f"{metric}_{part}"]
         published = float(word) if word else math.nan
@@ -197,6 +217,7 @@ def _apart(words: Words, metric: str, computed: dict[str, float]) -> Iterator[st
 
 
 def _same(published: float, computed: float) -> bool:
+    # An empty field is NaN, which is close to nothing, not even to itself.
     if math.isnan(published) or math.isnan(computed):
         return math.isnan(published) and math.isnan(computed)
     return math.isclose(published, computed, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)

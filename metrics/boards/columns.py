@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from gradinv.metrics.images.facts import board_metrics, facts_of
 from gradinv.metrics.records.column import Column
-from gradinv.metrics.records.settings import SETTING
+from gradinv.metrics.records.settings import IDENTITY, SETTING
 
 # 2: a board may lack a setting column that came after it was published; readers take the column's default for it.
-LEADERBOARD_SCHEMA = 2
+# 3: hashes tell rows of different weights, data, sources and engines apart.
+LEADERBOARD_SCHEMA = 3
 BUDGET_LEFT = "budget left"
 """How the note of a row begins that says why an attack did not spend its whole budget."""
 
@@ -78,6 +79,9 @@ _COSTS = {
     "versions": Column("versions of what was installed"),
     "date": Column("day of the row's latest trial", "YYYY-MM-DD"),
     "suite_hash": Column("hash of the suite, where the trials know it"),
+}
+
+_TAIL = {
     "schema": Column("version of this table of columns", "count", 1, LEADERBOARD_SCHEMA),
     "notes": Column("reasons for what is empty, failed or unusual, joined by `; `"),
 }
@@ -120,14 +124,14 @@ def leaderboard_columns(extra_metrics: Iterable[str] = ()) -> dict[str, Column]:
     columns |= _COUNTS
     for metric in (*board_metrics(), *extra_metrics):
         columns |= metric_columns(metric)
-    return {**columns, **_CONTROLS, **_COSTS}
+    return {**columns, **_CONTROLS, **_COSTS, **IDENTITY, **_TAIL}
 
 
 def image_columns(extra_metrics: Iterable[str] = (), details: Iterable[str] = ()) -> dict[str, Column]:
     """Name -> column of the image table, in order; `details` are those of `DETAILS` that occur."""
     metrics = {name: metric_column(name) for name in (*board_metrics("image"), *extra_metrics)}
     shown = {name: column for name, column in DETAILS.items() if name in set(details)}
-    return {**_IMAGE_HEAD, **SETTING, **_IMAGE, **metrics, **shown, **_IMAGE_TAIL}
+    return {**_IMAGE_HEAD, **SETTING, **_IMAGE, **metrics, **shown, **_IMAGE_TAIL, **IDENTITY}
 
 
 def required_image_columns() -> list[str]:

@@ -23,9 +23,9 @@ from gradinv.metrics.records.cells import Address, address_of, cell_of_key
 from gradinv.metrics.records.reading import mean
 from gradinv.metrics.records.record import SCORED, Cell
 from gradinv.metrics.records.samples import Sample, Unit, numbered
-from gradinv.metrics.records.settings import LATER
+from gradinv.metrics.records.settings import LATER_WORDS
 
-_NO_METRICS = {*required_image_columns(), *LATER, *DETAILS}
+_NO_METRICS = {*required_image_columns(), *LATER_WORDS, *DETAILS}
 _ROUNDING = 1e-6  # of a metric computed in single precision
 _TOLERANCE = 1e-9  # relative: both tables hold numbers in full precision
 
@@ -65,6 +65,7 @@ def read_board(path: Path) -> tuple[list[Sample], list[str]]:
     table = _ImageTable(path)
     for line_number, row in rows:
         _take(table, line_number, header, row)
+    # Not before the last line: the lines of a batch may stand anywhere in the file.
     for cell in table.batches:
         _drop_incomplete(table, cell)
     costs, faults = costs_beside(path)
@@ -87,11 +88,12 @@ def _take(table: _ImageTable, line_number: int, header: Sequence[str], row: Sequ
         return
     lines = table.batches.setdefault(line.cell, {}).setdefault(line.batch, [])
     twins = [twin.number for twin in lines if twin.slot == line.slot]
-    wrong = [f"slot {line.slot} of batch {line.batch} stands in line {twin} too" for twin in twins]
-    wrong += [text for text in map(_out_of_range, line.metrics, line.metrics.values()) if text]
+    flaws = [f"slot {line.slot} of batch {line.batch} stands in line {twin} too" for twin in twins]
+    flaws += [text for text in map(_out_of_range, line.metrics, line.metrics.values()) if text]
+    # A wrong line is kept too: its batch is lost once and in one line, and is not called incomplete as well.
     lines.append(line)
-    if wrong:
-        table.faults.append(f"{where}: {line.cell.key}: {wrong[0]}; batch {line.batch} of it is left out")
+    if flaws:
+        table.faults.append(f"{where}: {line.cell.key}: {flaws[0]}; batch {line.batch} of it is left out")
         table.lost.add((line.cell, line.batch))
 
 
@@ -106,6 +108,7 @@ def _line(line_number: int, words: Words) -> _ImageLine:
     if slot >= setting["batch_size"]:
         raise ValueError(f"slot is {slot}, the batch has {setting['batch_size']} images")
     metrics = [name for name in words if name not in _NO_METRICS]
+    # Empty is not measured, which is no fault: the board's notes say why.
     values = {name: number(name, words[name]) for name in metrics if words[name] != ""}
     cell = cell_of_key(words["key"], setting, is_control=truth("is_control", words["is_control"]))
     return _ImageLine(cell, line_number, batch, slot, words["image"], words["state"] == "diverged", values)
@@ -113,6 +116,7 @@ def _line(line_number: int, words: Words) -> _ImageLine:
 
 def _out_of_range(metric: str, value: float) -> str:
     facts = facts_of(metric)
+    # An exact image has PSNR inf, which is within its range; NaN is what a metric says of an image it cannot judge.
     if facts is None or facts.low - _ROUNDING <= value <= facts.high + _ROUNDING or math.isnan(value):
         return ""
     return f"{metric} is {value:g}, outside {facts.low:g} to {facts.high:g}"
@@ -123,9 +127,9 @@ def _drop_incomplete(table: _ImageTable, cell: Cell) -> None:
     batches = table.batches[cell]
     for batch, lines in list(batches.items()):
         if (cell, batch) not in table.lost and len(lines) < cell.batch_size:
-            held = f"{len(lines)} of {cell.batch_size} lines"
+            number_of_lines = f"{len(lines)} of {cell.batch_size} lines"
             table.faults.append(
-                f"{table.path}: {cell.key}: batch {batch} has {held} (B={cell.batch_size}); it is left out"
+                f"{table.path}: {cell.key}: batch {batch} has {number_of_lines} (B={cell.batch_size}); it is left out"
             )
             table.lost.add((cell, batch))
         if (cell, batch) in table.lost:
@@ -138,6 +142,7 @@ def _sample(cell: Cell, batches: Mapping[int, Sequence[_ImageLine]], path: Path)
         names = numbered(line.image for line in lines)
         for line, name in zip(lines, names, strict=True):
             for metric, value in line.metrics.items():
+                # As in the board's means: capped, and without what is not finite.
                 for counted in counting(metric, [value]):
                     values.setdefault(metric, {})[batch, name] = counted
     diverged = sum(lines[0].diverged for lines in batches.values())
@@ -155,13 +160,13 @@ def _with_costs(sample: Sample, costs: Mapping[Address, PublishedCosts] | None, 
         return sample
     # The board's means are over all batches: without those that a fault has cost there is nothing to compare.
     is_complete = all(cell != sample.cell for cell, _ in table.lost)
-    wrong = _differing(sample, published) if is_complete else {}
-    table.faults += [f"{where}: {text}; {metric} of it is left out" for metric, text in wrong.items()]
+    edited = _differing(sample, published) if is_complete else {}
+    table.faults += [f"{where}: {text}; {metric} of it is left out" for metric, text in edited.items()]
     return replace(
         sample,
         # The board's cell, which knows the tuning too.
         cell=published.cell,
-        values={metric: values for metric, values in sample.values.items() if metric not in wrong},
+        values={metric: values for metric, values in sample.values.items() if metric not in edited},
         evaluations=published.evaluations,
         seconds=published.seconds,
         n_failed=published.n_failed,

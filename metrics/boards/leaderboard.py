@@ -16,15 +16,24 @@ from gradinv.metrics.boards.columns import (
 )
 from gradinv.metrics.boards.rows import images_beside
 from gradinv.metrics.images.facts import board_metrics, counting
-from gradinv.metrics.records.cells import controls_of
+from gradinv.metrics.records.cells import candidates_of, controls_of
 from gradinv.metrics.records.column import Column
 from gradinv.metrics.records.files import write_csv
-from gradinv.metrics.records.reading import batch_means, image_metrics, mean, metric_names, trials_by_cell
+from gradinv.metrics.records.identity import differing_fields
+from gradinv.metrics.records.reading import (
+    batch_means,
+    image_metrics,
+    mean,
+    means_by_images,
+    metric_names,
+    trials_by_cell,
+)
 from gradinv.metrics.records.record import LOST, Cell, ImageScore, Record, State
-from gradinv.metrics.records.settings import setting_of
+from gradinv.metrics.records.settings import IDENTITY, setting_of
 from gradinv.metrics.statistics.intervals import gain_over_controls, interval
 from gradinv.metrics.typesetting import state_in_words
 
+# From the best to the worst: a row has the state of the worst of its trials.
 SEVERITY: tuple[State, ...] = ("done", "diverged", "skipped", "oom", "failed")
 Fields = dict[str, Any]
 """Column -> value of one row, before the columns give it a type."""
@@ -37,7 +46,6 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     the reason in `notes`; `true/false` columns hold these words, or nothing.
     """
     cells = trials_by_cell(records)
-    repeated = Counter(record.cell for record in records)
     # Only cells of one setting are looked through for controls: a board of a thousand cells has a hundred settings.
     neighbours: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
@@ -46,26 +54,27 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     extra = [name for name in metric_names(records) if name not in shown]
     rows = []
     for cell, trials in cells.items():
-        controls = {control: cells[control] for control in controls_of(cell, neighbours[cell.setting])}
-        rows.append(_row(cell, trials, controls, (*shown, *extra), repeated[cell] - len(trials)))
+        candidates = {control: cells[control] for control in candidates_of(cell, neighbours[cell.setting])}
+        rows.append(_row(cell, trials, candidates, (*shown, *extra)))
     return _frame(rows, leaderboard_columns(extra))
 
 
 def _row(
     cell: Cell,
     trials: Sequence[Record],
-    controls: Mapping[Cell, Sequence[Record]],
+    candidates: Mapping[Cell, Sequence[Record]],
     metrics: Iterable[str],
-    left_out: int,
 ) -> Fields:
     notes = _state_notes(trials)
-    notes += [f"{left_out} earlier trials of the same batches, specified differently, left out"] * (left_out > 0)
     row = _text_fields(cell, trials) | _counts(trials) | _costs(trials)
     notes += ["one batch: no intervals"] * (row["n_batches"] == 1)
     for metric in metrics:
         row |= _measured(metric, trials, notes)
     if not cell.is_control:
+        controls = {control: candidates[control] for control in controls_of(cell, candidates)}
+        notes += _other_specifications(trials, candidates, controls)
         row |= _gain(trials, controls, notes)
+    # Each note once: eight trials without weights say the same eight times.
     return row | {"notes": "; ".join(dict.fromkeys(notes))}
 
 
@@ -75,11 +84,13 @@ def image_table(records: Sequence[Record]) -> pd.DataFrame:
     extra = [name for name in image_metrics(records) if name not in shown]
     rows = []
     for cell, trials in trials_by_cell(records).items():
-        identity = {"key": cell.key, "is_control": _word(cell.is_control), **_setting_fields(cell)}
+        hashes = {name: getattr(cell, name) for name in IDENTITY}
+        identity = {"key": cell.key, "is_control": _word(cell.is_control), **_setting_fields(cell), **hashes}
         for trial in trials:
             batch = {"batch": trial.repetition, "state": trial.state}
             rows += [identity | batch | _image_fields(image) for image in sorted(trial.images, key=_slot)]
-    details = {name for record in records for image in record.images for name in image.details}
+    images = [image for record in records for image in record.images]
+    details = {name for image in images for name in image.details}
     return _frame(rows, image_columns(extra, details))
 
 
@@ -108,6 +119,7 @@ def _series(values: Sequence[Any], column: Column) -> pd.Series:
         return pd.Series(values, dtype="Int64")  # nullable: a column of counts with one empty would become floats
     if not column.is_number:
         return pd.Series(["" if value is None else str(value) for value in values], dtype="object")
+    # None would make a column of objects, and its numbers would lose their type.
     return pd.Series([math.nan if value is None else value for value in values], dtype="float64")
 
 
@@ -124,6 +136,7 @@ def _text_fields(cell: Cell, trials: Sequence[Record]) -> Fields:
     """Everything that is no number: the cell's identity and what its trials agree on, or all that they say."""
 
     def distinct(of_trial: Callable[[Record], object]) -> str:
+        # What all trials agree on stands once; where they do not, all of it stands, for a reader will want to know.
         return "; ".join(dict.fromkeys(text for trial in trials if (text := str(of_trial(trial)))))
 
     return {
@@ -137,6 +150,7 @@ def _text_fields(cell: Cell, trials: Sequence[Record]) -> Fields:
         "device": distinct(lambda trial: trial.device),
         "versions": distinct(lambda trial: ", ".join(f"{name} {v}" for name, v in sorted(trial.versions.items()))),
         "date": max(trial.date for trial in trials)[:10],
+        **{name: getattr(cell, name) for name in IDENTITY},
         "suite_hash": distinct(lambda trial: trial.spec.get("suite_hash", "")),
         "schema": LEADERBOARD_SCHEMA,
     }
@@ -166,17 +180,20 @@ def _costs(trials: Sequence[Record]) -> Fields:
         "objective_end": _mean(trial.objective_end for trial in scored),
         "evaluations": _mean(trial.evaluations for trial in scored),
         "seconds_mean": _mean(trial.seconds for trial in scored),
+        # Not the mean: the largest decides whether a trial fits a machine.
         "peak_memory_mb": max(memory, default=None),
     }
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
+    # The objective of a diverged trial may be infinite, and one such trial would hide all others.
     return mean([value for value in values if value is not None and math.isfinite(value)])
 
 
 def _state_notes(trials: Sequence[Record]) -> list[str]:
     """What the trials say about themselves, states first; the traceback of a failed one stays in its record."""
     states = [state_in_words(trial) for trial in trials if trial.state != "done"]
+    # What a trial without values notes would explain numbers that are not there.
     scored = [trial for trial in trials if trial.is_scored]
     return states + [note for trial in scored for note in (*trial.notes, *_budget_left(trial))]
 
@@ -189,16 +206,33 @@ def _measured(metric: str, trials: Sequence[Record], notes: list[str]) -> Fields
     """Mean and interval of one metric over the batches; a note where batches lack it and no trial says why."""
     values = list(batch_means(trials, metric).values())
     n_scored = sum(trial.is_scored for trial in trials)
+    # Where a trial knows why, its own note begins with the metric's name.
     if len(values) < n_scored and not any(note.startswith(f"{metric}:") for note in notes):
         notes.append(f"{metric}: measured in {len(values)} of {n_scored} batches")
     result = interval(values)
     return {f"{metric}_mean": result.mean, f"{metric}_low": result.low, f"{metric}_high": result.high}
 
 
+def _other_specifications(
+    trials: Sequence[Record], candidates: Mapping[Cell, Sequence[Record]], controls: Mapping[Cell, Sequence[Record]]
+) -> list[str]:
+    """A note for each control that was run with something else than the attack, and is therefore none of it."""
+    compared = {control.attack for control in controls}
+    notes = []
+    for candidate, runs in candidates.items():
+        if candidate in controls or candidate.attack in compared:
+            continue
+        ignored = {"control", "attack", "hyperparameters", "data_hash"}
+        fields = [name for name in differing_fields(trials[0].spec, runs[0].spec) if name not in ignored]
+        notes.append(f"not compared with {candidate.attack}: it was run with other {', '.join(fields)}")
+    return notes
+
+
 def _gain(trials: Sequence[Record], controls: Mapping[Cell, Sequence[Record]], notes: list[str]) -> Fields:
     """The paired gain in PSNR over the best of all controls, and a note for each control that has no values."""
-    values = {control.attack: batch_means(runs, "psnr") for control, runs in controls.items()}
-    attack_values = batch_means(trials, "psnr")
+    # By what the batch shows and not by its number alone: a data set may have changed between two trials.
+    values = {control.attack: means_by_images(runs, "psnr") for control, runs in controls.items()}
+    attack_values = means_by_images(trials, "psnr")
     if not attack_values:
         return {}
     notes += [
@@ -219,5 +253,6 @@ def _gain(trials: Sequence[Record], controls: Mapping[Cell, Sequence[Record]], n
         "psnr_gain_mean": gain.mean,
         "psnr_gain_low": gain.low,
         "psnr_gain_high": gain.high,
+        # One paired batch has a gain but no interval: nothing can be said of it.
         "works": _word(gain.works) if gain.n >= 2 else "",
     }

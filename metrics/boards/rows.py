@@ -10,7 +10,7 @@ from gradinv.metrics.boards.columns import LEADERBOARD_SCHEMA
 from gradinv.metrics.images.facts import board_metrics
 from gradinv.metrics.records.cells import Address, address_of
 from gradinv.metrics.records.record import Cell
-from gradinv.metrics.records.settings import LATER_WORDS, SETTING
+from gradinv.metrics.records.settings import IDENTITY, LATER_WORDS, SETTING
 from gradinv.metrics.registry import RequestError
 
 Words = Mapping[str, str]
@@ -70,7 +70,9 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Header and numbered lines of a CSV file; BoardError where it cannot be read or has no lines."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
+            # Strict: else a quote that is never closed would take the rest of the file for one field.
             reader = csv.reader(file, strict=True)
+            # Not a count of rows: notes may hold line ends, and the number is to be found in an editor.
             rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
         raise BoardError(f"{path} cannot be read ({error.strerror})") from error
@@ -79,6 +81,7 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     if len(rows) < 2:
         raise BoardError(f"{path} holds no rows")
     header = rows[0][1]
+    # A dictionary would keep the last of the two and say nothing.
     twice = [name for index, name in enumerate(header) if name in header[:index]]
     if twice:
         raise BoardError(f"{path} has the column {twice[0]!r} twice")
@@ -106,14 +109,15 @@ def require(path: Path, header: Iterable[str], names: Iterable[str], kind: str) 
 
 
 def setting_in(words: Words) -> dict[str, Any]:
-    """The setting columns as a record holds them; ValueError in words where one is of a wrong type or range."""
-    return {name: _value(name, words[name]) for name in SETTING}
+    """The setting and identity as a record holds them; ValueError where one is of a wrong type or range."""
+    return {name: _value(name, words[name]) for name in SETTING} | {name: words[name] for name in IDENTITY}
 
 
 def cell_in(words: Words) -> Cell:
     """The cell that a row of a board identifies; ValueError in words where one of its fields is wrong."""
     if not words["attack"]:
         raise ValueError("attack is empty")
+    # Boards that lack `tuning` are read too: it tells no two rows apart.
     fields = {name: words[name] for name in ("attack", "preset", "parameters", "tuning") if name in words}
     is_control = truth("is_control", words["is_control"])
     return Cell.model_validate({**fields, **setting_in(words), "is_control": is_control})
@@ -176,6 +180,7 @@ def costs_beside(images: Path) -> tuple[dict[Address, PublishedCosts] | None, li
     for line, row in lines:
         try:
             published = _costs(words_of(header, row))
+        # One bad line costs its own cell, not the board.
         except ValueError as error:
             faults.append(f"{path}:{line}: {error}; the line is left out")
         else:
@@ -184,6 +189,7 @@ def costs_beside(images: Path) -> tuple[dict[Address, PublishedCosts] | None, li
 
 
 def _check_schema(path: Path, column: int, rows: Iterable[Sequence[str]]) -> None:
+    # The newest decides: a board may have been put together from rows of several versions.
     newest = max((int(row[column]) for row in rows if column < len(row) and row[column].isdecimal()), default=0)
     if newest > LEADERBOARD_SCHEMA:
         raise BoardError(f"{path} is of schema {newest}, this version knows up to {LEADERBOARD_SCHEMA}: upgrade")

@@ -7,7 +7,7 @@ from typing import Any
 from gradinv.metrics.comparison.compare import Comparison, adjusted, compare_samples
 from gradinv.metrics.comparison.meetings import Meeting, NotComparableError, left_alone, meetings, unequal_budgets
 from gradinv.metrics.images.facts import board_metrics, facts_of
-from gradinv.metrics.records.samples import Sample, Unit, controls_for
+from gradinv.metrics.records.samples import Sample, Unit, controls_for, means_by_images
 from gradinv.metrics.statistics.intervals import gain_over_controls
 from gradinv.metrics.statistics.optimality import optimality
 
@@ -62,16 +62,17 @@ def findings_of(
     reason: NotComparableError | None = None
     for against in dict.fromkeys(baselines):
         try:
-            held = meetings(samples, attack, against, any_budget=any_budget)
+            met = meetings(samples, attack, against, any_budget=any_budget)
         except NotComparableError as error:
             # One baseline that cannot be met leaves the others; only where none can is it an error.
             notes.append(f"not compared: {error}")
             reason = error
             continue
-        notes += left_alone(samples, attack, against, held)
-        unadjusted += [_findings(samples, attack, against, meeting, any_budget) for meeting in held]
+        notes += left_alone(samples, attack, against, met)
+        unadjusted += [_findings(samples, attack, against, meeting, any_budget) for meeting in met]
     if reason is not None and not unadjusted:
         raise reason
+    # All metrics and all baselines of a setting are one family: who looks at many of them finds something by chance.
     families: dict[tuple[Any, ...], list[Findings]] = {}
     for findings in unadjusted:
         families.setdefault(tuple(findings.meeting.setting.values()), []).append(findings)
@@ -97,6 +98,7 @@ def _findings(samples: Sequence[Sample], attack: str, against: str, meeting: Mee
 
 def _metrics(samples: Iterable[Sample]) -> list[str]:
     """The metrics of every board, then those of plug-ins that some sample has, as far as their facts are known."""
+    # Without its facts nobody knows which values of a metric are better.
     measured = sorted({metric for sample in samples for metric in sample.values})
     return [metric for metric in dict.fromkeys((*board_metrics(), *measured)) if facts_of(metric) is not None]
 
@@ -110,8 +112,9 @@ def _beaten(seeds: Iterable[Sample], samples: Sequence[Sample]) -> Beaten:
     """For how many of the seeds the attack's PSNR beats every control, of those where there are controls."""
     works = []
     for attack in seeds:
-        controls = {name: control.means("psnr") for name, control in controls_for(attack, samples).items()}
-        gain = gain_over_controls(attack.means("psnr"), controls, higher_is_better=True)
+        controls = {name: means_by_images(control, "psnr") for name, control in controls_for(attack, samples).items()}
+        gain = gain_over_controls(means_by_images(attack, "psnr"), controls, higher_is_better=True)
+        # A gain of one batch has no interval, so that nothing is known of it.
         if gain is not None and gain.n >= 2:
             works.append(gain.works)
     return sum(works), len(works)
@@ -124,6 +127,7 @@ def _adjusted(family: Sequence[Findings]) -> list[Findings]:
 
 def _with_optimality(family: Sequence[Findings]) -> list[Findings]:
     """The findings of one setting with the optimality of each attack among all of them, where budgets are equal."""
+    # The best of all is what optimality divides by: one that may spend more would set it for those that may not.
     if any(findings.budgets for findings in family):
         return list(family)
     sides = [family[0].meeting.attack, *(findings.meeting.baseline for findings in family)]
@@ -145,6 +149,7 @@ def _optimalities(sides: Sequence[Sequence[Sample]], metric: str) -> list[float]
 
 
 def _images(side: Iterable[Sample], metric: str) -> dict[tuple[int, Unit], float]:
+    # The seed is a part of the name: the same image from another victim is another task.
     images: dict[tuple[int, Unit], float] = {}
     for sample in side:
         images |= {(sample.cell.victim_seed, unit): value for unit, value in sample.values.get(metric, {}).items()}

@@ -12,8 +12,8 @@ Address = tuple[Any, ...]
 
 
 def address_of(cell: Cell) -> Address:
-    """The key, whether it is a control's, and the setting; not the tuning, which image tables do not hold."""
-    return cell.key, cell.is_control, *cell.setting
+    """Key, control or not, setting and specification; not the tuning, which image tables do not hold."""
+    return cell.key, cell.is_control, *cell.setting, cell.specification
 
 
 def cell_of_key(key: str, setting: Mapping[str, Any], *, is_control: bool) -> Cell:
@@ -40,15 +40,33 @@ def belongs_to(control: Cell, attack: Cell) -> bool:
 
 
 def controls_of(attack: Cell, cells: Iterable[Cell]) -> list[Cell]:
-    """The controls that an attack is compared with: those run for it in its own setting; none for a control."""
+    """The controls that an attack is compared with: run for it, in its setting, under its specification.
+
+    None for a control.
+    """
+    return [cell for cell in candidates_of(attack, cells) if shares_specification(cell, attack)]
+
+
+def candidates_of(attack: Cell, cells: Iterable[Cell]) -> list[Cell]:
+    """The controls that were run for an attack in its setting, whatever else they were run with."""
     setting = attack.setting
     return [cell for cell in cells if belongs_to(cell, attack) and cell.setting == setting]
 
 
+def shares_specification(control: Cell, attack: Cell) -> bool:
+    """Whether both were run on the same weights, data and sources, as far as that is known of both.
+
+    A control of one attack shares its whole specification but for the control; one that attacks nothing has no engine
+    and no attack's source to share.
+    """
+    if not (control.specification and attack.specification):
+        return True
+    return control.arm == attack.arm if control.preset else control.context == attack.context
+
+
 def attacks_of(control: Cell, cells: Iterable[Cell]) -> list[Cell]:
     """The attacks that a control is compared with, in its own setting; none for an attack."""
-    setting = control.setting
-    return [cell for cell in cells if belongs_to(control, cell) and cell.setting == setting]
+    return [cell for cell in cells if control in controls_of(cell, [control])]
 
 
 def ordered(cells: Sequence[Cell]) -> list[Cell]:

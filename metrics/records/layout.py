@@ -32,6 +32,10 @@ class RunDirectory:
         """The pictures of a trial, uint8 safetensors; missing where it was not scored."""
         return self.trial(trial_id) / "tensors.safetensors"
 
+    def checksums(self, trial_id: str) -> Path:
+        """SHA-256 of the record and of the pictures, as `sha256sum -c` reads them; older trials have none."""
+        return self.trial(trial_id) / "SHA256SUMS"
+
     def additions(self, trial_id: str) -> Path:
         """What was measured of a trial later (`additions.Additions`); missing where nothing was."""
         return self.trial(trial_id) / "additions.json"

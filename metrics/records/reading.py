@@ -14,8 +14,11 @@ from gradinv.metrics.images.facts import counting
 from gradinv.metrics.records.additions import with_additions
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.record import FINISHED, SCHEMA, Cell, ImageScore, Record
+from gradinv.metrics.records.validation import checksum_line, disagreement
 from gradinv.metrics.registry import RequestError
 
+FIRST_WITH_CHECKSUMS = 3
+"""Schema of records from which on a trial has checksums beside it."""
 MEND = "delete the folder and run the suite again"
 
 
@@ -29,7 +32,7 @@ def read_records(directories: Iterable[Path]) -> tuple[list[Record], list[str]]:
     A trial found in several directories counts once. Folders whose name starts with a dot are unfinished writes and
     are passed over. Raises RecordsError for a directory without trials.
     """
-    records: dict[str, Record] = {}
+    copies: dict[str, list[tuple[Path, Record]]] = {}
     faults: list[str] = []
     trials = [(run, trial) for run in map(RunDirectory, directories) for trial in _trial_ids(run)]
     with _collector_paused():
@@ -38,8 +41,11 @@ def read_records(directories: Iterable[Path]) -> tuple[list[Record], list[str]]:
             if isinstance(record, str):
                 faults.append(record)
             else:
-                records[record.id] = max(records.get(record.id, record), record, key=_preference)
-    return sorted(records.values(), key=position), sorted(set(faults))
+                copies.setdefault(record.id, []).append((run.record(trial), record))
+    chosen = [_chosen(of_trial) for of_trial in copies.values()]
+    faults += [fault for fault in chosen if isinstance(fault, str)]
+    records = [record for record in chosen if isinstance(record, Record)]
+    return sorted(records, key=position), sorted(set(faults))
 
 
 @contextmanager
@@ -72,9 +78,24 @@ def position(record: Record) -> tuple[str, int, int, str]:
     return record.suite, record.order, record.repetition, record.id
 
 
-def _preference(record: Record) -> tuple[bool, str, str]:
-    """Of two records of one trial the finished one counts, then the later one; the text decides the rest."""
-    return record.state in FINISHED, record.date, record.model_dump_json()
+def _chosen(copies: Sequence[tuple[Path, Record]]) -> Record | str:
+    """The record of a trial that lies in one or more places, or why none of them counts.
+
+    A finished one goes before one that has to be run again. Finished ones must have measured the same: which of two
+    results to believe is not for a clock to say.
+    """
+    finished = [(path, record) for path, record in copies if record.state in FINISHED] or copies[:1]
+    (path, record), *others = finished
+    for other_path, copy in others:
+        if _measured(copy) != _measured(record):
+            return f"{path} and {other_path}: two results of one trial, and none of them counts; remove one of them"
+    return record
+
+
+def _measured(record: Record) -> str:
+    """What two runs of one trial must have in common on one machine."""
+    of_the_run = {"suite", "order", "spec", "seconds", "peak_memory_mb", "device", "versions", "date", "notes"}
+    return record.model_dump_json(exclude=of_the_run)
 
 
 def read_record(run: RunDirectory, trial: str) -> Record | str:
@@ -92,10 +113,29 @@ def read_record(run: RunDirectory, trial: str) -> Record | str:
         return _newer(path, record.schema_version)
     if record.id != trial:  # a folder was copied or renamed by hand
         return f"{path}: is the record of another trial, {record.id}; {MEND}"
+    wrong = _altered(run, trial) or disagreement(record)
+    if wrong:
+        return f"{path}: {wrong}; {MEND}"
     try:
         return with_additions(record, run.additions(trial))
     except ValueError as error:
         return str(error)
+
+
+def _altered(run: RunDirectory, trial: str) -> str:
+    """What is not as the run left it; empty where all is, and for trials from before checksums were kept."""
+    path = run.checksums(trial)
+    if not path.is_file():
+        return "" if _schema_of(run.record(trial)) < FIRST_WITH_CHECKSUMS else f"{path.name} is missing"
+    # The pictures are looked at where they are read: their size would make every listing slow.
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return "" if checksum_line(run.record(trial)) in lines else f"{path.name} does not fit it"
+
+
+def _schema_of(path: Path) -> int:
+    # The record in memory is of the present schema, whatever the file says.
+    version = json.loads(path.read_bytes()).get("schema_version", 1)
+    return version if isinstance(version, int) else SCHEMA
 
 
 def _diagnosis(path: Path, text: bytes, error: ValidationError) -> str:
@@ -119,13 +159,12 @@ def _newer(path: Path, version: int) -> str:
 def trials_by_cell(records: Iterable[Record]) -> dict[Cell, list[Record]]:
     """The trials of each cell in the order of their batches, cells in the order of their first trial.
 
-    Where a cell has several trials of one batch (a plug-in was edited, a budget changed), the latest counts.
+    A cell is one specification, so that it has one trial of a batch: what was run again with an edited plug-in or
+    another budget is a cell of its own.
     """
     groups: dict[Cell, dict[int, Record]] = {}
     for record in sorted(records, key=position):
-        trials = groups.setdefault(record.cell, {})
-        earlier = trials.get(record.repetition, record)
-        trials[record.repetition] = max(earlier, record, key=lambda trial: (trial.date, trial.id))
+        groups.setdefault(record.cell, {}).setdefault(record.repetition, record)
     return {cell: [trials[repetition] for repetition in sorted(trials)] for cell, trials in groups.items()}
 
 
@@ -160,6 +199,15 @@ def batch_means(trials: Iterable[Record], metric: str) -> dict[int, float]:
     """Repetition -> mean over the images, for the trials where the metric was measured."""
     means = {trial.repetition: batch_mean(trial, metric) for trial in trials}
     return {repetition: value for repetition, value in means.items() if value is not None}
+
+
+def means_by_images(trials: Iterable[Record], metric: str) -> dict[tuple[int, tuple[str, ...]], float]:
+    """The same by repetition and hashes of the originals, for what is paired with other trials."""
+    scored = {trial.repetition: trial for trial in trials}
+    return {
+        (repetition, tuple(image.image for image in scored[repetition].images)): value
+        for repetition, value in batch_means(scored.values(), metric).items()
+    }
 
 
 def mean(values: Sequence[float]) -> float | None:

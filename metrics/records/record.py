@@ -20,7 +20,11 @@ class _Frozen(BaseModel):
 
 
 class Cell(_Frozen):
-    """The identifying columns of a leaderboard row: all trials of one row share them."""
+    """The identifying columns of a leaderboard row: all trials of one row share them.
+
+    The last three are hashes of what the visible columns cannot tell apart (`identity.RowIdentity`), empty where a
+    board from before is all there is to know.
+    """
 
     attack: str
     preset: str = ""
@@ -43,6 +47,9 @@ class Cell(_Frozen):
     budget: str = "paper"
     precision: str = SETTING["precision"].default
     is_control: bool = False
+    specification: str = ""
+    arm: str = ""
+    context: str = ""
 
     @property
     def key(self) -> str:

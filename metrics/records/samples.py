@@ -45,6 +45,14 @@ class Sample:
         return {batch: math.fsum(values) / len(values) for batch, values in batches.items()}
 
 
+def means_by_images(sample: Sample, metric: str) -> dict[tuple[int, tuple[str, ...]], float]:
+    """Batch and names of its images -> mean over them, for what is paired with other samples."""
+    images: dict[int, list[str]] = {}
+    for batch, image in sample.values.get(metric, {}):
+        images.setdefault(batch, []).append(image)
+    return {(batch, tuple(sorted(images[batch]))): value for batch, value in sample.means(metric).items()}
+
+
 def samples_of(records: Iterable[Record], source: str) -> list[Sample]:
     """The samples of all cells; `source` is said where they come from.
 

@@ -37,11 +37,22 @@ SETTING: Mapping[str, Column] = {
 A column that comes later has a default, which is what the tables and records from before it hold.
 """
 
+IDENTITY: Mapping[str, Column] = {
+    "specification": Column("hash of all that the row's trials share: weights, data, sources, engine, ...", default=""),
+    "arm": Column("the same without the control: an attack has it in common with its own controls", default=""),
+    "context": Column(
+        "the same without the attack: an attack has it in common with the controls that attack nothing", default=""
+    ),
+}
+"""Name -> column of what tells rows apart that look alike (`identity.py`); empty in tables from before."""
+
 LATER: Setting = {name: column.default for name, column in SETTING.items() if column.default is not None}
 """Defaults by name. Words and file names leave a column out where it has its default, and name it elsewhere."""
 TITLE_FIELDS = ("victim", "victim_state", "dataset", "image_size", "defense", "batch_size")
-LATER_WORDS = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in LATER.items()}
-"""The same as a table writes them."""
+LATER_WORDS = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in LATER.items()} | {
+    name: str(column.default) for name, column in IDENTITY.items()
+}
+"""What a table holds in a column that came after it was published."""
 BATCH_SIZE_FIELDS = ("batch_size", "granted_numbers_per_pixel")  # a batch size has its own number of pixels
 
 

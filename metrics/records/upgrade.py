@@ -1,8 +1,11 @@
 """Records of older schemas, as the present one says the same."""
 
+from dataclasses import asdict
 from typing import Any
 
-SCHEMA = 2
+from gradinv.metrics.records.identity import row_identity
+
+SCHEMA = 3
 """Version of a record's fields. It rises when one is renamed, moved or dropped; `upgraded` learns the older form."""
 
 _BUDGET_LEFT = "budget left: "  # how a note began, in schema 1, that said why the budget was not spent
@@ -13,13 +16,25 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """The fields of a record in the present schema; the argument is not changed.
 
     Schema 1 -> 2: `label_accuracy` is one of the `metrics` of a batch; the note that began with `budget left:` is
-    `stopped`; `registrations` are `alignments`; `scored` and `consensus_psnr` are gone. What is of the present schema,
-    or of one that is not known, comes back as it is, and so does every field that schema 1 did not have.
+    `stopped`; `registrations` are `alignments`; `scored` and `consensus_psnr` are gone. Schema 2 -> 3: the cell has the
+    hashes of its specification. What is of the present schema, or of one that is not known, comes back as it is, and so
+    does every field that an older schema did not have.
 
     >>> upgraded({"schema_version": 1, "label_accuracy": 0.5, "notes": ["budget left: stopped early"]})
-    {'schema_version': 2, 'notes': [], 'metrics': {'label_accuracy': 0.5}, 'stopped': 'stopped early'}
+    {'schema_version': 3, 'notes': [], 'metrics': {'label_accuracy': 0.5}, 'stopped': 'stopped early'}
     """
-    return _from_schema_1(content) if content.get("schema_version") == 1 else content
+    if content.get("schema_version") == 1:
+        content = _from_schema_1(content)
+    return _from_schema_2(content) if content.get("schema_version") == 2 else content
+
+
+def _from_schema_2(content: dict[str, Any]) -> dict[str, Any]:
+    fields = content | {"schema_version": 3}
+    cell, specification = content.get("cell"), content.get("spec")
+    # Without a specification there is nothing to hash: such a record's cell keeps what its visible columns say.
+    if isinstance(cell, dict) and isinstance(specification, dict) and specification:
+        fields["cell"] = cell | asdict(row_identity(specification))
+    return fields
 
 
 def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.record import Cell, ImageScore, Record
+from gradinv.metrics.records.validation import checksums
 
 SETTING = {
     "dataset": "photos",
@@ -77,7 +79,14 @@ def write_run(directory: Path, records: Iterable[Record]) -> Path:
             names = ("original", "reconstruction", "final")
             tensors = {name: rng.integers(0, 256, shape, dtype=np.uint8) for name in names}
             save_file(tensors, folder / "tensors.safetensors")
+        seal(directory, record.id)
     return directory
+
+
+def seal(directory: Path, trial: str) -> None:
+    """Put the checksums of a trial's files beside them, as the store does."""
+    run = RunDirectory(directory)
+    run.checksums(trial).write_text(checksums(run, trial), encoding="utf-8")
 
 
 @pytest.fixture(name="make_record")

@@ -19,8 +19,8 @@ def records(make_record):
     """An attack over eight batches of two images with its controls, one of them skipped."""
 
     def rows(attack, level, order, **changes):
-        own = {"budget": "100", "evaluations": 100} | changes
-        return [make_record(attack, r, (level + r % 3, level + 4), order=order, **own) for r in range(8)]
+        defaults = {"budget": "100", "evaluations": 100} | changes
+        return [make_record(attack, r, (level + r % 3, level + 4), order=order, **defaults) for r in range(8)]
 
     control = {"is_control": True, "preset": "dlg"}
     skipped = {"state": "skipped", "reason": "no prior", "images": [], "evaluations": 0, "notes": []}
@@ -85,9 +85,9 @@ def test_published_boards_pass_and_say_where_no_claim_can_rest(path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "fault"),
     [
-        ({"schema": "3"}, "schema is 3, this version knows up to 2: upgrade"),
+        ({"schema": "4"}, "schema is 4, this version knows up to 3: upgrade"),
         ({"schema": "one"}, "schema is 'one', not a version from 1"),
         ({"bn_mode": "evil"}, "bn_mode is 'evil', not one of eval, train"),
         ({"labels": ""}, "labels is empty"),
@@ -113,11 +113,11 @@ def test_published_boards_pass_and_say_where_no_claim_can_rest(path):
         ({"best_control": "noise_gradient"}, "best_control noise_gradient has no values in its setting"),
     ],
 )
-def test_a_wrong_row_is_named(edited, changes, said):
-    found = edited(changes).faults
-    assert said in found[0]
-    assert "board.csv:2: " in found[0]
-    assert all("\n" not in fault for fault in found)
+def test_a_wrong_row_is_named(edited, changes, fault):
+    faults = edited(changes).faults
+    assert fault in faults[0]
+    assert "board.csv:2: " in faults[0]
+    assert all("\n" not in line for line in faults)
 
 
 def test_who_stops_early_and_says_so_keeps_the_budget(edited):
@@ -125,11 +125,11 @@ def test_who_stops_early_and_says_so_keeps_the_budget(edited):
     assert edited({"evaluations": "80", "notes": notes}).faults == []
 
 
-@pytest.mark.parametrize(("line", "said"), [(3, "other_gradient or prior_only"), (5, "mean_image or same_class")])
-def test_an_attack_without_controls_is_refused(records, tmp_path, line, said):
+@pytest.mark.parametrize(("line", "controls"), [(3, "other_gradient or prior_only"), (5, "mean_image or same_class")])
+def test_an_attack_without_controls_is_refused(records, tmp_path, line, controls):
     left = {3: ("dlg", "mean_image"), 5: ("dlg", "other_gradient", "prior_only")}[line]
     board = published([record for record in records if record.cell.attack in left], tmp_path / "board.csv")
-    assert f"board.csv:2: dlg (B=2): no control {said} in its setting" in only(check_board(board).faults)
+    assert f"board.csv:2: dlg (B=2): no control {controls} in its setting" in only(check_board(board).faults)
 
 
 def test_a_control_that_was_skipped_with_its_reason_is_there(records, tmp_path):
@@ -180,7 +180,7 @@ def test_a_mean_that_is_not_its_images_is_refused(edited):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "fault"),
     [
         ({"psnr_high": "23.5"}, "psnr_high is 23.5, of its images"),
         ({"psnr_gain_mean": "9.5"}, "psnr_gain_mean is 9.5, of its images 8"),
@@ -189,8 +189,8 @@ def test_a_mean_that_is_not_its_images_is_refused(edited):
         ({"n_batches": "9", "n_images": "18"}, "n_batches is 9, its images are of 8"),
     ],
 )
-def test_a_gain_that_is_not_its_images_is_refused(edited, changes, said):
-    assert said in edited(changes).faults[0]
+def test_a_gain_that_is_not_its_images_is_refused(edited, changes, fault):
+    assert fault in edited(changes).faults[0]
 
 
 def test_a_row_without_images_and_a_board_without_its_table(edited, board):

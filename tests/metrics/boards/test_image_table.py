@@ -49,11 +49,11 @@ def edit(images) -> Callable[..., Path]:
 
 
 def test_a_board_is_its_records(images, rows):
-    found, faults = read_board(images)
+    samples, faults = read_board(images)
     expected = {sample.cell: sample for sample in samples_of(rows, "runs")}
     assert faults == []
-    assert set(expected) == {sample.cell for sample in found}
-    for sample in found:
+    assert set(expected) == {sample.cell for sample in samples}
+    for sample in samples:
         original = expected[sample.cell]
         assert {name: original.values[name] for name in original.values if name != "label_accuracy"} == sample.values
         spent = (original.evaluations, original.seconds, original.n_failed, original.n_diverged)
@@ -62,13 +62,13 @@ def test_a_board_is_its_records(images, rows):
 
 @pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*.images.csv")), ids=lambda path: path.name)
 def test_published_boards_have_no_fault(path):
-    found, faults = read_board(path)
+    samples, faults = read_board(path)
     assert faults == []
-    assert found
+    assert samples
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "said"),
+    ("column", "value", "fault"),
     [
         ("psnr", "-3", "dlg: psnr is -3, outside 0 to inf; batch 0 of it is left out"),
         ("ssim", "1.5", "dlg: ssim is 1.5, outside -1 to 1; batch 0 of it is left out"),
@@ -84,84 +84,84 @@ def test_published_boards_have_no_fault(path):
         ("image", "", "key or image is empty"),
     ],
 )
-def test_an_edited_line_is_named_and_costs_its_batch(images, edit, column, value, said):
+def test_an_edited_line_is_named_and_costs_its_batch(images, edit, column, value, fault):
     before, _ = read_board(images)
-    found, faults = read_board(edit(2, column, value))
-    assert said in faults[0]
+    samples, faults = read_board(edit(2, column, value))
+    assert fault in faults[0]
     assert all(str(images) in fault and "\n" not in fault for fault in faults)
     assert "leaderboard.images.csv:" in faults[0]
-    assert set(found[0].means("psnr")) == {1, 2}
-    assert found[1:] == before[1:], "nothing else is lost"
+    assert set(samples[0].means("psnr")) == {1, 2}
+    assert samples[1:] == before[1:], "nothing else is lost"
 
 
 def test_a_line_twice_costs_its_batch(images):
     before, _ = read_board(images)
     lines = images.read_text(encoding="utf-8").splitlines()
     images.write_text("\n".join([*lines, lines[3]]) + "\n", encoding="utf-8")
-    found, faults = read_board(images)
+    samples, faults = read_board(images)
     assert len(faults) == 1
     slot = lines[3].split(",")[lines[0].split(",").index("slot")]
     assert f"slot {slot} of batch 1 stands in line 4 too; batch 1 of it is left out" in faults[0]
-    assert set(found[0].means("psnr")) == {0, 2}
-    assert found[1:] == before[1:]
+    assert set(samples[0].means("psnr")) == {0, 2}
+    assert samples[1:] == before[1:]
 
 
 def test_a_truncated_table_keeps_its_whole_batches(images):
     lines = images.read_text(encoding="utf-8").splitlines()
     images.write_text("\n".join([*lines[:-1], lines[-1][:50]]), encoding="utf-8")
-    found, faults = read_board(images)
+    samples, faults = read_board(images)
     columns = len(image_columns())
     assert f"{images}:{len(lines)}: 8 fields where the header has {columns}; the line is left out" in faults[0]
     assert faults[1] == f"{images}: mean_image: batch 0 has 1 of 2 lines (B=2); it is left out"
-    assert [set(sample.means("psnr")) for sample in found] == [{0, 1, 2}, {0, 1, 2}]
+    assert [set(sample.means("psnr")) for sample in samples] == [{0, 1, 2}, {0, 1, 2}]
 
 
 def test_a_table_cut_between_cells_is_seen_too(images):
     lines = images.read_text(encoding="utf-8").splitlines()
     images.write_text("\n".join(lines[:-2]) + "\n", encoding="utf-8")
-    found, faults = read_board(images)
+    samples, faults = read_board(images)
     assert faults == [f"{images}: mean_image has a row in the board beside it, but no line here"]
-    assert len(found) == 2
+    assert len(samples) == 2
 
 
 def test_a_value_edited_within_its_range_is_seen_in_the_mean(edit, images):
-    found, faults = read_board(edit(2, "psnr", "99.5"))
+    samples, faults = read_board(edit(2, "psnr", "99.5"))
     assert faults == [
         f"{images}: dlg (B=2): psnr averages 61.0833, but 47.8333 in the board beside it; psnr of it is left out"
     ]
-    assert "psnr" not in found[0].values
-    assert "ssim" in found[0].values
+    assert "psnr" not in samples[0].values
+    assert "ssim" in samples[0].values
 
 
 def test_without_its_board_a_table_is_read_but_not_checked(images):
     (images.parent / "leaderboard.csv").unlink()
-    found, faults = read_board(images)
+    samples, faults = read_board(images)
     assert faults == [f"{images}: no board lies beside it (leaderboard.csv), so its means and costs are not known"]
-    assert found[0].evaluations is None
-    assert found[0].means("psnr")
+    assert samples[0].evaluations is None
+    assert samples[0].means("psnr")
 
 
 def test_a_broken_board_beside_it_costs_only_the_costs(images):
     board = images.parent / "leaderboard.csv"
     board.write_text(board.read_text(encoding="utf-8").replace(",100.0,", ",many,", 1), encoding="utf-8")
-    found, faults = read_board(images)
+    samples, faults = read_board(images)
     assert "evaluations is 'many', not a number; the line is left out" in faults[-1] + faults[0]
-    assert found[0].evaluations is None
-    assert found[1].evaluations == 100
+    assert samples[0].evaluations is None
+    assert samples[1].evaluations == 100
     board.write_text("a,b\n1,2\n", encoding="utf-8")
     assert "is no board: it has no column 'attack'; its means and costs are not used" in read_board(images)[1][0]
 
 
 def test_a_newer_board_is_not_read(images):
     board = images.parent / "leaderboard.csv"
-    pd.read_csv(board, keep_default_na=False).assign(schema=3).to_csv(board, index=False)
-    found, faults = read_board(images)
-    assert faults == [f"{board} is of schema 3, this version knows up to 2: upgrade; its means and costs are not used"]
-    assert found
+    pd.read_csv(board, keep_default_na=False).assign(schema=4).to_csv(board, index=False)
+    samples, faults = read_board(images)
+    assert faults == [f"{board} is of schema 4, this version knows up to 3: upgrade; its means and costs are not used"]
+    assert samples
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "fault"),
     [
         (None, "cannot be read"),
         (b"", "holds no rows"),
@@ -172,11 +172,11 @@ def test_a_newer_board_is_not_read(images):
         (b'key,batch\n"a,1\n', "is no CSV file in UTF-8"),
     ],
 )
-def test_what_is_no_image_table_is_one_line(tmp_path, content, said):
+def test_what_is_no_image_table_is_one_line(tmp_path, content, fault):
     path = tmp_path / "x.images.csv"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(BoardError, match=said) as error:
+    with pytest.raises(BoardError, match=fault) as error:
         read_board(path)
     assert "\n" not in str(error.value)
 

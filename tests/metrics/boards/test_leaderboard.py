@@ -142,12 +142,14 @@ def test_why_a_budget_was_not_spent_stands_last_in_the_notes(make_record):
     )
 
 
-def test_a_repeated_batch_counts_once_and_is_noted(make_record):
-    old = make_record("dlg", 0, (1.0,), id="old", date="2025-01-01")
-    new = make_record("dlg", 0, (2.0,), id="new", date="2025-01-02T09:00:00")
-    row = leaderboard([new, old]).iloc[0]
-    assert (row["n_batches"], row["psnr_mean"], row["date"]) == (1, 2.0, "2025-01-02")
-    assert "1 earlier trials of the same batches, specified differently, left out" in row["notes"]
+@pytest.mark.parametrize("dates", [("2025-01-01", "2025-01-02"), ("2025-01-02", "2025-01-01")])
+def test_what_was_specified_differently_is_a_row_of_its_own_whatever_the_clock_says(make_record, dates):
+    rows = [
+        make_record("dlg", 0, (value,), date=date, specification=name)
+        for value, date, name in zip((1.0, 2.0), dates, ("before", "edited"), strict=True)
+    ]
+    board = leaderboard(rows)
+    assert list(zip(board["specification"], board["psnr_mean"], strict=True)) == [("before", 1.0), ("edited", 2.0)]
 
 
 def test_image_table_has_one_row_per_scored_image(records):
@@ -195,7 +197,7 @@ def test_the_csv_holds_raw_numbers_in_full_precision(tmp_path, make_record):
     row = next(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     assert float(row["objective_end"]) == value
     assert "," not in row["objective_end"]
-    assert (row["lpips_vgg_mean"], row["batch_size"], row["adaptive"], row["schema"]) == ("", "2", "false", "2")
+    assert (row["lpips_vgg_mean"], row["batch_size"], row["adaptive"], row["schema"]) == ("", "2", "false", "3")
     assert row["versions"] == "numpy 2.4.6, torch 2.9.0"
 
 

@@ -38,7 +38,7 @@ def test_infinite_values_survive_the_disk(tmp_path, make_record, write_run):
         ("", "is no valid JSON"),
         ('{"hello": 1}', "is no record of gradinv"),
         ("[1]", "is no record of gradinv"),
-        ('{"schema_version": 3, "new": true}', "newer gradinv (schema 3"),
+        ('{"schema_version": 4, "new": true}', "newer gradinv (schema 4"),
         (b"\xff\xfe", "is no valid JSON"),
         (None, "cannot be read"),
     ],
@@ -59,16 +59,17 @@ def test_what_is_no_record_gets_one_line_and_others_survive(tmp_path, records, w
 
 
 def test_a_valid_record_of_a_newer_schema_is_refused(tmp_path, make_record, write_run):
-    records = [make_record("dlg", 0, (1.0,)), make_record("dlg", 1, (1.0,), schema_version=3)]
+    records = [make_record("dlg", 0, (1.0, 1.0)), make_record("dlg", 1, (1.0, 1.0), schema_version=4)]
     found, faults = read_records([write_run(tmp_path, records)])
     assert found == records[:1]
     assert "newer gradinv" in faults[0]
 
 
 def test_a_record_in_the_folder_of_another_trial_is_refused(tmp_path, make_record, write_run):
-    directory = write_run(tmp_path, [make_record("dlg", r, (1.0,)) for r in (0, 1)])
+    directory = write_run(tmp_path, [make_record("dlg", r, (1.0, 1.0)) for r in (0, 1)])
     trials = sorted((directory / "trials").iterdir())
-    (trials[0] / "record.json").write_bytes((trials[1] / "record.json").read_bytes())
+    for name in ("record.json", "SHA256SUMS"):
+        (trials[0] / name).write_bytes((trials[1] / name).read_bytes())
     found, faults = read_records([directory])
     assert [record.id for record in found] == [trials[1].name]
     assert "record of another trial" in faults[0]
@@ -81,8 +82,8 @@ def test_unfinished_folders_are_passed_over(tmp_path, records, write_run):
 
 
 def test_a_trial_found_twice_counts_once_and_the_finished_one_wins(tmp_path, make_record, write_run):
-    done = make_record("dlg", 0, (1.0,), date="2025-01-01")
-    failed = done.model_copy(update={"state": "failed", "images": [], "date": "2025-02-01"})
+    done = make_record("dlg", 0, (1.0, 1.0), date="2025-01-01")
+    failed = done.model_copy(update={"state": "failed", "images": [], "reason": "no luck", "date": "2025-02-01"})
     first, second = write_run(tmp_path / "a", [done]), write_run(tmp_path / "b", [failed])
     assert read_records([first, second])[0] == read_records([second, first])[0] == [done]
 
@@ -105,7 +106,7 @@ def test_nan_and_absent_values_are_not_measured(make_record):
     record = make_record("dlg", 0, (math.nan, 10.0))
     assert batch_values(record, "psnr") == [10.0]
     assert batch_mean(record, "lpips_alex") is None
-    assert batch_mean(make_record("dlg", 0, (1.0,), state="failed"), "psnr") is None
+    assert batch_mean(make_record("dlg", 0, (1.0, 1.0), state="failed"), "psnr") is None
 
 
 def test_a_metric_of_a_batch_has_one_value(make_record):
@@ -117,7 +118,7 @@ def test_a_metric_of_a_batch_has_one_value(make_record):
 
 
 def test_infinity_of_a_metric_without_cap_is_not_measured(make_record):
-    content = json.loads(make_record("dlg", 0, (1.0,)).model_dump_json())
+    content = json.loads(make_record("dlg", 0, (1.0, 1.0)).model_dump_json())
     content["images"][0]["metrics"] = {"of_a_plugin": math.inf}
     assert batch_values(type(make_record("dlg", 0)).model_validate(content), "of_a_plugin") == []
 
@@ -128,7 +129,7 @@ def test_a_record_of_schema_1_loads(tmp_path):
     (folder / "record.json").write_bytes((FIXTURES / "record-v1.json").read_bytes())
     found, faults = read_records([tmp_path])
     assert faults == []
-    assert (found[0].schema_version, found[0].cell.key, found[0].state) == (2, "dlg", "done")
+    assert (found[0].schema_version, found[0].cell.key, found[0].state) == (3, "dlg", "done")
     assert batch_values(found[0], "psnr") == [6.552731037139893, 7.597253322601318]
     assert batch_values(found[0], "label_accuracy") == [0.5]
 
@@ -146,6 +147,6 @@ def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path, records, write
 
 
 def test_the_latest_trial_of_a_batch_counts(make_record):
-    old = make_record("dlg", 0, (1.0,), id="old", date="2025-01-01")
+    old = make_record("dlg", 0, (1.0, 1.0), id="old", date="2025-01-01")
     new = make_record("dlg", 0, (2.0,), id="new", date="2025-01-02")
     assert list(trials_by_cell([new, old]).values()) == [[new]]

@@ -1,19 +1,29 @@
 """Settings: which columns decide what may be compared, and what a later one is in older tables."""
 
 from gradinv.metrics.records.record import Cell
-from gradinv.metrics.records.settings import LATER, LATER_WORDS, SETTING, by_setting, setting_of, slug, title, varying
+from gradinv.metrics.records.settings import (
+    IDENTITY,
+    LATER,
+    LATER_WORDS,
+    SETTING,
+    by_setting,
+    setting_of,
+    slug,
+    title,
+    varying,
+)
 
 
 def test_a_cell_is_its_attack_and_its_setting():
     attack = {"attack", "preset", "parameters", "tuning", "is_control"}
-    assert set(Cell.model_fields) == attack | set(SETTING)
+    assert set(Cell.model_fields) == attack | set(SETTING) | set(IDENTITY)
     assert [name for name in Cell.model_fields if name in SETTING] == list(SETTING)
 
 
 def test_later_columns_have_one_default_in_tables_and_records():
     assert LATER == {"precision": "float32"}
     assert {name: Cell.model_fields[name].default for name in LATER} == LATER
-    assert LATER_WORDS == {"precision": "float32"}
+    assert LATER_WORDS == {"precision": "float32", "specification": "", "arm": "", "context": ""}
 
 
 def test_a_later_column_is_named_only_where_it_is_not_the_default(make_record):

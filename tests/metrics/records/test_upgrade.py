@@ -1,11 +1,13 @@
 """Records of schema 1 say the same in the present schema, and nothing unknown slips in."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from gradinv.metrics.records.identity import row_identity
 from gradinv.metrics.records.record import SCHEMA, Record
 from gradinv.metrics.records.upgrade import upgraded
 
@@ -19,11 +21,13 @@ def content(name: str) -> dict:
 def test_every_field_of_schema_1_is_kept_moved_or_dropped_on_purpose():
     old = content("record-v1-every-field.json")
     new = Record.model_validate(old).model_dump(mode="json")
-    assert new["schema_version"] == SCHEMA == 2
+    assert new["schema_version"] == SCHEMA == 3
     assert new["metrics"] == {"label_accuracy": old["label_accuracy"]}
     assert new["stopped"] == "stopped early, the objective was below the tolerance or did not move any more"
     assert new["notes"] == [note for note in old["notes"] if not note.startswith("budget left")]
     assert new["alignments"] == old["registrations"] == {"accepted": 11, "overlap": 1}
+    hashes = {name: new["cell"].pop(name) for name in ("specification", "arm", "context")}
+    assert hashes == asdict(row_identity(old["spec"]))
     moved = {"schema_version", "label_accuracy", "registrations", "notes", "scored", "consensus_psnr"}
     assert {name: new[name] for name in old if name not in moved} == {
         name: value for name, value in old.items() if name not in moved

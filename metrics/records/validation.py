@@ -1,0 +1,126 @@
+"""What a record cannot say: where its parts disagree with each other, it is no record of the trial that it names."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from gradinv.metrics.images.facts import facts_of
+from gradinv.metrics.keys import Key, bracketed, parse_key
+from gradinv.metrics.records.identity import row_identity, trial_id
+from gradinv.metrics.records.layout import RunDirectory
+from gradinv.metrics.records.record import ImageScore, Record
+from gradinv.metrics.registry import RequestError
+
+_ROUNDING = 1e-6  # of a metric computed in single precision
+_OF_SPECIFICATION = ("dataset", "image_size", "defense", "batch_size", "precision")
+_OF_THREAT_MODEL = ("bn_mode", "bn_statistics", "labels", "update", "adaptive", "max_equal_labels")
+
+
+def disagreement(record: Record) -> str:
+    """The first thing that the record contradicts itself in, in words; empty where it is sound.
+
+    Compared with its specification are the id, the cell, the repetition and the budget; the images must be the slots of
+    one batch, every number lie in its range, and the state fit what was measured. Only a record made by hand lacks a
+    specification, and then what follows from it is not looked at.
+    """
+    checks: list[Callable[[Record], Iterator[str]]] = [_identity, _cell, _images, _numbers, _spent, _state]
+    try:
+        return next((text for check in checks for text in check(record)), "")
+    except (KeyError, TypeError, AttributeError, RequestError) as error:  # of a specification that is none
+        return f"its specification is no trial's ({error})"
+
+
+def checksum_line(path: Path) -> str:
+    """A file's SHA-256 and name, as `sha256sum -c` reads them."""
+    return f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+
+
+def checksums(run: RunDirectory, trial_id: str) -> str:
+    """The lines of a trial's files; what was added later is no part of them."""
+    files = (run.record(trial_id), run.tensors(trial_id))
+    return "".join(checksum_line(path) for path in files if path.is_file())
+
+
+def _identity(record: Record) -> Iterator[str]:
+    if record.spec:
+        if record.id != trial_id(record.spec):
+            yield f"its id is not the hash of its specification, {trial_id(record.spec)}"
+        if record.repetition != record.spec.get("repetition"):
+            yield f"repetition is {record.repetition}, in its specification {record.spec.get('repetition')}"
+
+
+def _cell(record: Record) -> Iterator[str]:
+    """What of the cell does not follow from the specification."""
+    specification, cell = record.spec, record.cell
+    if not specification:
+        return
+    threat_model, victim = specification["threat_model"], specification["victim"]
+    control, attack = specification["control"], specification["attack"]
+    key = Key(control, attack) if control else parse_key(attack)
+    expected = {
+        "attack": key.name,
+        "preset": key.preset,
+        "parameters": bracketed(key.parameters),
+        "is_control": bool(control),
+        "victim_seed": victim["seed"],
+        "budget": "paper" if specification["budget"] is None else str(specification["budget"]),
+        **{name: specification.get(name, getattr(cell, name)) for name in _OF_SPECIFICATION},
+        **{name: threat_model[name] for name in _OF_THREAT_MODEL},
+        **asdict(row_identity(specification)),
+    }
+    for name, value in expected.items():
+        if getattr(cell, name) != value:
+            yield f"{name} is {getattr(cell, name)!r}, in its specification {value!r}"
+    if cell.victim.partition("[")[0] != victim["model"] or not cell.victim_state.startswith(victim["state"]):
+        yield f"victim is {cell.victim} ({cell.victim_state}), not {victim['model']} ({victim['state']})"
+
+
+def _images(record: Record) -> Iterator[str]:
+    """The images of a scored trial are the slots of its batch, once each, and so are the reconstructions."""
+    expected = list(range(record.cell.batch_size)) if record.is_scored else []
+    for name in ("slot", "reconstruction"):
+        indices = sorted(getattr(image, name) for image in record.images)
+        if indices != expected:
+            yield (
+                f"{name}s are {indices}, not those of a batch of {record.cell.batch_size}"
+                if expected
+                else (f"it is {record.state} and holds images")
+            )
+
+
+def _numbers(record: Record) -> Iterator[str]:
+    """Numbers outside what they can be."""
+    holders: list[Record | ImageScore] = [record, *record.images]
+    for holder in holders:
+        for name, value in holder.metrics.items():
+            facts = facts_of(name)  # None: a plug-in's, whose range is not known here
+            if facts and not math.isnan(value) and not facts.low - _ROUNDING <= value <= facts.high + _ROUNDING:
+                yield f"{name} is {value:g}, outside {facts.low:g} to {facts.high:g}"
+    in_place = [image.slot == image.reconstruction for image in record.images]
+    if in_place and record.slot_accuracy != sum(in_place) / len(in_place):
+        yield f"slot_accuracy is {record.slot_accuracy}, of its images {sum(in_place) / len(in_place):g}"
+    if record.zero_gradient_share is not None and not 0 <= record.zero_gradient_share <= 1:
+        yield f"zero_gradient_share is {record.zero_gradient_share:g}, outside 0 to 1"
+    if not (record.seconds >= 0 and math.isfinite(record.seconds)):
+        yield f"seconds is {record.seconds:g}"
+
+
+def _spent(record: Record) -> Iterator[str]:
+    """Evaluations within the budget, and a curve that never goes back."""
+    budget = record.spec.get("budget") if record.spec else None
+    if record.evaluations < 0 or (isinstance(budget, int) and record.evaluations > budget):
+        yield f"it spent {record.evaluations} evaluations, its budget is {budget}"
+    steps = [step for step, _ in record.curve]
+    if steps != sorted(set(steps)):
+        yield "the evaluations of its curve do not rise"
+    if record.snapshot_psnr and len(record.snapshots) != len(record.snapshot_psnr):
+        yield f"it has {len(record.snapshots)} snapshots and {len(record.snapshot_psnr)} values of them"
+
+
+def _state(record: Record) -> Iterator[str]:
+    if record.is_scored == bool(record.reason):
+        yield f"it is {record.state} and " + (
+            "gives a reason for having no values" if record.reason else "gives no reason"
+        )
