@@ -153,9 +153,3 @@ def update_cosine(update: ClientUpdate) -> float:
         plain_square += float(plain @ plain)
     length = math.sqrt(sent_square * plain_square)
     return along / length if length else 0.0
-
-
-def zero_gradient_share(update: ClientUpdate) -> float:
-    """Share of the parameters, in [0, 1], that lie in tensors whose gradient is exactly zero."""
-    sizes = [(value.numel(), bool(value.any())) for value in update.undefended.values()]
-    return sum(size for size, alive in sizes if not alive) / sum(size for size, _ in sizes)

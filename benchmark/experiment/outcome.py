@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gradinv.attacks.leak import Reconstruction
 from gradinv.benchmark.datasets.batches import Batch
+from gradinv.benchmark.experiment.isolation import share_not_finite
 from gradinv.benchmark.victims.normalisation import Normalisation, denormalise
 from gradinv.metrics.images.facts import measured_metrics
 from gradinv.metrics.images.matching import match, slot_accuracy
@@ -61,8 +62,10 @@ def score(
     # Floats, never the 8-bit pictures that are stored: rounding would bound what an exact image can reach.
     scored = ScoredBatch(pictures["reconstruction"], batch.images, labels, batch.labels)
     scores = score_batch(scored, measured_metrics(metrics))
+    broken = share_not_finite(reconstruction)
+    notes = [f"{broken:.1%} of the returned values are not finite, and were scored as mid-grey"] * (broken > 0)
     return Outcome(
-        state="diverged" if reconstruction.diverged else "done",
+        state="diverged" if reconstruction.diverged or broken else "done",
         images=_images(batch, assignment, scores.values, _details(pictures, batch.images)),
         metrics=scores.batch_values,
         slot_accuracy=slot_accuracy(assignment),
@@ -77,7 +80,7 @@ def score(
         snapshot_psnr=[_mean(_psnr(snapshot, batch.images)) for snapshot in pictures.get("snapshots", ())],
         final_psnr=_mean(_psnr(pictures["final"], batch.images)),
         alignments=dict(reconstruction.alignments),
-        notes=[*scores.notes, *reconstruction.notes],
+        notes=[*scores.notes, *reconstruction.notes, *notes],
         tensors={name: _eight_bits(value) for name, value in {"original": batch.images, **pictures}.items()},
     )
 

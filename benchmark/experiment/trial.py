@@ -29,6 +29,7 @@ from gradinv.benchmark.experiment.client import (
     self_check,
     update_cosine,
 )
+from gradinv.benchmark.experiment.isolation import check_result, restored_switches
 from gradinv.benchmark.experiment.outcome import Outcome, score
 from gradinv.benchmark.experiment.spec import PlannedTrial, TrialSpec
 from gradinv.benchmark.victims.loading import LoadedVictim
@@ -89,10 +90,15 @@ def _reconstructions(
     attack: Attack, leaks: Sequence[Leak], victim: Victim, specs: Sequence[TrialSpec]
 ) -> list[Reconstruction]:
     seeds, budget = [spec.seed("attack") for spec in specs], specs[0].budget
-    # Alone it is called as any attack is: a plug-in need not know that trials can run side by side.
-    if len(leaks) == 1:
-        return [attack.reconstruct(leaks[0], victim, seed=seeds[0], budget=budget)]
-    return attack.reconstruct_together(leaks, victim, seeds=seeds, budget=budget)
+    with restored_switches():
+        # Alone it is called as any attack is: a plug-in need not know that trials can run side by side.
+        if len(leaks) == 1:
+            reconstructions = [attack.reconstruct(leaks[0], victim, seed=seeds[0], budget=budget)]
+        else:
+            reconstructions = attack.reconstruct_together(leaks, victim, seeds=seeds, budget=budget)
+    for leak, reconstruction in zip(leaks, reconstructions, strict=True):
+        check_result(reconstruction, leak.shape, budget)
+    return reconstructions
 
 
 def _batch(spec: TrialSpec, dataset: Dataset) -> Batch:

@@ -24,8 +24,8 @@ from gradinv.benchmark.experiment.spec import PlannedTrial
 from gradinv.benchmark.experiment.trial import make_record, run_together
 from gradinv.benchmark.machine import prepare_process
 from gradinv.benchmark.runs.store import Store
-from gradinv.benchmark.victims.loading import LoadedVictim, normalisation_for
-from gradinv.benchmark.victims.networks import Stem, build_network
+from gradinv.benchmark.victims.loading import LoadedVictim, normalisation_for, weights_hash
+from gradinv.benchmark.victims.networks import Stem, VictimError, build_network
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.record import Record
 from gradinv.metrics.registry import load_plugin
@@ -122,6 +122,8 @@ def _module(path: Path, model: str, num_classes: int, image_size: int, stem: Ste
     # Safetensors only: a run directory may come from someone else, and no pickle is ever loaded.
     module = build_network(model, num_classes=num_classes, image_size=image_size, stem=stem)
     module.load_state_dict(load_file(path))
+    if weights_hash(module) != path.stem:
+        raise VictimError(f"{path} does not hold the weights that its name says; delete it and run the suite again")
     return module
 
 
