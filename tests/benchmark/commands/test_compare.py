@@ -35,7 +35,8 @@ def write_records(directory: Path, rows: Iterable[dict[str, Any]]) -> Path:
         cell = template["cell"] | {"attack": key, "batch_size": 1} | row.get("cell", {})
         name = f"{key}-{batch}-{abs(hash(json.dumps(cell))):x}"
         image = template["images"][0] | {"image": f"{batch:016x}", "metrics": {"psnr": row["psnr"], "gmsd": 0.2}}
-        changes = {"id": name, "cell": cell, "repetition": batch, "images": [image]}
+        # Without a specification, as only a record that was made by hand: no trial has this id.
+        changes = {"id": name, "cell": cell, "repetition": batch, "images": [image], "spec": {}}
         folder = directory / "trials" / name
         folder.mkdir(parents=True)
         (folder / "record.json").write_text(json.dumps(template | changes, indent=1), encoding="utf-8")
