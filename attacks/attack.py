@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gradinv.attacks.gradient_matching.evaluation import Engine
 from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
 from gradinv.attacks.registry import Parametrised
 from gradinv.attacks.victim import Victim
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What decides before a trial whether an attack is possible in a cell."""
+class Conditions:
+    """What decides before a trial whether an attack is possible: what is granted, sizes, and what may be spent.
+
+    `image_size` is in pixels, `bn_layers` counts the victim's batch-norm layers, `trained` says whether it has learned
+    from images, `budget` is in evaluations; None stands for the paper's own.
+    """
 
     threat_model: ThreatModel
     batch_size: int
@@ -25,10 +28,9 @@ class Setting:
 class Attack(Parametrised):
     """Base class. A subclass takes keyword-only, typed hyperparameters and fills in `reconstruct`.
 
-    `engine` is how the runner wants candidates to be evaluated; an attack with a loop of its own may ignore it.
+    That is all it needs. An attack with a loop of its own can also run several trials side by side, where that is
+    faster: it then declares `candidates` and fills in `reconstruct_together`.
     """
-
-    engine: Engine = Engine()
 
     def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
         """Reconstruct the private batch from the leak.
@@ -40,7 +42,12 @@ class Attack(Parametrised):
 
     @property
     def candidates(self) -> int | None:
-        """Candidates of one trial that descend side by side; None where trials cannot share a descent."""
+        """How many candidates one trial evaluates at a time, for an attack that runs several trials side by side.
+
+        A declaration: where it is a number, a runner that takes N candidates together hands N // candidates leaks to
+        `reconstruct_together`; a single leak, and every leak where it is None, goes to `reconstruct`. Who declares it
+        promises that no bit of a trial depends on the company.
+        """
         return None
 
     def reconstruct_together(
@@ -50,8 +57,8 @@ class Attack(Parametrised):
         pairs = zip(leaks, seeds, strict=True)
         return [self.reconstruct(leak, victim, seed=seed, budget=budget) for leak, seed in pairs]
 
-    def reason_to_skip(self, setting: Setting) -> str | None:
-        """Why the attack is impossible in this setting, in one line; None where it is possible."""
+    def reason_to_skip(self, conditions: Conditions) -> str | None:
+        """Why the attack is impossible under these conditions, in one line; None where it is possible."""
         return None
 
     def evaluations(self, budget: int | None) -> int:

@@ -2,11 +2,10 @@
 
 from typing import Annotated
 
-from gradinv.attacks.gradient_matching.attack import GradientMatching, LabelPolicy
-from gradinv.attacks.gradient_matching.distances import SquaredL2
-from gradinv.attacks.gradient_matching.optimizers import LBFGS
-from gradinv.attacks.registry import Paper, register_attack
 from pydantic import Field
+
+from gradinv.attacks.gradient_matching import LBFGS, GradientMatching, LabelPolicy, SquaredL2
+from gradinv.attacks.registry import Paper, register_attack
 
 ZHU_2019 = Paper(
     title="Deep Leakage from Gradients",

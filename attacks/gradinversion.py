@@ -2,13 +2,21 @@
 
 from typing import Annotated, Literal
 
-from gradinv.attacks.gradient_matching.attack import GradientMatching, LabelPolicy
-from gradinv.attacks.gradient_matching.distances import CosineDistance, LayerwiseL2
-from gradinv.attacks.gradient_matching.group import Group
-from gradinv.attacks.gradient_matching.optimizers import Adam, warmup_cosine
-from gradinv.attacks.gradient_matching.priors import BatchNormStatistics, ImageL2, TotalVariationL2
-from gradinv.attacks.registry import Paper, register_attack, register_preset
 from pydantic import Field
+
+from gradinv.attacks.gradient_matching import (
+    Adam,
+    BatchNormStatistics,
+    CosineDistance,
+    GradientMatching,
+    GroupConsistency,
+    ImageL2,
+    LabelPolicy,
+    LayerwiseL2,
+    TotalVariationL2,
+    warmup_cosine,
+)
+from gradinv.attacks.registry import Paper, register_attack, register_preset
 
 YIN_2021 = Paper(
     title="See through Gradients: Image Batch Recovery via GradInversion",
@@ -56,7 +64,7 @@ class GradInversion(GradientMatching):
         super().__init__(
             distance=kind(alpha_grad) if alpha_grad else None,
             priors=[TotalVariationL2(alpha_tv), ImageL2(alpha_l2), BatchNormStatistics(alpha_bn)],
-            group=Group(agents, alpha_group, consensus, group_start, group_every),
+            coupling=GroupConsistency(agents, alpha_group, consensus, group_start, group_every),
             optimizer=Adam(lr, warmup_cosine(50), noise=alpha_noise),
             iterations=iterations,
             restarts=restarts,

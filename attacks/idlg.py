@@ -1,7 +1,7 @@
 """Improved Deep Leakage from Gradients: the label is read off the gradient, then DLG with that label."""
 
 from gradinv.attacks.dlg import DLG
-from gradinv.attacks.gradient_matching.attack import LabelPolicy
+from gradinv.attacks.gradient_matching import LabelPolicy
 from gradinv.attacks.registry import Paper, register_attack
 
 ZHAO_2020 = Paper(

@@ -2,12 +2,17 @@
 
 from typing import Annotated
 
-from gradinv.attacks.gradient_matching.attack import GradientMatching, LabelPolicy
-from gradinv.attacks.gradient_matching.distances import CosineDistance
-from gradinv.attacks.gradient_matching.optimizers import Adam, step_decay
-from gradinv.attacks.gradient_matching.priors import TotalVariation
-from gradinv.attacks.registry import Paper, register_attack, register_preset
 from pydantic import Field
+
+from gradinv.attacks.gradient_matching import (
+    Adam,
+    CosineDistance,
+    GradientMatching,
+    LabelPolicy,
+    TotalVariation,
+    step_decay,
+)
+from gradinv.attacks.registry import Paper, register_attack, register_preset
 
 GEIPING_2020 = Paper(
     title="Inverting Gradients - How easy is it to break privacy in federated learning?",

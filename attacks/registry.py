@@ -43,14 +43,14 @@ class Parametrised:
     hyperparameters: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Missing arguments are left to `__init__` to refuse: `copy` makes an object without any."""
+        """Missing arguments are left to `__init__` to refuse, and to `copy`, which makes an object without any."""
         self = super().__new__(cls)
         signature = _signature(cls.__init__)
         bound = signature.bind_partial(self, *args, **kwargs)
         bound.apply_defaults()
-        collected = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        own = {name for name, parameter in signature.parameters.items() if parameter.kind not in collected}
-        self.hyperparameters = {name: bound.arguments[name] for name in bound.arguments if name in own - {"self"}}
+        collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        _, *names = [name for name, parameter in signature.parameters.items() if parameter.kind not in collecting]
+        self.hyperparameters = {name: bound.arguments[name] for name in names if name in bound.arguments}
         return self
 
     def __repr__(self) -> str:

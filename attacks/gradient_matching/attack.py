@@ -1,48 +1,49 @@
-"""The engine: candidate images -> gradient distance + priors -> optimizer step; one hot loop for all attacks."""
+"""Gradient matching: candidate -> distance to the observed update + priors -> optimizer step, the attack under most.
 
-import copy
+What an author of a variant may override is marked so: `start`, `images` and `project`.
+"""
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from gradinv.attacks.attack import Attack, Setting
-from gradinv.attacks.gradient_matching.agents import Agents
-from gradinv.attacks.gradient_matching.descent import Box, Descent
+from gradinv.attacks.attack import Attack, Conditions
+from gradinv.attacks.gradient_matching.coupling import Coupling
+from gradinv.attacks.gradient_matching.descent import Agents, Descent
 from gradinv.attacks.gradient_matching.distances import Distance
-from gradinv.attacks.gradient_matching.group import Group
+from gradinv.attacks.gradient_matching.evaluation import Engine
+from gradinv.attacks.gradient_matching.needs import LabelPolicy, lacks_budget, lacks_labels, lacks_statistics
 from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
 from gradinv.attacks.gradient_matching.priors import Prior
-from gradinv.attacks.labels import RULES, resolve_labels
+from gradinv.attacks.gradient_matching.variables import Variables
+from gradinv.attacks.labels import resolve_labels
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.victim import Victim
 
 Part = TypeVar("Part")
-
-ALONE = Group(agents=1, weight=0.0, consensus="lazy", start=0.0, every=1.0)
-
-
-@dataclass(frozen=True)
-class LabelPolicy:
-    """Where labels come from: the grant or else `rule`; `always_infer` ignores the grant, `joint` optimises them."""
-
-    rule: str = "sum"
-    always_infer: bool = False
-    joint: bool = False
-    rule_needs_single_image: bool = False
+Box = tuple[Tensor, Tensor]
 
 
 class GradientMatching(Attack):
-    """Minimise `distance` to the observed gradients plus weighted `priors` over the images.
+    """Minimise `distance` to the observed update plus weighted `priors` over the images.
 
     `box` keeps the images inside the valid pixel range. A restart ends early when the objective falls below
     `tolerance`, and so does the attack. Restarts share what is left of the budget; the one with the best objective is
-    returned. With a `group` of several agents each restart is such a group, and its best agent counts. Trials of the
-    same shape may descend side by side; none sees anything of another.
+    returned. With a `coupling` each restart is its agents, and the best one counts. `engine` says how candidates are
+    evaluated.
+
+    Trials of the same shape may descend side by side; none sees anything of another. A subclass with a `reconstruct`
+    or `reconstruct_together` of its own says in its body whether it keeps that promise: `packs_trials = False`, and
+    each trial is run by itself; True, and both its methods give a trial the same bits.
     """
+
+    engine: Engine = Engine()
+    packs_trials: bool = True
 
     def __init__(
         self,
@@ -53,105 +54,179 @@ class GradientMatching(Attack):
         priors: Sequence[Prior] = (),
         restarts: int = 1,
         labels: LabelPolicy | None = None,
-        group: Group = ALONE,
+        coupling: Coupling | None = None,
         box: bool = True,
         tolerance: float = 0.0,
     ) -> None:
         self.distance, self.optimizer = distance, optimizer
         self.priors = [prior for prior in priors if prior.weight != 0]
-        self.iterations, self.restarts, self.group = iterations, restarts, group
+        self.iterations, self.restarts, self.coupling = iterations, restarts, coupling
         self.labels, self.box, self.tolerance = labels or LabelPolicy(), box, tolerance
 
-    def reason_to_skip(self, setting: Setting) -> str | None:
-        """Why priors, labels, budget or image size make the attack impossible here; None where it is possible."""
+    def __init_subclass__(cls, **options: Any) -> None:
+        """TypeError where a subclass reconstructs in its own way and does not say whether trials may be packed."""
+        super().__init_subclass__(**options)
+        overridden = {"reconstruct", "reconstruct_together"} & vars(cls).keys()
+        if overridden and "packs_trials" not in vars(cls):
+            methods = " and ".join(sorted(overridden))
+            raise TypeError(f"{cls.__name__} overrides {methods}, so its body must say packs_trials = False (or True)")
+
+    @property
+    def agents(self) -> int:
+        """Candidates of one trial that descend side by side."""
+        return self.coupling.agents if self.coupling else 1
+
+    @property
+    def candidates(self) -> int | None:
+        """Its agents; None where a subclass says that trials are not to be packed."""
+        return self.agents if self.packs_trials else None
+
+    def start(self, leak: Leak, victim: Victim, seed: int) -> list[Tensor]:
+        """The variables from which one candidate starts, on the victim's device. May be overridden.
+
+        Standard normal images (B, C, H, W) inside the box, and where labels are optimised standard normal logits
+        (B, classes). Whatever else stands for the images may come in their place; label logits come last.
+        """
+        dtype = next(iter(leak.gradients.values())).dtype
+        # Drawn on the CPU, so that equal seeds start from equal images on every device.
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randn(leak.shape, generator=generator, dtype=dtype)
+        variables = [images.clamp(*_box(leak.mean, leak.std, dtype, images.device)) if self.box else images]
+        if self.labels.joint:
+            variables.append(torch.randn(leak.batch_size, leak.num_classes, generator=generator, dtype=dtype))
+        return [variable.to(victim.device) for variable in variables]
+
+    def images(self, variables: Sequence[Tensor]) -> Tensor:
+        """The images (N, B, C, H, W) that the variables of N candidates stand for. May be overridden.
+
+        The first variable itself, unless overridden; else for instance what a generator makes of latent codes. Each
+        variable is (N, ...), as `start` made it for one. Differentiable. A candidate's images must not depend on its
+        company: a generator goes through `torch.stack([generate(code) for code in variables[0]])`.
+        """
+        return variables[0]
+
+    def project(self, variables: Sequence[Tensor], leak: Leak) -> None:
+        """Bring variables of N candidates back, in place, to where they may be; after every step. May be overridden.
+
+        Clamps the first one, the images, to the valid pixel range where `box` says so.
+        """
+        if self.box:
+            images = variables[0]
+            torch.clamp(images, *_box(leak.mean, leak.std, images.dtype, images.device), out=images)
+
+    def reason_to_skip(self, conditions: Conditions) -> str | None:
+        """Why priors, labels, budget or coupling make the attack impossible; None where it is possible."""
         return (
-            self._no_statistics(setting)
-            or self._no_labels(setting)
-            or self._too_little(setting.budget)
-            or self.group.reason_to_skip(setting.image_size)
+            lacks_statistics(self.priors, conditions)
+            or lacks_labels(self.labels, conditions)
+            or self._lacks_budget(conditions.budget)
+            or (self.coupling.reason_to_skip(conditions) if self.coupling else None)
         )
 
     def evaluations(self, budget: int | None) -> int:
         """The budget, or else the paper's: iterations times restarts times agents."""
-        return self.iterations * self.restarts * self.group.agents if budget is None else budget
+        return self.iterations * self.restarts * self.agents if budget is None else budget
 
     def prior_only(self) -> "GradientMatching | None":
         """The same attack with the distance off; None where no prior is left."""
         if not self.priors:
             return None
-        blind = copy.copy(self)
+        blind = type(self)(**self.hyperparameters)
         blind.distance = None
         return blind
 
-    @property
-    def candidates(self) -> int | None:
-        """Its agents, which descend side by side; None where a subclass reconstructs in a way of its own."""
-        return self.group.agents if type(self).reconstruct is GradientMatching.reconstruct else None
-
     def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
-        """Match the leak's gradients; returns the iterate whose own objective was best."""
-        return self.reconstruct_together([leak], victim, seeds=[seed], budget=budget)[0]
+        """Match the leak's update; returns the iterate whose own objective was best."""
+        return self._matched([leak], victim, [seed], budget)[0]
 
     def reconstruct_together(
         self, leaks: Sequence[Leak], victim: Victim, *, seeds: Sequence[int], budget: int | None = None
     ) -> list[Reconstruction]:
-        """Every leak by itself, side by side."""
-        budget = self.evaluations(budget)
-        too_little = self._too_little(budget)
+        """Every leak by itself, side by side; one after another where a subclass says that trials are not packed."""
+        if not self.packs_trials:
+            return super().reconstruct_together(leaks, victim, seeds=seeds, budget=budget)
+        return self._matched(leaks, victim, seeds, budget)
+
+    def _matched(
+        self, leaks: Sequence[Leak], victim: Victim, seeds: Sequence[int], budget: int | None
+    ) -> list[Reconstruction]:
+        too_little = self._lacks_budget(budget)
         if too_little:
             raise ValueError(too_little)
-        objective = Objective(victim, self.distance, self.priors, autocast=self.engine.autocast)
         trials = [_Trial(leak, seed, *self._labels(leak, victim)) for leak, seed in zip(leaks, seeds, strict=True)]
-        with self.engine.numerics(), objective.ready():
+        with self.engine.numerics():
+            # Trials of a pack may have different defenses, hence transforms, and an objective has one.
+            for transform in dict.fromkeys(leak.transform for leak in leaks):
+                sharing = [trial for trial in trials if trial.leak.transform == transform]
+                self._match(victim, transform, sharing, self.evaluations(budget))
+        return [self._reconstruction(trial, self.evaluations(budget)) for trial in trials]
+
+    def _match(self, victim: Victim, transform: str, trials: Sequence["_Trial"], budget: int) -> None:
+        """All restarts of these trials, with `budget` for each trial."""
+        autocast = self.engine.autocast
+        objective = Objective(victim, self.distance, self.priors, transform=transform, autocast=autocast)
+        with objective.ready():
             for restart in range(self.restarts):
                 self._restart(objective, trials, restart, budget)
-        return [self._reconstruction(trial, budget) for trial in trials]
 
     def _restart(self, objective: Objective, trials: Sequence["_Trial"], restart: int, budget: int) -> None:
         """One restart of every trial that has not reached the tolerance, with a fair share of what it has left."""
         shares: dict[int, list[_Trial]] = {}
         for trial in trials:
-            if not trial.done or trial.best.best_value >= self.tolerance:
-                share = (budget - trial.spent) // (self.restarts - restart) // self.group.agents
+            if not trial.restarts or trial.best.best_value >= self.tolerance:
+                share = (budget - trial.spent) // (self.restarts - restart) // self.agents
                 shares.setdefault(share, []).append(trial)
         for share, sharing in shares.items():
             self._descend(objective, sharing, restart, share)
 
     def _descend(self, objective: Objective, trials: Sequence["_Trial"], restart: int, evaluations: int) -> None:
         """Let the agents of these trials descend, each from its own start, with `evaluations` each."""
-        victim, agents = objective.victim, self.group.agents
+        agents, victim = self.agents, objective.victim
         seeds = [trial.seed + restart * agents + agent for trial in trials for agent in range(agents)]
-        starts = [
-            self._start(trial.leak, victim, seed) for trial, seed in zip(_each(trials, agents), seeds, strict=True)
-        ]
-        variables = [torch.stack(parts) for parts in zip(*starts, strict=True)]
-        given = [objective.given(trial.leak, None if self.labels.joint else trial.labels) for trial in trials]
-        evaluator, note = self.engine.evaluator(objective, variables, _each(given, agents))
+        pairs = zip(_each(trials, agents), seeds, strict=True)
+        starts = [self.start(trial.leak, victim, seed) for trial, seed in pairs]
+        given = _each([objective.given(trial.leak, trial.labels) for trial in trials], agents)
+        # The first candidate again and again, so that every call has the same shape, however many trials there are:
+        # convolutions and BLAS round by shape, and no bit of a trial may depend on its company.
+        fillers = self.engine.fillers(len(seeds))
+        variables = self._variables(_filled(starts, fillers), trials[0].leak)
+        evaluator, note = self.engine.evaluator(objective, variables.candidates(), _filled(given, fillers))
+        teams = [slice(first, first + agents) for first in range(0, len(seeds), agents)]
+        bonds = [self.coupling.bond(evaluations, trial.labels) if self.coupling else None for trial in trials]
         descent = Descent(
             evaluator,
             variables,
             self.optimizer,
             evaluations=evaluations,
-            seeds=seeds,
-            group=self.group,
-            box=_box(trials[0].leak, victim.device) if self.box else None,
+            seeds=_filled(seeds, fillers),
+            fillers=fillers,
+            select_from=self.coupling.select_from(evaluations) if self.coupling else 0,
+            bonds=[(members, bond) for members, bond in zip(teams, bonds, strict=True) if bond],
         )
-        for index, trial in enumerate(trials):
-            labels = None if self.labels.joint else trial.labels
-            trial.done.append(Agents(descent, index * agents, labels))
+        for trial, members, bond in zip(trials, teams, bonds, strict=True):
+            trial.restarts.append(Agents(descent, members, trial.labels, bond))
             trial.engine_notes.extend([note] if note and note not in trial.engine_notes else [])
-        descent.descend(self.tolerance, [trial.done[-1].before_step for trial in trials])
+        descent.descend(self.tolerance)
+
+    def _variables(self, starts: Sequence[list[Tensor]], leak: Leak) -> Variables:
+        """The variables of all candidates, stacked; trials side by side have the same shape and normalisation."""
+        return Variables(
+            [torch.stack(parts) for parts in zip(*starts, strict=True)],
+            images=self.images,
+            project=partial(self.project, leak=leak),
+            has_logits=self.labels.joint,
+        )
 
     def _reconstruction(self, trial: "_Trial", budget: int) -> Reconstruction:
         """The best restart's result, with what is to be said of all of them."""
-        found = trial.best.reconstruction(trial.label_method, self._uses(trial.label_method), trial.spent)
-        used = self.engine.fallback if trial.engine_notes else self.engine
-        stopped, notes = self._stopped(found, budget), tuple(trial.engine_notes)
-        return self._with_agreement(replace(found, stopped=stopped, notes=notes, engine=str(used)), trial.best)
+        result = trial.best.reconstruction(trial.label_method, self._uses(trial.label_method), trial.spent)
+        engine = self.engine.fallback if trial.engine_notes else self.engine
+        notes = tuple(trial.engine_notes)
+        return replace(result, stopped=self._stopped(result, budget), notes=notes, engine=str(engine))
 
     def _stopped(self, reconstruction: Reconstruction, budget: int) -> str:
         """Why the budget was not spent: the descent came to an end, or the rest is too little to share; else empty."""
-        sharing = self.restarts * self.group.agents
+        sharing = self.restarts * self.agents
         left = budget - reconstruction.evaluations
         if left == 0 or reconstruction.diverged:
             return ""
@@ -159,37 +234,13 @@ class GradientMatching(Attack):
             return f"{left} evaluations are too few for {sharing} restarts and agents to share"
         return "stopped early, the objective was below the tolerance or did not move any more"
 
-    def _with_agreement(self, reconstruction: Reconstruction, best: Agents) -> Reconstruction:
-        """With several agents, what they agree on beside what is scored."""
-        if self.group.agents == 1:
-            return reconstruction
-        agreement = best.agreement()
-        return replace(
-            reconstruction,
-            consensus=agreement.images,
-            spread=agreement.spread,
-            alignments=dict(best.registrations),
-        )
+    def _lacks_budget(self, budget: int | None) -> str | None:
+        return lacks_budget(self.evaluations(budget), restarts=self.restarts, agents=self.agents)
 
-    def _too_little(self, budget: int | None) -> str | None:
-        if self.evaluations(budget) >= self.restarts * self.group.agents:
-            return None
-        agents = f" of {self.group.agents} agents" if self.group.agents > 1 else ""
-        return f"a budget of {budget} evaluations is too small for {self.restarts} restarts{agents}"
-
-    def _start(self, leak: Leak, victim: Victim, seed: int) -> list[Tensor]:
-        """Standard normal images, and logits where labels are optimised; drawn on the CPU, equal on every device."""
-        generator = torch.Generator().manual_seed(seed)
-        lower, upper = _box(leak, torch.device("cpu"))
-        images = torch.randn(leak.shape, generator=generator, dtype=next(iter(leak.gradients.values())).dtype)
-        variables = [torch.clamp(images, lower, upper) if self.box else images]
+    def _labels(self, leak: Leak, victim: Victim) -> tuple[Tensor | None, str]:
+        """The labels that candidates get, None where they are optimised, and how the attack has them."""
         if self.labels.joint:
-            variables.append(torch.randn(leak.batch_size, leak.num_classes, generator=generator, dtype=images.dtype))
-        return [variable.to(victim.device) for variable in variables]
-
-    def _labels(self, leak: Leak, victim: Victim) -> tuple[Tensor, str]:
-        if self.labels.joint:
-            return torch.empty(0, dtype=torch.int64), "optimised"
+            return None, "optimised"
         if self.distance is None and (leak.labels is None or self.labels.always_infer):
             return torch.empty(0, dtype=torch.int64), ""  # to infer them would be to look at the gradient
         labels, method = resolve_labels(leak, victim, self.labels.rule, always_infer=self.labels.always_infer)
@@ -200,48 +251,27 @@ class GradientMatching(Attack):
         named = {"gradient": self.distance is not None, "labels": label_method == "given", "bn_statistics": statistics}
         return tuple(name for name, used in named.items() if used)
 
-    def _no_statistics(self, setting: Setting) -> str | None:
-        if not any(prior.needs_bn_statistics for prior in self.priors):
-            return None
-        if setting.bn_layers == 0:
-            return "a batch-norm prior on a network without batch norm"
-        if setting.threat_model.bn_statistics == "none":
-            return "a batch-norm prior needs bn_statistics: running or exact"
-        if setting.threat_model.bn_statistics == "running" and not setting.trained:
-            return "the running statistics of an untrained network are its initial values and say nothing of images"
-        return None
-
-    def _no_labels(self, setting: Setting) -> str | None:
-        granted = setting.threat_model.labels != "none" and not self.labels.always_infer
-        if self.labels.joint or granted:
-            return None
-        if self.labels.rule_needs_single_image and setting.batch_size > 1:
-            return "needs labels: counts or known for more than one image"
-        if self.labels.rule in RULES and setting.batch_size > setting.num_classes:
-            return f"{setting.batch_size} distinct labels cannot be inferred among {setting.num_classes} classes"
-        return None
-
 
 @dataclass
 class _Trial:
-    """One leak on its way: its labels, and its restarts so far."""
+    """One leak under way: its seed, its labels (None: optimised), and its restarts so far."""
 
     leak: Leak
     seed: int
-    labels: Tensor
+    labels: Tensor | None
     label_method: str
-    done: list[Agents] = field(default_factory=list)
+    restarts: list[Agents] = field(default_factory=list)
     engine_notes: list[str] = field(default_factory=list)
 
     @property
     def spent(self) -> int:
         """Evaluations of all restarts."""
-        return sum(agents.spent for agents in self.done)
+        return sum(agents.spent for agents in self.restarts)
 
     @property
     def best(self) -> Agents:
         """The restart with the best objective."""
-        return min(self.done, key=lambda agents: agents.best_value)
+        return min(self.restarts, key=lambda agents: agents.best_value)
 
 
 def _each(parts: Sequence[Part], times: int) -> list[Part]:
@@ -249,9 +279,15 @@ def _each(parts: Sequence[Part], times: int) -> list[Part]:
     return [part for part in parts for _ in range(times)]
 
 
-def _box(leak: Leak, device: torch.device) -> Box:
+def _filled(parts: list[Part], fillers: int) -> list[Part]:
+    """The parts, and then the first so many times more."""
+    return parts + parts[:1] * fillers
+
+
+# Cached, because it is asked for at every step, and to make tensors from numbers of the host waits for the device.
+@lru_cache(maxsize=16)
+def _box(mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Box:
     """The images of pixel values 0 and 1 after normalisation, each (1, C, 1, 1)."""
-    dtype = next(iter(leak.gradients.values())).dtype
-    mean = torch.tensor(leak.mean, device=device, dtype=dtype).view(1, -1, 1, 1)
-    std = torch.tensor(leak.std, device=device, dtype=dtype).view(1, -1, 1, 1)
-    return -mean / std, (1 - mean) / std
+    means = torch.tensor(mean, device=device, dtype=dtype).view(1, -1, 1, 1)
+    stds = torch.tensor(std, device=device, dtype=dtype).view(1, -1, 1, 1)
+    return -means / stds, (1 - means) / stds

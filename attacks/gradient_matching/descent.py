@@ -1,69 +1,122 @@
 """Candidates on their way down, side by side: their variables, their optimizer and what they remember."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
+
+from gradinv.attacks.gradient_matching.coupling import Bond
 from gradinv.attacks.gradient_matching.evaluation import Evaluator
-from gradinv.attacks.gradient_matching.group import Group
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
 from gradinv.attacks.gradient_matching.tracking import Tracker
-from torch import Tensor
+from gradinv.attacks.gradient_matching.variables import Gradients, Variables
+from gradinv.attacks.leak import Reconstruction
 
 CHECK_EVERY = 50
 """Evaluations between two looks at the objective from the host: each look waits for the device."""
 
-Box = tuple[Tensor, Tensor]
-BeforeStep = Callable[[int], None]
+Bonds = Sequence[tuple[slice, Bond]]
 
 
 class Descent:
-    """Minimises the objective of N candidates from the start in `variables`: images (N, B, C, H, W), or logits as well.
+    """Minimises the objective of N candidates from where their variables are, by so many evaluations of each.
 
-    `box` clamps the images after each step. Iterates from before the group's start are not selected. Where `consensus`
-    (N, B, C, H, W) is set, the group's penalty is added to what is minimised but not to what selects.
+    Of the candidates the last `fillers` only fill the evaluator's calls: they stand still and nothing is made of them.
+    Iterates from before evaluation `select_from` are not selected. Each of the `bonds` couples the candidates of its
+    slice: what it adds to their objectives moves them, but selects nothing.
     """
 
     def __init__(
         self,
         evaluator: Evaluator,
-        variables: list[Tensor],
+        variables: Variables,
         optimizer: Optimizer,
         *,
         evaluations: int,
         seeds: Sequence[int],
-        group: Group,
-        box: Box | None,
+        fillers: int = 0,
+        select_from: int = 0,
+        bonds: Bonds = (),
     ) -> None:
-        self.evaluator, self.variables, self.box, self.group = evaluator, variables, box, group
-        self.evaluations = evaluations
-        self.tracker = Tracker(variables, evaluations, group.first(evaluations))
-        self.consensus: Tensor | None = None
-        self._stepper = optimizer.start(variables, evaluations, seeds)
-
-    @property
-    def images(self) -> Tensor:
-        """The candidates as they stand, (N, B, C, H, W)."""
-        return self.variables[0]
+        self.evaluator, self.variables, self.evaluations, self.bonds = evaluator, variables, evaluations, bonds
+        self.tracker = Tracker(variables.tensors, evaluations, select_from, fillers)
+        self._stepper = optimizer.start(variables.tensors, evaluations, seeds)
 
     @torch.no_grad()
-    def descend(self, tolerance: float, before_step: Sequence[BeforeStep]) -> None:
+    def descend(self, tolerance: float) -> None:
         """Take all steps; a candidate from which nothing more can come stands still."""
         for step in range(self.evaluations):
             self.tracker.look(CHECK_EVERY, tolerance)
             if all(self.tracker.over):
                 return
-            for prepare in before_step:
-                prepare(step)
+            self._renew_bonds(step)
             self.step()
 
     def step(self) -> None:
         """Evaluate all candidates once and move them."""
-        values, gradients = self.evaluator(self.variables, self.tracker.over)
+        candidates = self.variables.candidates()
+        values, slopes = self.evaluator(candidates, self.tracker.over)
         self.tracker.observe(values)
-        if self.consensus is not None:
-            penalties, slopes = self.group.pull(self.images, self.consensus)
-            images, *others = gradients
-            values, gradients = values + penalties, [slopes if images is None else images + slopes, *others]
-        self._stepper.update(values, gradients, self.tracker.moving)
-        if self.box is not None:
-            torch.clamp(self.images, *self.box, out=self.images)
+        values, slopes = self._pulled(candidates[0], values, slopes)
+        self._stepper.update(values, self.variables.gradients(slopes), self.tracker.moving)
+        self.variables.project(self.variables.tensors)
+
+    def _renew_bonds(self, step: int) -> None:
+        for members, bond in self.bonds:
+            if bond.is_due(step):
+                latest = [self.tracker.latest_value(index) for index in range(members.start, members.stop)]
+                bond.renew(self.variables.candidates()[0][members], latest)
+
+    def _pulled(self, images: Tensor, values: Tensor, slopes: Gradients) -> tuple[Tensor, Gradients]:
+        """Objectives and gradients with what the bonds add to them."""
+        pulls = [(members, pull) for members, bond in self.bonds if (pull := bond.pull(images[members])) is not None]
+        if not pulls:
+            return values, slopes
+        # Copies, because the evaluator may own what it returned, and the tracker has seen the values without the pull.
+        values, images_slope = values.clone(), torch.zeros_like(images) if slopes[0] is None else slopes[0].clone()
+        for members, (penalties, pull_slope) in pulls:
+            values[members] += penalties
+            images_slope[members] += pull_slope
+        return values, [images_slope, *slopes[1:]]
+
+
+class Agents:
+    """The agents of one restart of one trial, or its only candidate: what is to be read of a descent about them.
+
+    `labels` None: each agent optimises its own.
+    """
+
+    def __init__(self, descent: Descent, members: slice, labels: Tensor | None, bond: Bond | None) -> None:
+        self.descent, self.members, self.labels, self.bond = descent, members, labels, bond
+
+    @property
+    def spent(self) -> int:
+        """Evaluations of all agents."""
+        return sum(self.descent.tracker.spent[self.members])
+
+    @property
+    def best(self) -> int:
+        """The candidate whose selected iterate has the best objective; a bond's pull has no part in it."""
+        return min(range(self.members.start, self.members.stop), key=self.descent.tracker.best_value)
+
+    @property
+    def best_value(self) -> float:
+        """The best agent's best objective."""
+        return self.descent.tracker.best_value(self.best)
+
+    def reconstruction(self, label_method: str, uses: tuple[str, ...], evaluations: int) -> Reconstruction:
+        """The best agent's descent as the attack's result, with optimised labels where `labels` is None."""
+        tracker, images = self.descent.tracker, self.descent.variables.images
+        reconstruction = tracker.reconstruction(
+            self.best,
+            images,
+            labels=tracker.best[-1][self.best].argmax(dim=-1) if self.labels is None else self.labels,
+            label_method=label_method,
+            uses=uses,
+            evaluations=evaluations,
+            agents=self.members.stop - self.members.start,
+        )
+        if self.bond is None:
+            return reconstruction
+        selected = images([best[self.members] for best in tracker.best])
+        return self.bond.describe(reconstruction, selected, self.best - self.members.start)

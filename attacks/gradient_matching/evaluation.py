@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
-from gradinv.attacks.gradient_matching.objective import Given, Gradients, Objective
-from gradinv.attacks.gradient_matching.programs import Program, program_of
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
+
+from gradinv.attacks.gradient_matching.objective import Given, Objective
+from gradinv.attacks.gradient_matching.programs import Program, program_of
+from gradinv.attacks.gradient_matching.variables import Gradients
 
 Kind = Literal["eager", "captured", "compiled"]
 Precision = Literal["float32", "tf32", "bf16"]
@@ -20,10 +22,10 @@ AGREEMENT = {"float32": 1e-4, "tf32": 1e-2, "bf16": 5e-2}
 
 
 class Evaluator(Protocol):
-    """Evaluates N candidates."""
+    """Evaluates N candidates: images (N, B, C, H, W) and, where optimised, label logits (N, B, classes)."""
 
-    def __call__(self, variables: Sequence[Tensor], over: Sequence[bool]) -> tuple[Tensor, Gradients]:
-        """Objectives (N,) and gradients, shaped like the variables (N, ...); candidates that are `over` may be left."""
+    def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> tuple[Tensor, Gradients]:
+        """Objectives (N,) and gradients shaped like the candidates; those that are `over` may be left out."""
         ...
 
 
@@ -33,7 +35,8 @@ class Engine:
 
     `eager` is autograd, `compiled` one program from torch.compile, `captured` a CUDA graph of the same operations
     without a compiler; on CUDA compiled programs are captured as well. `together` candidates (agents, or trials of the
-    same shape) are evaluated in one vectorised call. `tf32` and `bf16` are for CUDA: faster and coarser.
+    same shape) are evaluated in one vectorised call. `tf32` and `bf16` are for CUDA: faster and coarser. `captured`,
+    `tf32` and `bf16` are experimental until their tests have run on a GPU.
     """
 
     kind: Kind = "eager"
@@ -54,6 +57,14 @@ class Engine:
         """What does without a program: autograd in turn, in the same precision."""
         return Engine(precision=self.precision)
 
+    def fillers(self, count: int) -> int:
+        """How many candidates are to be added to so many, so that they fill calls of `together` each.
+
+        >>> Engine(together=8).fillers(11)
+        5
+        """
+        return -count % self.together
+
     @property
     def autocast(self) -> bool:
         """Whether the victim's forward pass is in bfloat16."""
@@ -73,19 +84,20 @@ class Engine:
                 backend.allow_tf32 = allowed
 
     def evaluator(
-        self, objective: Objective, variables: Sequence[Tensor], given: Sequence[Given]
+        self, objective: Objective, candidates: Sequence[Tensor], given: Sequence[Given]
     ) -> tuple[Evaluator, str | None]:
-        """What evaluates these candidates, and why it is not what was asked for, in one line.
+        """What evaluates candidates such as these, and why it is not what was asked for, in one line.
 
-        `given` has one entry a candidate. Whatever else than autograd in turn was asked for is compared with it at the
-        first candidate; where it cannot be made or differs, autograd is used and a warning says so.
+        `given` has one entry a candidate; they fill calls of `together` each (`fillers`). What was asked for in place
+        of autograd in turn is compared with it at the first candidate; where it cannot be made or differs, autograd is
+        used and a warning says so.
         """
         in_turn = InTurn(objective, given)
         if self.kind == "eager" and self.together == 1:
             return in_turn, None
         try:
-            asked = InChunks(objective, variables, given, self)
-            reason = _difference(asked, in_turn, variables, AGREEMENT[self.precision])
+            asked = InChunks(objective, candidates, given, self)
+            reason = _difference(asked, in_turn, candidates, AGREEMENT[self.precision])
         except Exception as error:  # noqa: BLE001 - tracer and compiler raise anything; autograd does without them
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         if reason is None:
@@ -101,73 +113,67 @@ class InTurn:
     def __init__(self, objective: Objective, given: Sequence[Given]) -> None:
         self.objective, self.given = objective, given
 
-    def __call__(self, variables: Sequence[Tensor], over: Sequence[bool]) -> tuple[Tensor, Gradients]:
+    def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> tuple[Tensor, Gradients]:
         """Objectives and gradients; not a number and 0 for candidates that are over."""
-        if len(self.given) == 1:
-            value, found = self.objective.evaluate([variable[0] for variable in variables], self.given[0])
-            return value[None], [None if gradient is None else gradient[None] for gradient in found]
-        values = variables[0].new_full((len(self.given),), torch.nan)
-        gradients: Gradients = [torch.zeros_like(variable) for variable in variables]
+        if len(self.given) == 1:  # nothing is copied: on a large network that would cost as much as a prior
+            value, slopes = self.objective.evaluate([part[0] for part in candidates], self.given[0])
+            return value[None], [None if slope is None else slope[None] for slope in slopes]
+        values = candidates[0].new_full((len(self.given),), torch.nan)
+        gradients: Gradients = [torch.zeros_like(part) for part in candidates]
         for index, given in enumerate(self.given):
             if not over[index]:
-                value, found = self.objective.evaluate([variable[index] for variable in variables], given)
+                value, slopes = self.objective.evaluate([part[index] for part in candidates], given)
                 values[index] = value
-                gradients = [_filled(all_, one, index) for all_, one in zip(gradients, found, strict=True)]
+                gradients = [_filled(*pair, index) for pair in zip(gradients, slopes, strict=True)]
         return values, gradients
 
 
-def _filled(gradients: Tensor | None, gradient: Tensor | None, index: int) -> Tensor | None:
+def _filled(gradients: Tensor | None, slope: Tensor | None, index: int) -> Tensor | None:
     """`gradients` with one candidate's in its place; None as soon as a candidate has none."""
-    if gradients is None or gradient is None:
+    if gradients is None or slope is None:
         return None
-    gradients[index] = gradient
+    gradients[index] = slope
     return gradients
 
 
 class InChunks:
-    """A traced program, run for `together` candidates at a time; the last chunk is filled up with its first candidate.
+    """A traced program, run for `together` candidates at a time, which must fill every call.
 
-    So a candidate meets the same program whether it comes with others or alone.
+    So a candidate meets the same program whether it comes with others or, among fillers, alone.
     """
 
     def __init__(
-        self, objective: Objective, variables: Sequence[Tensor], given: Sequence[Given], engine: Engine
+        self, objective: Objective, candidates: Sequence[Tensor], given: Sequence[Given], engine: Engine
     ) -> None:
         self.width, self.count = engine.together, len(given)
+        if engine.fillers(self.count):
+            raise ValueError(f"{self.count} candidates do not fill calls of {self.width}")
         self.state = tree_flatten(objective.victim.state)[0]
-        self.chunks = [range(start, start + self.width) for start in range(0, self.count, self.width)]
-        last = self.chunks[-1]
-        filled = [index if index < self.count else last.start for index in last]
-        self.filled = torch.tensor(filled, device=variables[0].device)  # made here: the loop may not wait for it
-        self.given = [self._stacked([given[index] for index in chunk]) for chunk in (*self.chunks[:-1], filled)]
-        inputs = [*self._chosen(variables, self.chunks[0]), *self.given[0], *self.state]
+        self.chunks = [slice(start, start + self.width) for start in range(0, self.count, self.width)]
+        self.given = [self._stacked(given[chunk]) for chunk in self.chunks]
+        inputs = [*self._part(candidates, self.chunks[0]), *self.given[0], *self.state]
         self.program: Program = program_of(
-            objective, engine.kind, self.width, engine.precision, inputs, given[0], len(variables)
+            objective, engine.kind, self.width, engine.precision, inputs, given[0], len(candidates)
         )
 
-    def __call__(self, variables: Sequence[Tensor], over: Sequence[bool]) -> tuple[Tensor, Gradients]:
+    def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> tuple[Tensor, Gradients]:
         """Objectives and gradients; not a number and 0 for a chunk of candidates that are all over."""
-        if len(self.chunks) == 1 and self.width == self.count > 1:
-            value, found = self.program(*variables, *self.given[0], *self.state)
-            return value, list(found)
-        values = variables[0].new_full((self.count,), torch.nan)
-        gradients = [torch.zeros_like(variable) for variable in variables]
+        if len(self.chunks) == 1 and self.width > 1:
+            value, slopes = self.program(*candidates, *self.given[0], *self.state)
+            return value, list(slopes)
+        values = candidates[0].new_full((self.count,), torch.nan)
+        gradients = [torch.zeros_like(part) for part in candidates]
         for chunk, given in zip(self.chunks, self.given, strict=True):
-            mine = slice(chunk.start, min(chunk.stop, self.count))
-            if not all(over[mine]):
-                value, found = self.program(*self._chosen(variables, chunk), *given, *self.state)
-                values[mine] = value[: mine.stop - mine.start] if self.width > 1 else value
-                for gradient, one in zip(gradients, found, strict=True):
-                    gradient[mine] = one[: mine.stop - mine.start] if self.width > 1 else one
+            if not all(over[chunk]):
+                # Copied at once: a captured program overwrites what it returned when it is called again.
+                values[chunk], slopes = self.program(*self._part(candidates, chunk), *given, *self.state)
+                for gradient, slope in zip(gradients, slopes, strict=True):
+                    gradient[chunk] = slope
         return values, list(gradients)
 
-    def _chosen(self, variables: Sequence[Tensor], chunk: range) -> list[Tensor]:
-        """A chunk's own; without the first dimension where chunks are single candidates."""
-        if self.width == 1:
-            return [variable[chunk.start] for variable in variables]
-        if chunk.stop <= self.count:
-            return [variable[chunk.start : chunk.stop] for variable in variables]
-        return [variable.index_select(0, self.filled) for variable in variables]
+    def _part(self, candidates: Sequence[Tensor], chunk: slice) -> list[Tensor]:
+        """The candidates of a chunk; without the first dimension where chunks are single candidates."""
+        return [part[chunk.start] if self.width == 1 else part[chunk] for part in candidates]
 
     def _stacked(self, given: Sequence[Given]) -> list[Tensor]:
         if self.width == 1:
@@ -175,17 +181,19 @@ class InChunks:
         return list(tree_flatten(tree_map(lambda *leaves: torch.stack(leaves), *given))[0])
 
 
-def _difference(asked: Evaluator, in_turn: InTurn, variables: Sequence[Tensor], agreement: float) -> str | None:
+def _difference(asked: Evaluator, in_turn: InTurn, candidates: Sequence[Tensor], agreement: float) -> str | None:
     """How far the first candidate's evaluation is from autograd's, where it is too far."""
-    first, others = [variable[:1] for variable in variables], [True] * (len(in_turn.given) - 1)
-    expected = InTurn(in_turn.objective, in_turn.given[:1])(first, [False])
-    found = asked(variables, [False, *others])
-    pairs = [(found[0][:1], expected[0])]
-    for mine, theirs in zip(found[1], expected[1], strict=True):
-        if mine is not None:
-            pairs.append((mine[:1], torch.zeros_like(mine[:1]) if theirs is None else theirs))
-    for mine, theirs in pairs:
-        difference = float((mine - theirs).norm() / theirs.norm().clamp(min=1e-30))
-        if not difference <= agreement and bool(torch.isfinite(theirs).all()):
+    first, over = [part[:1] for part in candidates], [False] + [True] * (len(in_turn.given) - 1)
+    expected_value, expected_slopes = InTurn(in_turn.objective, in_turn.given[:1])(first, [False])
+    value, slopes = asked(candidates, over)
+    pairs = [(value[:1], expected_value)]
+    for slope, expected in zip(slopes, expected_slopes, strict=True):
+        # Where autograd says that nothing depends on a part (None), a program says that its gradient is zero.
+        if slope is not None:
+            pairs.append((slope[:1], torch.zeros_like(slope[:1]) if expected is None else expected))
+    for actual, expected in pairs:
+        difference = float((actual - expected).norm() / expected.norm().clamp(min=1e-30))
+        # Written so that a difference that is not a number counts, unless autograd's own value is none either.
+        if not difference <= agreement and bool(torch.isfinite(expected).all()):
             return f"its results differ from autograd's by {difference:.1e} (relative)"
     return None

@@ -1,10 +1,16 @@
 """L-BFGS without line search over many candidates at once: every candidate is a row with a memory of its own.
 
+For one candidate `torch.optim.LBFGS` would do: this file is what it costs that DLG and iDLG run several together.
+
 Where a candidate is, how many pairs it remembers and whether it moves are tensors, so that no update waits for the
 device. The two loops of the method are solved as two triangular systems over the whole memory: with the steps s_i, the
 changes of the gradient y_i, old to new, and R the upper triangle of s_i . y_j, the first loop's weights a solve
 R a = S q, and the second loop adds S' b, where R' b = diag(R) a - Y r. An update thus costs four products with the
 memory however long it is, where the loops would launch several operations for each remembered pair.
+
+What BLAS computes is computed candidate by candidate, from memory that begins at the same alignment for each. Its
+rounding depends on both: on a CPU where one call solved the systems of eight candidates, the bits of a path depended on
+how many and at which place they were. Everything else works on all candidates at once.
 """
 
 from collections.abc import Sequence
@@ -21,6 +27,9 @@ LEAST_GRADIENT = 1e-7
 
 LEAST_SLOPE = 1e-9
 """A candidate whose objective falls no faster than this along the direction, per unit of the step, does not move."""
+
+ALIGNED = 16
+"""Numbers of 4 bytes (or more) in 64 bytes, at whose multiples PyTorch allocates on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ class LBFGSStepper:
         gradient = _rows([_or_zeros(g, v) for g, v in zip(gradients, self.variables, strict=True)])
         self._memory.remember(self._step, gradient - self._gradient)
         direction = self._memory.direction(gradient)
+        # Masks instead of branches: to ask on the host who moves would wait for the device at every step.
         moves = _has_slope(gradient, direction)
         if moving is not None:
             moves = moves & moving
@@ -73,8 +83,9 @@ class LBFGSStepper:
         # Adding -0.0 changes no bit, not even that of a zero's sign.
         self._step = torch.where(moves[:, None], step, -0.0)
         self._gradient, self._has_moved = gradient, self._has_moved | moves
-        for variable, known, part in zip(self.variables, gradients, self._step.split(self._sizes, dim=1), strict=True):
-            if known is not None:
+        parts = self._step.split(self._sizes, dim=1)
+        for variable, part, slope in zip(self.variables, parts, gradients, strict=True):
+            if slope is not None:
                 variable.add_(part.reshape(variable.shape))
 
     def _rates(self, gradient: Tensor) -> Tensor:
@@ -92,7 +103,10 @@ class Memory:
     def __init__(self, like: Tensor, slots: int) -> None:
         count, size = like.shape
         self.slots, self._offered = slots, 0
-        self._steps, self._changes = like.new_zeros(count, slots, size), like.new_zeros(count, slots, size)
+        # Slots that are never used, so that the memory of every candidate begins where BLAS rounds alike.
+        aligned_slots = -(-slots // ALIGNED) * ALIGNED
+        self._steps = like.new_zeros(count, aligned_slots, size)[:, :slots]
+        self._changes = like.new_zeros(count, aligned_slots, size)[:, :slots]
         self._products = like.new_zeros(count, slots, slots)
         self._held = torch.zeros(count, dtype=torch.long, device=like.device)
         self._scale = like.new_ones(count)
@@ -152,17 +166,24 @@ def _has_slope(gradient: Tensor, direction: Tensor) -> Tensor:
     return ~(flat | level)
 
 
-def _times(memory: Tensor, vector: Tensor) -> Tensor:
+def _times(memory: Tensor, vectors: Tensor) -> Tensor:
     """The products (N, M) of the rows (N, M, D) with the vectors (N, D)."""
-    # The vector on the left: the other way round the CPU takes three times as long for several candidates.
-    return (vector[:, None] @ memory.mT).squeeze(1)
+    return torch.stack([rows @ vector for rows, vector in zip(memory, _apart(vectors), strict=True)])
 
 
 def _combine(memory: Tensor, weights: Tensor, order: Tensor) -> Tensor:
     """The sum (N, D) of the rows (N, M, D), each times its weight; the weights (N, M) come in the order of age."""
     by_slot = torch.zeros_like(weights).scatter(1, order, weights)
-    return (by_slot[:, None] @ memory).squeeze(1)
+    return torch.stack([share @ rows for rows, share in zip(memory, _apart(by_slot), strict=True)])
 
 
-def _solve(triangle: Tensor, right: Tensor, *, upper: bool) -> Tensor:
-    return torch.linalg.solve_triangular(triangle, right[:, :, None], upper=upper).squeeze(2)
+def _solve(triangles: Tensor, right: Tensor, *, upper: bool) -> Tensor:
+    """The solutions (N, M) of triangular systems (N, M, M) with right sides (N, M)."""
+    systems = zip(_apart(triangles), _apart(right[:, :, None]), strict=True)
+    solutions = [torch.linalg.solve_triangular(triangle, side, upper=upper) for triangle, side in systems]
+    return torch.stack(solutions).squeeze(2)
+
+
+def _apart(tensors: Tensor) -> list[Tensor]:
+    """Each candidate's part of a tensor (N, ...) in memory of its own."""
+    return [part.clone() for part in tensors]

@@ -9,44 +9,60 @@ from torch import Tensor
 
 from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.priors import Candidate, Prior
+from gradinv.attacks.gradient_matching.variables import Gradients
 from gradinv.attacks.leak import Leak
+from gradinv.attacks.transforms import create_transform
 from gradinv.attacks.victim import Victim
 
 Recorded = dict[int, tuple[Tensor, Tensor]]
-Gradients = list[Tensor | None]
 
 
 class Given(TypedDict):
-    """What one trial gives an evaluation besides the variables: labels (none where optimised), target, granted."""
+    """What one trial gives an evaluation besides the candidate.
+
+    Labels (none where they are optimised), the target of the distance, granted statistics (none where no prior needs
+    them), and the update as it was observed (nothing where no transform needs it).
+    """
 
     labels: list[Tensor]
     target: list[Tensor]
     granted: list[tuple[Tensor, Tensor]]
+    observed: list[Tensor]
 
 
 class Objective:
-    """The objective of one victim, as a function of the variables: the images and, where optimised, label logits.
+    """The objective of one victim, as a function of a candidate: the images and, where optimised, label logits.
 
-    `distance` None leaves the gradient out. Batch-norm statistics come from the same forward pass as the gradient.
-    `autocast` runs the victim's forward pass in bfloat16.
+    `distance` None leaves the update out. `transform` is the key of what an attacker who knows the defense does to a
+    candidate's update before it is compared; empty: nothing. Batch-norm statistics come from the same forward pass as
+    the update. `autocast` runs the victim's forward pass in bfloat16.
     """
 
     def __init__(
-        self, victim: Victim, distance: Distance | None, priors: Sequence[Prior], *, autocast: bool = False
+        self,
+        victim: Victim,
+        distance: Distance | None,
+        priors: Sequence[Prior],
+        *,
+        transform: str = "",
+        autocast: bool = False,
     ) -> None:
         self.victim, self.distance, self.priors, self.autocast = victim, distance, priors, autocast
+        self.transform_key = transform
         self.needs_bn_statistics = any(prior.needs_bn_statistics for prior in priors)
+        self._transform = create_transform(transform) if transform else None
         self._recorded: Recorded = {}
 
     def given(self, leak: Leak, labels: Tensor | None) -> Given:
         """What a leak gives; `labels` None: they are optimised. ValueError where a prior lacks its grant."""
         if self.needs_bn_statistics and leak.bn_statistics is None:
-            raise ValueError("a batch-norm prior needs bn_statistics: running or exact")
+            raise ValueError("a batch-norm prior needs bn_statistics, and the leak has none")
         observed = [leak.gradients[name] for name in self.victim.parameter_names]
         return {
             "labels": [] if labels is None else [labels],
             "target": [] if self.distance is None else self.distance.prepare(observed),
             "granted": list(leak.bn_statistics or ()) if self.needs_bn_statistics else [],
+            "observed": [] if self._transform is None else observed,
         }
 
     @contextmanager
@@ -56,55 +72,61 @@ class Objective:
             yield
 
     @torch.enable_grad()
-    def evaluate(self, variables: Sequence[Tensor], given: Given) -> tuple[Tensor, Gradients]:
-        """The scalar objective of normalised images (B, C, H, W), and its gradients for the variables.
+    def evaluate(self, candidate: Sequence[Tensor], given: Given) -> tuple[Tensor, Gradients]:
+        """The scalar objective of normalised images (B, C, H, W) and label logits, and its gradients for them.
 
         The distance's own gradient is taken by its closed form, so that one backward pass through the victim, with
         nothing of the network's size beside it, is all that is left.
         """
-        leaves = [variable.detach().requires_grad_(True) for variable in variables]
-        gradients: Sequence[Tensor] = ()
+        leaves = [part.detach().requires_grad_(True) for part in candidate]
+        update: Sequence[Tensor] = ()
         with self._precision():
             if self.distance is not None:
-                gradients = self.victim.update(leaves[0], _labels(leaves, given))
+                update = self._transformed(self.victim.update(leaves[0], _labels(leaves, given)), given)
             elif self.needs_bn_statistics:
-                self.victim.module(leaves[0])
+                self.victim.module(leaves[0])  # for the hooks alone: no term needs the logits
         penalty = self._penalty(leaves[0], self._recorded, given)
         if self.distance is None:
             return penalty.detach(), [*torch.autograd.grad(penalty, leaves, allow_unused=True)]
         with torch.no_grad():
-            pullback = self.distance.pullback([gradient.detach() for gradient in gradients], given["target"])
-        outputs, cotangents = [*gradients, penalty], [*pullback.cotangents, 1 / pullback.factor]
+            pullback = self.distance.pullback([part.detach() for part in update], given["target"])
+        # The whole gradient is scaled by the pullback's factor in the end, so the penalty's part is divided by it now.
+        outputs, cotangents = [*update, penalty], [*pullback.cotangents, 1 / pullback.factor]
         used = [index for index, output in enumerate(outputs) if output.requires_grad]
-        found = torch.autograd.grad(
+        slopes = torch.autograd.grad(
             [outputs[index] for index in used], leaves, [cotangents[index] for index in used], allow_unused=True
         )
-        scaled: Gradients = [None if gradient is None else gradient.mul_(pullback.factor) for gradient in found]
+        scaled: Gradients = [None if slope is None else slope.mul_(pullback.factor) for slope in slopes]
         return (pullback.value + penalty).detach(), scaled
 
     def functional(
-        self, variables: Sequence[Tensor], given: Given, state: dict[str, Tensor]
+        self, candidate: Sequence[Tensor], given: Given, state: dict[str, Tensor]
     ) -> tuple[Tensor, Sequence[Tensor]]:
         """The same as a pure function, for `torch.func` and for tracing; `state` holds parameters and buffers."""
 
-        def total(variables: list[Tensor]) -> Tensor:
-            gradients, recorded = self._functional_gradients(variables, given, state)
-            penalty = self._penalty(variables[0], recorded, given)
-            return penalty if self.distance is None else self.distance.value(gradients, given["target"]) + penalty
+        def total(candidate: list[Tensor]) -> Tensor:
+            update, recorded = self._functional_update(candidate, given, state)
+            penalty = self._penalty(candidate[0], recorded, given)
+            return penalty if self.distance is None else self.distance.value(update, given["target"]) + penalty
 
-        slopes, value = torch.func.grad_and_value(total)(list(variables))
+        slopes, value = torch.func.grad_and_value(total)(list(candidate))
         return value, slopes
 
-    def _functional_gradients(
-        self, variables: Sequence[Tensor], given: Given, state: dict[str, Tensor]
-    ) -> tuple[list[Tensor], Recorded]:
+    def _functional_update(
+        self, candidate: Sequence[Tensor], given: Given, state: dict[str, Tensor]
+    ) -> tuple[Sequence[Tensor], Recorded]:
         with self._precision():
             if self.distance is not None:
-                labels = _labels(variables, given)
-                return self.victim.functional_update(variables[0], labels, state, self._recorded)
+                labels = _labels(candidate, given)
+                update, recorded = self.victim.functional_update(candidate[0], labels, state, self._recorded)
+                return self._transformed(update, given), recorded
             if self.needs_bn_statistics:
-                torch.func.functional_call(self.victim.module, state, (variables[0],))
+                torch.func.functional_call(self.victim.module, state, (candidate[0],))
         return [], self._recorded
+
+    def _transformed(self, update: Sequence[Tensor], given: Given) -> Sequence[Tensor]:
+        """The update as an attacker who knows the defense expects to observe it."""
+        return update if self._transform is None else self._transform(update, given["observed"])
 
     def _penalty(self, images: Tensor, recorded: Recorded, given: Given) -> Tensor:
         """The weighted sum of the priors."""
@@ -116,6 +138,6 @@ class Objective:
         return torch.autocast(self.victim.device.type, torch.bfloat16) if self.autocast else nullcontext()
 
 
-def _labels(variables: Sequence[Tensor], given: Given) -> Tensor:
-    """The labels that are given, or the probabilities that the second variable, the logits, stands for."""
-    return given["labels"][0] if given["labels"] else variables[1].softmax(dim=-1)
+def _labels(candidate: Sequence[Tensor], given: Given) -> Tensor:
+    """The labels that are given, or the probabilities that the candidate's logits stand for."""
+    return given["labels"][0] if given["labels"] else candidate[1].softmax(dim=-1)

@@ -1,7 +1,7 @@
 """How candidates move: Adam with its schedules, signs and noise, and L-BFGS (`lbfgs`).
 
-An optimizer is a frozen recipe; `start` makes the stepper of N independent candidates, whose variables are tensors of
-(N, ...) that an update changes in place. An update costs one evaluation of the objective, whatever the optimizer.
+An optimizer is frozen: hyperparameters only. `start` makes the stepper of N independent candidates, whose variables are
+tensors (N, ...) that an update changes in place. Each update costs one evaluation of the objective.
 """
 
 import math
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from gradinv.attacks.gradient_matching.lbfgs import LBFGS
 from torch import Tensor
+
+from gradinv.attacks.gradient_matching.lbfgs import LBFGS
 
 __all__ = ["LBFGS", "NOISE_STREAM", "Adam", "Optimizer", "Schedule", "Stepper", "step_decay", "warmup_cosine"]
 
@@ -34,7 +35,7 @@ class Stepper(Protocol):
 
 
 class Optimizer(Protocol):
-    """A recipe for steppers."""
+    """Makes steppers."""
 
     def start(self, variables: list[Tensor], evaluations: int, seeds: Sequence[int]) -> Stepper:
         """A stepper for `variables`, each (N, ...), that will see `evaluations` updates; one seed a candidate."""
@@ -70,8 +71,8 @@ def warmup_cosine(warmup: int) -> Schedule:
 class Adam:
     """Adam at `lr` times the schedule; `sign` steps on the sign of the gradient.
 
-    `noise` adds to the first variable, the images, that many times the current learning rate times N(0, 1) after each
-    step (Yin et al. 2021, the update rule of section 3.4); each candidate draws it from its own seed.
+    `noise` adds to the first variable (the images, or what stands for them) that many times the current learning rate
+    times N(0, 1) after each step (Yin et al. 2021, the update rule of section 3.4), drawn from each candidate's seed.
     """
 
     lr: float
@@ -85,16 +86,17 @@ class Adam:
 
 
 class _AdamStepper:
-    def __init__(self, recipe: Adam, variables: list[Tensor], evaluations: int, seeds: Sequence[int]) -> None:
-        self.recipe, self.variables, self.evaluations, self.taken = recipe, variables, evaluations, 0
-        self.optimizer = torch.optim.Adam(variables, lr=recipe.lr)
+    def __init__(self, settings: Adam, variables: list[Tensor], evaluations: int, seeds: Sequence[int]) -> None:
+        self.settings, self.variables, self.evaluations, self.taken = settings, variables, evaluations, 0
+        self.optimizer = torch.optim.Adam(variables, lr=settings.lr)
         device = variables[0].device
         self.generators = [torch.Generator(device).manual_seed(seed ^ NOISE_STREAM) for seed in seeds]
 
     def update(self, values: Tensor, gradients: Sequence[Tensor | None], moving: Tensor | None) -> None:
         """One step of Adam and its noise; `values` are not used."""
+        # PyTorch's Adam cannot leave rows out: those that stand still are moved like the rest and then put back.
         before = None if moving is None else [variable.clone() for variable in self.variables]
-        rate = self.recipe.lr * self.recipe.schedule(self.taken, self.evaluations)
+        rate = self.settings.lr * self.settings.schedule(self.taken, self.evaluations)
         self._step(gradients, rate)
         self._add_noise(rate)
         self.taken += 1
@@ -104,15 +106,16 @@ class _AdamStepper:
 
     def _step(self, gradients: Sequence[Tensor | None], rate: float) -> None:
         for variable, gradient in zip(self.variables, gradients, strict=True):
-            variable.grad = gradient.sign() if self.recipe.sign and gradient is not None else gradient
+            variable.grad = gradient.sign() if self.settings.sign and gradient is not None else gradient
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
         # The variables are the caller's, who passes gradients by hand.
         self.optimizer.zero_grad(set_to_none=True)
 
     def _add_noise(self, rate: float) -> None:
-        if self.recipe.noise:
-            images = self.variables[0]
-            for image, generator in zip(images, self.generators, strict=True):
-                draw = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
-                image.add_(draw, alpha=self.recipe.noise * rate)
+        if self.settings.noise:
+            # One draw a candidate, so that its noise does not depend on how many there are.
+            for candidate, generator in zip(self.variables[0], self.generators, strict=True):
+                shape, device, dtype = candidate.shape, candidate.device, candidate.dtype
+                draw = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+                candidate.add_(draw, alpha=self.settings.noise * rate)

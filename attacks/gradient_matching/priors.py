@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from gradinv.attacks.gradient_matching.distances import norm
 from torch import Tensor
+
+from gradinv.attacks.gradient_matching.distances import norm
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Programs: an objective's evaluation, traced once to a flat list of operations and shared by all trials of its shape.
 
-A program takes the variables, what the trial gives and the network's state as inputs, so that restarts, agents,
+A program takes the candidates, what the trial gives and the network's state as inputs, so that restarts, agents,
 images, repetitions and trials of a process share one; compiled ones are cached on disk by PyTorch across processes.
 """
 
@@ -9,11 +9,12 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
 import torch
-from gradinv.attacks.gradient_matching.objective import Given, Objective
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from gradinv.attacks.gradient_matching.objective import Given, Objective
 
 KEPT = 16
 """Programs that a process keeps; trials come victim by victim, so that the oldest is not needed any more."""
@@ -26,7 +27,7 @@ class Program(Protocol):
     """One evaluation of one chunk of candidates."""
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        """Objectives and gradients of the variables, which come first among the inputs."""
+        """Objectives and gradients of the candidates, which come first among the inputs."""
         ...
 
 
@@ -40,24 +41,26 @@ def program_of(
     precision: str,
     inputs: Sequence[Tensor],
     given: Given,
-    variables: int,
+    parts: int,
 ) -> Program:
     """The program for such inputs: from this process's store, or else traced now.
 
-    The first `variables` of the inputs are the variables; `given` shows how the others are nested. With a `width` above
-    1 variables and givens have that first dimension.
+    The first `parts` of the inputs are the candidates' images and logits; `given` shows how the others are nested. With
+    a `width` above 1 candidates and givens have that first dimension.
     """
-    parts = (objective.distance, *objective.priors)
+    terms = (objective.victim.update_kind, objective.distance, *objective.priors)
     shapes = tuple((tuple(value.shape), value.dtype) for value in inputs)
-    victim = objective.victim
-    key = (id(victim.source), victim.bn_mode, victim.device, kind, width, precision, *map(_named, parts), shapes)
+    victim, transform = objective.victim, objective.transform_key
+    # By its source, not by itself: every trial has a copy of the network, whose values are inputs of the program.
+    network = (id(victim.source), victim.bn_mode, victim.device)
+    key = (*network, kind, width, precision, transform, *map(_named, terms), shapes)
     if key not in _programs:
-        program: Program = _traced(objective, width, inputs, given, variables)
+        program: Program = _traced(objective, width, inputs, given, parts)
         if kind == "compiled":
             program = torch.compile(program, fullgraph=True, dynamic=False)
         if kind in ("compiled", "captured") and victim.device.type == "cuda":
             program = Captured(program, inputs)
-        _programs[key] = (program, (victim.source, *parts))  # kept, so that no other object gets their ids
+        _programs[key] = (program, (victim.source, *terms))  # kept, so that no other object gets their ids
         if len(_programs) > KEPT:
             _programs.popitem(last=False)
     return _programs[key][0]
@@ -70,18 +73,18 @@ def _named(part: object) -> Hashable:
     return (type(part), attributes) if plain else id(part)
 
 
-def _traced(objective: Objective, width: int, inputs: Sequence[Tensor], given: Given, variables: int) -> GraphModule:
+def _traced(objective: Objective, width: int, inputs: Sequence[Tensor], given: Given, parts: int) -> GraphModule:
     """The operations of one evaluation in a row, without a tape."""
     given_leaves, given_nesting = tree_flatten(given)
     state_names = list(objective.victim.state)
 
     def evaluation(*leaves: Tensor) -> Any:
-        rest = leaves[variables:]
+        rest = leaves[parts:]
         state = dict(zip(state_names, rest[len(given_leaves) :], strict=True))
-        return objective.functional(leaves[:variables], tree_unflatten(rest[: len(given_leaves)], given_nesting), state)
+        return objective.functional(leaves[:parts], tree_unflatten(rest[: len(given_leaves)], given_nesting), state)
 
     if width > 1:
-        of_candidates = variables + len(given_leaves)
+        of_candidates = parts + len(given_leaves)
         dims = (*[0] * of_candidates, *[None] * (len(inputs) - of_candidates))
         evaluation = torch.func.vmap(evaluation, in_dims=dims)
     with torch.no_grad():  # with a tape, vmap cannot go through batch norm in train mode
@@ -114,8 +117,10 @@ class Captured:
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         """Copy what changed, replay."""
         for index, (static, value) in enumerate(zip(self.static, inputs, strict=True)):
-            known = self._copied[index]
-            if known is None or known[0] is not value or known[1] != value._version:
+            copied = self._copied[index]
+            # PyTorch counts a tensor's changes in place in `_version`. The network's state, most of the bytes, never
+            # changes: to copy it at every step would cost more than the capture saves.
+            if copied is None or copied[0] is not value or copied[1] != value._version:
                 static.copy_(value)
                 self._copied[index] = (value, value._version)
         self.graph.replay()

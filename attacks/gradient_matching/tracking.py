@@ -1,11 +1,12 @@
 """What candidates remember of their paths, on the device: best iterate, objective curve, a few snapshots."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from gradinv.attacks.leak import Reconstruction
 from torch import Tensor
+
+from gradinv.attacks.leak import Reconstruction
 
 SNAPSHOTS = 8
 CURVE_POINTS = 100
@@ -15,22 +16,22 @@ class Tracker:
     """Watches the variables, each (N, ...), of N candidates; `observe` never waits for the device.
 
     From evaluation `select_from` (counted from 0) on, the best iterate is sought among these alone. A candidate that is
-    over is not observed any more.
+    over is not observed any more; the last `fillers` are over from the start.
     """
 
-    def __init__(self, variables: Sequence[Tensor], evaluations: int, select_from: int = 0) -> None:
+    def __init__(self, variables: Sequence[Tensor], evaluations: int, select_from: int = 0, fillers: int = 0) -> None:
         self.variables, self.select_from = variables, select_from
         count = len(variables[0])
         self.best = [variable.clone() for variable in variables]
-        self.last = variables[0].clone()
+        self.last = [variable.clone() for variable in variables]
         self.spent = [0] * count
-        self.over = [False] * count
+        self.over = [False] * (count - fillers) + [True] * fillers
         self._taken = self._looked_at = 0
-        self._moving: Tensor | None = None
+        self._moving = self._not_over()
         self._curve = variables[0].new_full((evaluations, count), math.nan)
         self._best_value = variables[0].new_full((count,), math.inf)
         self._wanted = snapshot_evaluations(evaluations)
-        self._snapshots: dict[int, Tensor] = {}
+        self._snapshots: dict[int, list[Tensor]] = {}
 
     @property
     def moving(self) -> Tensor | None:
@@ -42,8 +43,9 @@ class Tracker:
 
         A value that is not finite never becomes the best, so a diverged restart keeps its best finite iterate.
         """
-        known = torch.full_like(self._best_value, math.inf) if self._taken == self.select_from else self._best_value
-        improved = (values < known) & torch.isfinite(values)
+        # Up to here the best of all was kept too, so that a descent which ends before has one to return.
+        to_beat = torch.full_like(self._best_value, math.inf) if self._taken == self.select_from else self._best_value
+        improved = (values < to_beat) & torch.isfinite(values)
         if self._moving is not None:
             improved &= self._moving
             values = torch.where(self._moving, values, math.nan)
@@ -55,14 +57,14 @@ class Tracker:
         self._taken += 1
         self.spent = [spent + (not over) for spent, over in zip(self.spent, self.over, strict=True)]
         if self._taken in self._wanted:
-            self._snapshots[self._taken] = self.last.clone()
+            self._snapshots[self._taken] = [last.clone() for last in self.last]
 
     def _keep_last(self) -> None:
-        images = self.variables[0]
-        if self._moving is None:
-            self.last.copy_(images)
-        else:
-            self.last.copy_(torch.where(_beside(self._moving, images), images, self.last))
+        for last, variable in zip(self.last, self.variables, strict=True):
+            if self._moving is None:
+                last.copy_(variable)
+            else:
+                last.copy_(torch.where(_beside(self._moving, variable), variable, last))
 
     def look(self, every: int, tolerance: float) -> None:
         """See who is over: objective below `tolerance`, not finite, or not moving at all any more.
@@ -75,8 +77,13 @@ class Tracker:
         recent = self._curve[self._taken - every : self._taken]
         ended = ~torch.isfinite(recent).all(dim=0) | (self._best_value < tolerance) | (recent == recent[0]).all(dim=0)
         self.over = [was or now for was, now in zip(self.over, ended.tolist(), strict=True)]
-        if any(self.over):
-            self._moving = torch.tensor([not over for over in self.over], device=self.last.device)
+        self._moving = self._not_over()
+
+    def _not_over(self) -> Tensor | None:
+        # None where all move: a mask would cost the optimizers a copy of every variable at every step.
+        if not any(self.over):
+            return None
+        return torch.tensor([not over for over in self.over], device=self.variables[0].device)
 
     def diverged(self, index: int) -> bool:
         """Whether any objective of a candidate was not finite."""
@@ -97,18 +104,31 @@ class Tracker:
         return values
 
     def reconstruction(
-        self, index: int, *, labels: Tensor, label_method: str, uses: tuple[str, ...], evaluations: int, agents: int = 1
+        self,
+        index: int,
+        images: Callable[[Sequence[Tensor]], Tensor],
+        *,
+        labels: Tensor,
+        label_method: str,
+        uses: tuple[str, ...],
+        evaluations: int,
+        agents: int = 1,
     ) -> Reconstruction:
-        """A candidate's descent as an attack's result; `evaluations` counts all restarts.
+        """A candidate's descent as an attack's result, with the `images` that its variables stand for.
 
-        Of several `agents` that descend side by side each costs one evaluation a step.
+        `evaluations` counts all restarts. Of several `agents` that descend side by side each costs one evaluation a
+        step.
         """
+
+        def images_of(variables: Sequence[Tensor]) -> Tensor:
+            return images([variable[index : index + 1] for variable in variables])[0]
+
         curve, spent = self.curve(index), self.spent[index]
         chosen = sorted({round(i * (spent - 1) / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)})
-        kept = {step: images[index] for step, images in self._snapshots.items() if step <= spent}
+        kept = {step: images_of(variables) for step, variables in self._snapshots.items() if step <= spent}
         return Reconstruction(
-            images=self.best[0][index],
-            final=self.last[index],
+            images=images_of(self.best),
+            final=images_of(self.last),
             labels=labels,
             label_method=label_method,
             uses=uses,

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from gradinv.attacks.gradient_matching.objective import Given, Gradients, Objective
+from torch import Tensor, nn
+
+from gradinv.attacks.gradient_matching.objective import Given, Objective
+from gradinv.attacks.gradient_matching.variables import Gradients
 from gradinv.attacks.leak import Leak, ThreatModel
 from gradinv.attacks.victim import Victim
 from gradinv.benchmark.victims.networks import build_network
-from torch import Tensor, nn
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
 
@@ -142,10 +144,10 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Evaluation]:
     calls: list[Evaluation] = []
     original = Objective.evaluate
 
-    def spy(self: Objective, variables: Sequence[Tensor], given: Given) -> tuple[Tensor, Gradients]:
-        value, gradients = original(self, variables, given)
-        labels = given["labels"][0] if given["labels"] else variables[1].detach().softmax(dim=-1)
-        calls.append(Evaluation(variables[0].detach().clone(), labels.clone(), value.item()))
+    def spy(self: Objective, candidate: Sequence[Tensor], given: Given) -> tuple[Tensor, Gradients]:
+        value, gradients = original(self, candidate, given)
+        labels = given["labels"][0] if given["labels"] else candidate[1].detach().softmax(dim=-1)
+        calls.append(Evaluation(candidate[0].detach().clone(), labels.clone(), value.item()))
         return value, gradients
 
     monkeypatch.setattr(Objective, "evaluate", spy)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from gradinv.attacks.gradient_matching.distances import CosineDistance, Distance, LayerwiseL2, SquaredL2, norm
 from torch import Tensor
+
+from gradinv.attacks.gradient_matching.distances import CosineDistance, Distance, LayerwiseL2, SquaredL2, norm
 
 SHAPES = [(4, 3, 2), (4,), (1,), ()]
 ALL = [SquaredL2(), LayerwiseL2(0.5), CosineDistance()]

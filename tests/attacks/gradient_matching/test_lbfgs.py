@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import pytest
 import torch
-from gradinv.attacks.gradient_matching.lbfgs import LBFGS
 from torch import Tensor
+
+from gradinv.attacks.gradient_matching.lbfgs import LBFGS
 
 Function = Callable[[Tensor], Tensor]
 """The objective of one candidate, (D,)."""

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from gradinv.attacks.gradient_matching.optimizers import LBFGS, NOISE_STREAM, Adam, Optimizer, step_decay, warmup_cosine
 from torch import Tensor
+
+from gradinv.attacks.gradient_matching.optimizers import LBFGS, NOISE_STREAM, Adam, Optimizer, step_decay, warmup_cosine
 
 TARGET = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.priors import (
     BatchNormStatistics,
@@ -16,7 +18,6 @@ from gradinv.attacks.gradient_matching.priors import (
 )
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.victim import Victim
-from torch import Tensor, nn
 
 IMAGE_PRIORS = [TotalVariation(1.0), TotalVariationL2(1.0), ImageL2(1.0)]
 

@@ -1,11 +1,13 @@
 """What is returned is the very iterate whose objective was best; divergence, curve and snapshots are told truly."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
 import torch
+from torch import Tensor
+
 from gradinv.attacks.gradient_matching.attack import GradientMatching
 from gradinv.attacks.gradient_matching.descent import CHECK_EVERY
 from gradinv.attacks.gradient_matching.distances import SquaredL2
@@ -14,7 +16,6 @@ from gradinv.attacks.gradient_matching.optimizers import LBFGS, Adam, Optimizer,
 from gradinv.attacks.gradient_matching.priors import Candidate, Prior
 from gradinv.attacks.gradient_matching.tracking import CURVE_POINTS, SNAPSHOTS, Tracker, snapshot_evaluations
 from gradinv.attacks.registry import ATTACKS, create_attack
-from torch import Tensor
 
 ALONE = {"gradinversion": "gradinversion.fidelity"}  # groups have their own tests
 NAMES = [ALONE.get(name, name) for name in ATTACKS.names()]
@@ -138,9 +139,14 @@ def watch(values: list[float], evaluations: int | None = None) -> Tracker:
     return tracker
 
 
+def first(variables: Sequence[Tensor]) -> Tensor:
+    """The images are the first variable."""
+    return variables[0]
+
+
 def test_the_tracker_keeps_the_first_of_equal_bests_and_the_last() -> None:
     tracker = watch([5.0, 2.0, math.nan, -math.inf, 2.0, 3.0])
-    assert (tracker.best[0].item(), tracker.best_value(0), tracker.last.item()) == (1.0, 2.0, 5.0)
+    assert (tracker.best[0].item(), tracker.best_value(0), tracker.last[0].item()) == (1.0, 2.0, 5.0)
     assert tracker.diverged(0)
 
 
@@ -149,7 +155,7 @@ def test_the_tracker_does_not_share_memory_with_the_candidate() -> None:
     tracker = Tracker([x], 3)
     tracker.observe(torch.tensor([1.0]))
     x += 7
-    found = tracker.reconstruction(0, labels=torch.tensor([0]), label_method="", uses=(), evaluations=0)
+    found = tracker.reconstruction(0, first, labels=torch.tensor([0]), label_method="", uses=(), evaluations=0)
     assert not any(images.any() for images in (found.images, found.final, *found.snapshots))
 
 
@@ -165,10 +171,34 @@ def test_candidates_are_watched_each_by_itself_and_not_after_their_end() -> None
     assert tracker.spent == [5, 2, 4]
     assert [tracker.best_value(index) for index in range(3)] == pytest.approx([0.9, 1.0, 0.1])
     assert tracker.best[0].flatten().tolist() == [3.0, 1.0, 3.0]
-    assert tracker.last.flatten().tolist() == [4.0, 1.0, 3.0]
+    assert tracker.last[0].flatten().tolist() == [4.0, 1.0, 3.0]
     assert tracker.curve(2) == pytest.approx([3.0, 4.0, 0.5, 0.1])
     assert [tracker.diverged(index) for index in range(3)] == [False, True, False]
     assert tracker.moving.tolist() == [True, False, False]
+
+
+def test_all_variables_are_remembered_and_stand_for_the_images() -> None:
+    """Of three iterates of two variables the second is best: images are their sum."""
+    x, y = torch.zeros(2, 1), torch.zeros(2, 1)
+    tracker = Tracker([x, y], 3)
+    for value in (2.0, 1.0, 3.0):
+        x += 1
+        y += 10
+        tracker.observe(torch.tensor([9.0, value]))
+    reconstruction = tracker.reconstruction(
+        1, lambda both: both[0] + both[1], labels=torch.tensor([0]), label_method="", uses=(), evaluations=3
+    )
+    assert (reconstruction.images.item(), reconstruction.final.item()) == (22.0, 33.0)
+    assert [snapshot.item() for snapshot in reconstruction.snapshots] == [11.0, 22.0, 33.0]
+
+
+def test_fillers_stand_still_and_are_not_watched() -> None:
+    x = torch.zeros(3, 1)
+    tracker = Tracker([x], 4, fillers=2)
+    assert tracker.moving.tolist() == [True, False, False]
+    tracker.observe(torch.tensor([1.0, 0.0, 0.0]))
+    assert tracker.spent == [1, 0, 0]
+    assert tracker.best_value(1) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -200,7 +230,7 @@ def test_a_look_comes_once_in_every_so_many_evaluations() -> None:
 @pytest.mark.parametrize("evaluations", [1, 2, 3, 7, 99, 100, 101, 5_000])
 def test_few_points_of_the_curve_and_the_ends_among_them(evaluations: int) -> None:
     tracker = watch([float(evaluations - i) for i in range(evaluations)])
-    reconstruction = tracker.reconstruction(0, labels=torch.tensor([0]), label_method="", uses=(), evaluations=0)
+    reconstruction = tracker.reconstruction(0, first, labels=torch.tensor([0]), label_method="", uses=(), evaluations=0)
     spent = [point for point, _ in reconstruction.curve]
     assert (spent[0], spent[-1]) == (1, evaluations)
     assert len(spent) == min(evaluations, CURVE_POINTS)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradinv.attacks.gradient_matching.agents import Agents
 from gradinv.attacks.gradient_matching.attack import GradientMatching
+from gradinv.attacks.gradient_matching.descent import Agents
 from gradinv.attacks.gradient_matching.evaluation import Engine
-from gradinv.attacks.gradient_matching.objective import Given, Gradients, Objective
+from gradinv.attacks.gradient_matching.objective import Given, Objective
+from gradinv.attacks.gradient_matching.variables import Gradients
 from gradinv.attacks.gradinversion import GradInversion
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.registry import create_attack
@@ -31,8 +32,8 @@ def agents_of(attack: GradientMatching, leak: Leak, victim: Victim, budget: int)
 @pytest.mark.parametrize(("budget", "spent"), [(3, 3), (11, 9), (24, 24)])
 def test_agents_share_the_budget(case: Callable, monkeypatch: pytest.MonkeyPatch, budget: int, spent: int) -> None:
     computed: list[int] = []
-    original = Victim.gradients
-    monkeypatch.setattr(Victim, "gradients", lambda self, x, y: (computed.append(1), original(self, x, y))[1])
+    original = Victim.update
+    monkeypatch.setattr(Victim, "update", lambda self, x, y: (computed.append(1), original(self, x, y))[1])
     found = create_attack(f"{LAZY}[agents=3]").reconstruct(*case(), seed=0, budget=budget)
     assert found.evaluations == len(computed) == spent
 
@@ -63,7 +64,7 @@ def test_until_the_start_every_agent_goes_its_own_way_and_then_it_does_not(case:
     together = agents_of(attack, leak, victim, 40)
     for index in range(2):
         single = alone.reconstruct(leak, victim, seed=5 + index, budget=20)
-        ours, theirs = together.tracker.curve(index), [value for _, value in single.curve]
+        ours, theirs = together.descent.tracker.curve(index), [value for _, value in single.curve]
         assert ours[:11] == theirs[:11]
         assert ours[11:] != theirs[11:]
 
@@ -81,7 +82,7 @@ def test_what_selects_is_the_objective_without_the_group_among_iterates_from_its
     leak, victim = case()
     attack = GradInversion(agents=2, consensus="lazy", alpha_group=1e6, alpha_noise=20.0, group_start=0.5)
     agents = agents_of(attack, leak, victim, 40)
-    curves = torch.tensor([agents.tracker.curve(index) for index in agents.members])
+    curves = torch.tensor([agents.descent.tracker.curve(index) for index in range(2)])
     found = attack.reconstruct(leak, victim, seed=5, budget=40)
     assert found.objective_end == float(curves[:, 10:].min())
     objective = Objective(victim, attack.distance, attack.priors)
@@ -142,10 +143,10 @@ def test_a_diverged_agent_is_left_behind(case: Callable, monkeypatch: pytest.Mon
     original = Objective.evaluate
     calls = 0
 
-    def breaking(self: Objective, variables: Sequence[Tensor], given: Given) -> tuple[Tensor, Gradients]:
+    def breaking(self: Objective, candidate: Sequence[Tensor], given: Given) -> tuple[Tensor, Gradients]:
         nonlocal calls
         calls += 1
-        value, gradients = original(self, variables, given)
+        value, gradients = original(self, candidate, given)
         if calls > 60 and calls % 2:  # the first of two agents, from step 30 on
             return value * torch.nan, [gradient * torch.nan for gradient in gradients]
         return value, gradients

@@ -8,12 +8,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradinv.attacks.gradient_matching import group as module
-from gradinv.attacks.gradient_matching.group import Group, find_consensus, slot_orders
+from gradinv.attacks.gradient_matching import group_consistency as module
+from gradinv.attacks.gradient_matching.group_consistency import (
+    GroupBond,
+    GroupConsistency,
+    distance_to,
+    find_consensus,
+    slot_orders,
+)
 from gradinv.metrics.registration.align import Alignment
 
-LAZY = Group(agents=3, weight=0.5, consensus="lazy", start=0.25, every=0.005)
-REGISTERED = replace(LAZY, consensus="registered")
+GROUP = GroupConsistency(agents=3, weight=0.5, consensus="lazy", start=0.25, every=0.005)
+LABELS = torch.tensor([5, 6])
+
+
+def bond_at(consensus: Tensor) -> GroupBond:
+    """A bond whose targets are these: a lazy group that looked at agents which all stand there."""
+    bond = replace(GROUP, agents=len(consensus)).bond(10, torch.arange(consensus.shape[1]))
+    bond.renew(consensus, [0.0] * len(consensus))
+    return bond
 
 
 def smooth(count: int, size: int = 32) -> Tensor:
@@ -27,27 +40,35 @@ def shifted(images: Tensor, pixels: int) -> Tensor:
     return images[..., 4:-4, 4 + pixels : images.shape[-1] - 4 + pixels]
 
 
-def test_the_penalty_is_the_mean_distance_of_the_images_and_grows_with_none_of_them() -> None:
+def test_the_distance_is_the_mean_of_the_images_and_grows_with_none_of_them() -> None:
     images, consensus = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
-    expected = 0.5 * sum(float((images[i] - consensus[i]).square().sum()) ** 0.5 for i in range(3)) / 3
-    found = LAZY.penalty(torch.stack([images, consensus]), torch.stack([consensus, consensus]))
-    assert found.tolist() == pytest.approx([expected, 0.0])
-    twice = LAZY.penalty(images.repeat(2, 1, 1, 1)[None], consensus.repeat(2, 1, 1, 1)[None])
+    expected = sum(float((images[i] - consensus[i]).square().sum()) ** 0.5 for i in range(3)) / 3
+    distances = distance_to(torch.stack([consensus, consensus]), torch.stack([images, consensus]))
+    assert distances.tolist() == pytest.approx([expected, 0.0])
+    twice = distance_to(consensus.repeat(2, 1, 1, 1)[None], images.repeat(2, 1, 1, 1)[None])
     assert float(twice) == pytest.approx(expected)
 
 
-def test_the_penalty_has_a_finite_gradient_at_the_consensus() -> None:
-    images = torch.ones(1, 2, 1, 3, 3)
-    penalties, slopes = LAZY.pull(images, images.clone())
-    assert penalties.tolist() == [0.0]
+def test_before_the_first_consensus_nothing_pulls() -> None:
+    bond = GROUP.bond(10, LABELS)
+    assert bond.penalty(torch.ones(3, 2, 1, 3, 3)) is None
+    assert bond.pull(torch.ones(3, 2, 1, 3, 3)) is None
+
+
+def test_the_pull_has_a_finite_gradient_at_the_consensus() -> None:
+    images = torch.ones(3, 2, 1, 3, 3)
+    penalties, slopes = bond_at(images).pull(images.clone())
+    assert penalties.tolist() == [0.0] * 3
     assert torch.equal(slopes, torch.zeros_like(images))
 
 
-def test_the_pull_is_the_slope_of_the_penalty_candidate_by_candidate() -> None:
-    images, consensus, direction = torch.randn(3, 4, 2, 1, 3, 3, dtype=torch.float64)
-    penalties, slopes = LAZY.pull(images, consensus)
-    ahead, behind = (LAZY.penalty(images + step * direction, consensus) for step in (1e-6, -1e-6))
-    torch.testing.assert_close(penalties, LAZY.penalty(images, consensus))
+def test_the_pull_is_the_slope_of_the_weighted_distance_agent_by_agent() -> None:
+    agents, direction, consensus = torch.randn(3, 4, 2, 1, 3, 3, dtype=torch.float64)
+    consensus = consensus[:1].expand(4, -1, -1, -1, -1)
+    bond = bond_at(consensus)
+    penalties, slopes = bond.pull(agents)
+    torch.testing.assert_close(penalties, 0.5 * distance_to(consensus, agents))
+    ahead, behind = (0.5 * distance_to(consensus, agents + step * direction) for step in (1e-6, -1e-6))
     torch.testing.assert_close(
         (slopes * direction).flatten(1).sum(dim=1), (ahead - behind) / 2e-6, rtol=1e-6, atol=1e-8
     )
@@ -65,33 +86,35 @@ def test_the_pull_is_the_slope_of_the_penalty_candidate_by_candidate() -> None:
 def test_the_consensus_is_due_from_the_start_on_and_then_regularly(
     start: float, every: float, steps: int, due: list[int]
 ) -> None:
-    group = replace(LAZY, start=start, every=every)
-    assert [step for step in range(steps) if group.is_due(step, steps)] == due
-    assert not any(replace(group, weight=0.0).is_due(step, steps) for step in range(steps))
-    assert not any(replace(group, agents=1).is_due(step, steps) for step in range(steps))
+    group = replace(GROUP, start=start, every=every)
+    assert [step for step in range(steps) if group.bond(steps, LABELS).is_due(step)] == due
+    assert group.select_from(steps) == due[0]
+    for idle in (replace(group, weight=0.0), replace(group, agents=1)):
+        assert not any(idle.bond(steps, LABELS).is_due(step) for step in range(steps))
+        assert idle.select_from(steps) == due[0]
 
 
 def test_a_lazy_consensus_is_the_plain_mean_and_the_spread_the_standard_deviation() -> None:
     agents = torch.randn(3, 2, 3, 8, 8)
-    found = find_consensus(LAZY, agents, torch.tensor([5, 6]), reference=1)
+    found = find_consensus("lazy", agents, LABELS, reference=1)
     torch.testing.assert_close(found.images, agents.mean(0))
     torch.testing.assert_close(found.spread, agents.std(0, correction=0))
     torch.testing.assert_close(found.targets, agents.mean(0).expand_as(agents))
-    assert not found.registrations
+    assert not found.alignments
 
 
 def test_registration_brings_shifted_agents_together_where_the_mean_blurs_them() -> None:
     scene = smooth(2, size=40)
     agents = torch.stack([shifted(scene, pixels) for pixels in (-2, 0, 2)])
     labels = torch.tensor([0, 1])
-    lazy, registered = (find_consensus(group, agents, labels, 0) for group in (LAZY, REGISTERED))
+    lazy, registered = (find_consensus(kind, agents, labels, 0) for kind in ("lazy", "registered"))
 
     def error(consensus: Tensor) -> float:
         return float((consensus - agents[1])[..., 4:-4, 4:-4].square().mean())
 
     assert error(registered.images) < 0.1 * error(lazy.images)
     assert registered.spread.mean() < 0.3 * lazy.spread.mean()
-    assert registered.registrations == {"accepted": 6}
+    assert registered.alignments == {"accepted": 6}
 
 
 def test_a_rejected_registration_leaves_the_image_in_the_mean_and_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,9 +125,9 @@ def test_a_rejected_registration_leaves_the_image_in_the_mean_and_is_counted(mon
 
     monkeypatch.setattr(module, "align", reject)
     agents = torch.randn(3, 2, 3, 8, 8)
-    found = find_consensus(REGISTERED, agents, torch.tensor([5, 6]), reference=0)
+    found = find_consensus("registered", agents, LABELS, reference=0)
     torch.testing.assert_close(found.images, agents.mean(0))
-    assert found.registrations == {"overlap": 6}
+    assert found.alignments == {"overlap": 6}
 
 
 def test_pixels_that_an_agent_does_not_cover_are_averaged_over_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +140,7 @@ def test_pixels_that_an_agent_does_not_cover_are_averaged_over_the_others(monkey
 
     monkeypatch.setattr(module, "align", half)
     agents = torch.randn(3, 1, 3, 8, 8)
-    found = find_consensus(REGISTERED, agents, torch.tensor([5]), reference=0).images[0]
+    found = find_consensus("registered", agents, torch.tensor([5]), reference=0).images[0]
     torch.testing.assert_close(found[:, 1:, :4], agents[1:, 0].mean(0)[:, 1:, :4])
     torch.testing.assert_close(found[:, :, 4:], agents[:, 0].mean(0)[:, :, 4:])
     torch.testing.assert_close(found[:, 0, 0], agents[:, 0].mean(0)[:, 0, 0])
@@ -126,7 +149,7 @@ def test_pixels_that_an_agent_does_not_cover_are_averaged_over_the_others(monkey
 def test_an_agent_that_diverged_takes_no_part() -> None:
     agents = torch.randn(3, 2, 3, 8, 8)
     agents[1, 0, 0, 0, 0] = torch.nan
-    found = find_consensus(LAZY, agents, torch.tensor([5, 6]), reference=0)
+    found = find_consensus("lazy", agents, LABELS, reference=0)
     torch.testing.assert_close(found.images, agents[[0, 2]].mean(0))
 
 
@@ -135,7 +158,7 @@ def test_slots_of_equal_labels_are_brought_into_the_reference_agents_order() -> 
     labels = torch.tensor([7, 3, 7, 7])
     orders = torch.tensor([[0, 1, 2, 3], [2, 1, 3, 0], [3, 1, 2, 0]])
     agents = torch.stack([images[order] for order in orders])
-    found = find_consensus(LAZY, agents, labels, reference=1)
+    found = find_consensus("lazy", agents, labels, reference=1)
     torch.testing.assert_close(found.images, agents[1])  # all hold the same pictures: nothing is blurred
     torch.testing.assert_close(found.targets, agents)
     assert float(found.spread.max()) < 1e-6
@@ -162,4 +185,4 @@ def test_the_order_is_the_best_of_all_that_the_labels_allow(labels: Tensor | Non
 
 def test_the_consensus_is_detached(make_images: Callable) -> None:
     agents = make_images(4, size=16).unflatten(0, (2, 2)).requires_grad_(True)
-    assert not find_consensus(REGISTERED, agents, torch.tensor([0, 1]), 0).targets.requires_grad
+    assert not find_consensus("registered", agents, torch.tensor([0, 1]), 0).targets.requires_grad

@@ -1,0 +1,51 @@
+"""What gradient matching needs before it may run, one function a need: why it lacks in one line, or None."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gradinv.attacks.attack import Conditions
+from gradinv.attacks.gradient_matching.priors import Prior
+from gradinv.attacks.grants import LABELS, reason_without_statistics
+from gradinv.attacks.labels import RULES
+
+
+@dataclass(frozen=True)
+class LabelPolicy:
+    """Where labels come from: the grant or else `rule`; `always_infer` ignores the grant, `joint` optimises them."""
+
+    rule: str = "sum"
+    always_infer: bool = False
+    joint: bool = False
+    rule_needs_single_image: bool = False
+
+
+def lacks_statistics(priors: Iterable[Prior], conditions: Conditions) -> str | None:
+    """Why the batch-norm priors among these have nothing to go by."""
+    needed = any(prior.needs_bn_statistics for prior in priors)
+    return reason_without_statistics(conditions) if needed else None
+
+
+def lacks_labels(policy: LabelPolicy, conditions: Conditions) -> str | None:
+    """Why labels are neither granted nor optimised nor to be inferred."""
+    is_granted = conditions.threat_model.labels != "none" and not policy.always_infer
+    if policy.joint or is_granted:
+        return None
+    if policy.rule_needs_single_image and conditions.batch_size > 1:
+        levels = " or ".join(level for level in LABELS if level != "none")
+        return f"needs labels: {levels} for more than one image"
+    # The rules name distinct classes; which of them occur twice the gradient does not say.
+    if policy.rule in RULES and conditions.batch_size > conditions.num_classes:
+        return f"{conditions.batch_size} distinct labels cannot be inferred among {conditions.num_classes} classes"
+    return None
+
+
+def lacks_budget(evaluations: int, *, restarts: int, agents: int) -> str | None:
+    """Why so many evaluations are too few for every agent of every restart to have one.
+
+    >>> lacks_budget(5, restarts=2, agents=3)
+    'a budget of 5 evaluations is too small for 2 restarts of 3 agents'
+    """
+    if evaluations >= restarts * agents:
+        return None
+    of_agents = f" of {agents} agents" if agents > 1 else ""
+    return f"a budget of {evaluations} evaluations is too small for {restarts} restarts{of_agents}"

@@ -1,0 +1,52 @@
+"""What the optimizer moves: the variables of N candidates, and the images and label logits that they stand for."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Gradients = list[Tensor | None]
+"""One a tensor; None where the objective does not depend on it."""
+
+
+class Variables:
+    """Tensors (N, ...) and what they stand for.
+
+    `images` makes the images (N, B, C, H, W) from them, `project` brings them back, in place, to where they may be.
+    With `has_logits` the last tensor holds label logits (N, B, classes) and is moved as it is.
+    """
+
+    def __init__(
+        self,
+        tensors: list[Tensor],
+        *,
+        images: Callable[[Sequence[Tensor]], Tensor],
+        project: Callable[[Sequence[Tensor]], None],
+        has_logits: bool,
+    ) -> None:
+        self.tensors, self.images, self.project, self.has_logits = tensors, images, project, has_logits
+        self._leaves, self._images = tensors, tensors[0]
+
+    def candidates(self) -> list[Tensor]:
+        """Images and, where there are any, logits as they stand now; remembered for `gradients`."""
+        self._leaves = [tensor.detach().requires_grad_(True) for tensor in self.tensors]
+        with torch.enable_grad():
+            self._images = self.images(self._leaves)
+        images = self.tensors[0] if self._are_images else self._images.detach()
+        return [images, self.tensors[-1]] if self.has_logits else [images]
+
+    def gradients(self, slopes: Gradients) -> Gradients:
+        """Gradients for the variables from those for the last `candidates`, by the chain rule."""
+        gradients: Gradients = [None] * len(self.tensors)
+        if self._are_images:
+            gradients[0] = slopes[0]
+        elif slopes[0] is not None:
+            gradients = [*torch.autograd.grad(self._images, self._leaves, slopes[0], allow_unused=True)]
+        if self.has_logits:
+            gradients[-1] = slopes[1]
+        return gradients
+
+    @property
+    def _are_images(self) -> bool:
+        """Whether the first tensor is the images themselves: then nothing is copied and there is no chain rule."""
+        return self._images is self._leaves[0]
