@@ -1,6 +1,7 @@
 """Running a suite: prepare, resume, execute, write what comes out. What is said on the way stands in `console.py`."""
 
 from collections.abc import Generator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> int:
     # Read again from the disk: what counts is not what was run but what whoever reads the directory will find.
     records = Store(options.run).read_all(trial.id for trial in trials)
     if records:  # without any there is no board, and what is to be said is how many are missing
-        write_results(options.run, console, figures=options.figures)
+        write_results(options.run, {trial.id for trial in plan.trials}, console, figures=options.figures)
     print_states(records, len(trials), console)
     return 1 if len(records) < len(trials) or any(record.state in LOST for record in records) else 0
 
@@ -101,15 +102,22 @@ def show_plan(plan: Plan, options: RunOptions, console: Console) -> None:
     print_plan(plan, missing, estimated_seconds(plan, missing, plan.device), options.jobs, console)
 
 
-def write_results(run: RunDirectory, console: Console, *, figures: bool = True) -> None:
-    """Leaderboard, figures and contact sheets of every record in the run directory, and the table on the console."""
-    records, faults = read_records([run.path])
+def write_results(run: RunDirectory, asked: AbstractSet[str], console: Console, *, figures: bool = True) -> None:
+    """Leaderboard, figures and contact sheets of the trials that were `asked` for, and the table on the console.
+
+    What else lies in the run directory (another suite's trials, those of a plug-in before it was edited) is counted in
+    a line and left out: `gradinv leaderboard` shows all of it, in rows of its own.
+    """
+    every, faults = read_records([run.path])
     print_warnings(faults, console)
+    records = [record for record in every if record.id in asked]
     board = write_board(records, run.board)
     drawn = draw_all(records, contrasts_of(run), [run.path], run.figures) if figures else []
     print_leaderboard(lines_by_setting(records, board), console)
     files = [str(run.board), str(run.images), *([f"{len(drawn)} figures in {run.figures}"] if drawn else [])]
     console.print(f"{len(records)} records; wrote {', '.join(files)}", soft_wrap=True)
+    if len(records) < len(every):
+        console.print(f"{len(every) - len(records)} records of other suites or specifications are not on this board")
 
 
 def contrasts_of(run: RunDirectory) -> list[Contrast]:

@@ -72,8 +72,10 @@ def _row(
         row |= _measured(metric, trials, notes)
     if not cell.is_control:
         controls = {control: candidates[control] for control in controls_of(cell, candidates)}
-        notes += _other_specifications(trials, candidates, controls)
-        row |= _gain(trials, controls, notes)
+        missing = _other_specifications(trials, candidates, controls)
+        notes += missing
+        # With a control of its own missing, the others could be beaten by a strong prior alone.
+        row |= {} if missing else _gain(trials, controls, notes)
     # Each note once: eight trials without weights say the same eight times.
     return row | {"notes": "; ".join(dict.fromkeys(notes))}
 

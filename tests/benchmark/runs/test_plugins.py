@@ -1,5 +1,6 @@
 """What others add: attacks in a file, in an installed package, in a new file of ours."""
 
+import csv
 import importlib.metadata
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from gradinv.benchmark.experiment import spec
 from gradinv.benchmark.experiment.spec import result_versions
+from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.registry import load_plugin
 
 OWN_LOOP = '''
@@ -77,8 +79,9 @@ def test_an_edited_plugin_runs_its_own_trials_again_and_no_others(run_suite, wri
     assert "2 done before, 2 to run" in result.out
     after = tools.files_of(tmp_path / "run")
     assert {name: after[name] for name in before} == before
-    board = (tmp_path / "run" / "leaderboard.csv").read_text()
-    assert board.count("2 earlier trials of the same batches, specified differently, left out") == 1
+    assert "2 records of other suites or specifications are not on this board" in result.out
+    with RunDirectory(tmp_path / "run").board.open(newline="", encoding="utf-8") as file:
+        assert [(row["attack"], row["n_batches"]) for row in csv.DictReader(file)] == [("dlg", "2"), ("edited", "2")]
 
 
 @pytest.mark.parametrize(("package", "again"), [("pandas", 0), ("timm", 1)])

@@ -151,7 +151,7 @@ def test_figures_and_sheets_at_the_end(gradinv, write_suite, tmp_path):
 
 def test_results_of_a_directory_without_trials(tmp_path):
     with pytest.raises(RecordsError, match="holds no trials"):
-        write_results(RunDirectory(tmp_path), Console(quiet=True))
+        write_results(RunDirectory(tmp_path), set(), Console(quiet=True))
 
 
 def test_how_many_workers_suit_the_machine():

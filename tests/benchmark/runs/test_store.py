@@ -11,7 +11,7 @@ from gradinv.benchmark.runs import store as store_module
 from gradinv.benchmark.runs.store import ABANDONED_AFTER, Store
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import read_records
-from gradinv.metrics.records.record import Cell, Record
+from gradinv.metrics.records.record import SCORED, Cell, ImageScore, Record
 
 CELL = Cell(
     attack="dlg",
@@ -33,8 +33,14 @@ CELL = Cell(
 PICTURES = {"original": torch.zeros(1, 3, 4, 4, dtype=torch.uint8)}
 
 
-def record(state="done", **fields):
-    return Record(id="abc", suite="tiny", order=0, repetition=0, cell=CELL, spec={}, state=state, **fields)
+IMAGE = ImageScore(slot=0, reconstruction=0, image="0123456789abcdef", label=3, metrics={"psnr": 20.0})
+
+
+def record(state="done", note="", **fields):
+    """A record that contradicts itself in nothing, marked by a note."""
+    measured = {"images": [IMAGE], "slot_accuracy": 1.0} if state in SCORED else {"reason": "no luck"}
+    identity = {"id": "abc", "suite": "tiny", "order": 0, "repetition": 0, "cell": CELL, "spec": {}}
+    return Record(**identity, state=state, notes=[note], **measured, **fields)
 
 
 @pytest.fixture
@@ -54,20 +60,21 @@ def test_what_is_written_is_read(store):
     written = record(objective_start=float("inf"), objective_end=float("nan"), curve=[(0, float("inf"))])
     store.write(written, PICTURES)
     assert store.read("abc").model_dump_json() == written.model_dump_json()
-    assert set(store.run.trial("abc").iterdir()) == {store.run.record("abc"), store.run.tensors("abc")}
+    paths = {store.run.record("abc"), store.run.tensors("abc"), store.run.checksums("abc")}
+    assert set(store.run.trial("abc").iterdir()) == paths
     assert [path.name for path in store.run.trials.iterdir()] == ["abc"]
 
 
 def test_a_later_record_replaces_the_whole_folder(store):
     store.write(record("done"), PICTURES)
-    store.write(record("failed", reason="later"), {})
-    assert store.read("abc").reason == "later"
-    assert list(store.run.trial("abc").iterdir()) == [store.run.record("abc")]
+    store.write(record("failed", note="later"), {})
+    assert store.read("abc").notes == ["later"]
+    assert set(store.run.trial("abc").iterdir()) == {store.run.record("abc"), store.run.checksums("abc")}
     assert [path.name for path in store.run.trials.iterdir()] == ["abc"]
 
 
 def test_an_interrupted_write_leaves_the_old_record(store, monkeypatch):
-    store.write(record("failed", reason="old"), {})
+    store.write(record("failed", note="old"), {})
 
     def interrupted(path, tensors):
         path.parent.mkdir(parents=True)
@@ -77,9 +84,9 @@ def test_an_interrupted_write_leaves_the_old_record(store, monkeypatch):
     monkeypatch.setattr(store_module, "write_tensors", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.write(record("done"), PICTURES)
-    assert store.read("abc").reason == "old"
+    assert store.read("abc").notes == ["old"]
     records, faults = read_records([store.run.path])
-    assert ([record.reason for record in records], faults) == (["old"], [])
+    assert ([record.notes for record in records], faults) == ([["old"]], [])
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id": "abc"}', b"\xff\xfe"])
@@ -100,11 +107,20 @@ def of_another_trial(store):
     store.run.record("abc").write_text(text.replace('"abc"', '"def"'))
 
 
+def altered(store):
+    text = store.run.record("abc").read_text()
+    store.run.record("abc").write_text(text.replace("20.0", "25.0"))
+
+
+def contradicting_itself(store):
+    store.write(record(evaluations=-1), {})
+
+
 def with_broken_additions(store):
     store.run.additions("abc").write_text("{")
 
 
-@pytest.mark.parametrize("spoil", [newer, of_another_trial, with_broken_additions])
+@pytest.mark.parametrize("spoil", [newer, of_another_trial, altered, contradicting_itself, with_broken_additions])
 def test_what_boards_refuse_counts_as_missing(store, spoil):
     """Else a run would take it for done, and its board would lack it, again and again."""
     store.write(record(), {})
@@ -143,9 +159,9 @@ def test_cleaning_before_anything_was_written(tmp_path):
 def test_writers_of_one_trial_do_not_disturb_each_other(store):
     def write_often(name):
         for _ in range(30):
-            store.write(record(reason=name), PICTURES)
+            store.write(record(note=name), PICTURES)
 
     with ThreadPoolExecutor() as writers:
         list(writers.map(write_often, "abcd"))
-    assert store.read("abc").reason in "abcd"
+    assert store.read("abc").notes[0] in "abcd"
     assert [path.name for path in store.run.trials.iterdir()] == ["abc"]
