@@ -9,9 +9,11 @@ import pytest
 from gradinv.metrics.boards.leaderboard import leaderboard, write_board
 from gradinv.metrics.boards.lines import winners
 from gradinv.metrics.comparison.findings import findings_of
+from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import read_records
 from gradinv.metrics.records.record import Cell, ImageScore, Record
 from gradinv.metrics.records.samples import samples_of
+from gradinv.metrics.records.validation import checksums
 
 ATTACKS, SEEDS, BATCHES = 20, 10, 50
 ROUNDS = 3
@@ -51,6 +53,7 @@ def synthetic_records() -> Iterator[Record]:
                     state="done",
                     images=[image],
                     metrics={"label_accuracy": 1.0},
+                    slot_accuracy=1.0,
                     evaluations=100,
                 )
 
@@ -58,12 +61,12 @@ def synthetic_records() -> Iterator[Record]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run directory with these records."""
-    directory = tmp_path_factory.mktemp("large")
+    directory = RunDirectory(tmp_path_factory.mktemp("large"))
     for record in synthetic_records():
-        folder = directory / "trials" / record.id
-        folder.mkdir(parents=True)
-        (folder / "record.json").write_text(record.model_dump_json(), encoding="utf-8")
-    return directory
+        directory.trial(record.id).mkdir(parents=True)
+        directory.record(record.id).write_text(record.model_dump_json(), encoding="utf-8")
+        directory.checksums(record.id).write_text(checksums(directory, record.id), encoding="utf-8")
+    return directory.path
 
 
 @pytest.fixture(scope="module")
