@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from gradinv.attacks.gradient_matching.descent import Descent
 from gradinv.attacks.gradient_matching.evaluation import Engine
 from gradinv.attacks.leak import ThreatModel

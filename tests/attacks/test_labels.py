@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
+
 from gradinv.attacks.labels import RULES, LabelInferenceError, infer_labels, min_rule, resolve_labels, sum_rule
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.victim import NoClassifierError, Victim
-from torch import nn
 
 CLASSES = 20
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from torch import Tensor
+
 from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
@@ -13,7 +15,6 @@ from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.experiment.client import client_update, observe
 from gradinv.benchmark.experiment.controls import noise_gradient
 from gradinv.benchmark.victims.normalisation import denormalise, normalisation_of, normalise
-from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import sys
 from typing import get_type_hints
 
 import pytest
+
 from gradinv.attacks.attack import Attack
 from gradinv.attacks.registry import (
     ATTACKS,

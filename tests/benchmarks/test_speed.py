@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+
 from gradinv.attacks.gradient_matching.distances import CosineDistance, LayerwiseL2, SquaredL2
 from gradinv.attacks.gradient_matching.evaluation import Engine
 from gradinv.attacks.gradient_matching.objective import Objective
@@ -29,7 +30,7 @@ def problem(model, batch_size):
     images, candidate = torch.randn(2, batch_size, 3, 32, 32, generator=generator)
     labels = torch.arange(batch_size) % 10
     gradients = {
-        name: g.detach() for name, g in zip(victim.parameter_names, victim.gradients(images, labels), strict=True)
+        name: g.detach() for name, g in zip(victim.parameter_names, victim.update(images, labels), strict=True)
     }
     leak = Leak(
         gradients=gradients,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.registry import create_attack
 from gradinv.benchmark.datasets.batches import draw_batch, mean_image

@@ -18,8 +18,8 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from gradinv.attacks.gradient_matching.evaluation import Engine
 
+from gradinv.attacks.gradient_matching.evaluation import Engine
 from tests.benchmarks.side_by_side import tables
 from tests.benchmarks.side_by_side.machine import describe_machine
 from tests.benchmarks.side_by_side.mathematics import mathematics_table

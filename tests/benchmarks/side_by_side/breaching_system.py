@@ -9,12 +9,12 @@ from typing import Any
 import breaching
 import torch
 from breaching.attacks.auxiliaries.regularizers import DeepInversion, TotalVariation
-from gradinv.attacks.gradient_matching.optimizers import step_decay, warmup_cosine
-from gradinv.attacks.gradient_matching.priors import ImageL2, TotalVariationL2
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from gradinv.attacks.gradient_matching.optimizers import step_decay, warmup_cosine
+from gradinv.attacks.gradient_matching.priors import ImageL2, TotalVariationL2
 from tests.benchmarks.side_by_side.breaching_terms import InnerTotalVariation, LayerwiseEuclidean, OurPrior
 from tests.benchmarks.side_by_side.machine import now
 from tests.benchmarks.side_by_side.problems import CLASSES, LBFGS_EVALUATIONS, MEAN, STD, Problem

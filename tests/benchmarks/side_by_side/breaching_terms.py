@@ -9,8 +9,9 @@ from typing import List  # noqa: UP035 (TorchScript knows no other)
 import torch
 from breaching.attacks.auxiliaries.objectives import Euclidean
 from breaching.attacks.auxiliaries.regularizers import TotalVariation
-from gradinv.attacks.gradient_matching.priors import Candidate, Prior
 from torch import Tensor, nn
+
+from gradinv.attacks.gradient_matching.priors import Candidate, Prior
 
 
 class InnerTotalVariation(TotalVariation):

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
+
 from gradinv.attacks.gradient_matching.attack import GradientMatching
 from gradinv.attacks.gradient_matching.evaluation import Engine, InChunks, InTurn
 from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.metrics.statistics.intervals import interval
-from torch import Tensor
-
 from tests.benchmarks.side_by_side.problems import Case
 from tests.benchmarks.side_by_side.trials import Trials, make_trials, matching_attack, random_points
 

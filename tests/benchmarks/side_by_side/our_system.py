@@ -4,10 +4,10 @@ import copy
 from typing import Any
 
 import torch
+
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
-
 from tests.benchmarks.side_by_side.machine import now
 from tests.benchmarks.side_by_side.problems import CLASSES, MEAN, STD, Engine, Problem
 from tests.benchmarks.side_by_side.timing import Run

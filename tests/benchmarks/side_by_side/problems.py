@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
-from gradinv.benchmark.victims.networks import build_network
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from gradinv.benchmark.victims.networks import build_network
 
 MEAN, STD = (0.4915, 0.4823, 0.4468), (0.2470, 0.2435, 0.2616)  # CIFAR-10
 CLASSES = 10

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradinv.metrics.records.files import write_text
-
 from tests.benchmarks.side_by_side.problems import ATTACKS
 from tests.benchmarks.side_by_side.ratios import median_interval, paired_ratios, why_void
 from tests.benchmarks.side_by_side.rounds import Measurement

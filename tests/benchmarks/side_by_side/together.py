@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from gradinv.attacks.gradient_matching.attack import GradientMatching
 from gradinv.attacks.gradient_matching.evaluation import Engine
-
 from tests.benchmarks.side_by_side.machine import now
 from tests.benchmarks.side_by_side.problems import Case
 from tests.benchmarks.side_by_side.ratios import median_interval, paired_ratios

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from gradinv.attacks.gradient_matching.attack import GradientMatching
 from gradinv.attacks.gradient_matching.evaluation import Engine
 from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
@@ -15,7 +17,6 @@ from gradinv.benchmark.experiment.client import client_update, observe
 from gradinv.benchmark.victims.networks import build_network
 from gradinv.benchmark.victims.normalisation import denormalise, normalise
 from gradinv.metrics.images.matching import match
-from torch import Tensor
 
 NEAR = 0.01
 """Standard deviation of the noise on the solution, where an image has about 1."""
