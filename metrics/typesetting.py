@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import TypeVar
 
-from gradinv.metrics.images.facts import facts_of
-from gradinv.metrics.records.record import Record
+from gradinv.metrics.images import facts_of
+from gradinv.metrics.records import Record
 
 Ordered = TypeVar("Ordered", str, int)
 

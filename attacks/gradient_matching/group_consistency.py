@@ -12,7 +12,7 @@ from torch import Tensor
 from gradinv.attacks.attack import Conditions
 from gradinv.attacks.gradient_matching.coupling import Bond, Coupling
 from gradinv.attacks.leak import Reconstruction
-from gradinv.metrics.registration.align import LEAST_SIZE, align
+from gradinv.metrics.registration import LEAST_SIZE, align
 
 ConsensusKind = Literal["registered", "lazy"]
 

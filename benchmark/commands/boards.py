@@ -21,11 +21,8 @@ def leaderboard(
     ] = None,
 ) -> None:
     """Print the leaderboard of run directories; write it as CSV, LaTeX or HTML."""
-    from gradinv.metrics.boards.leaderboard import leaderboard as board_of
-    from gradinv.metrics.boards.leaderboard import write_board
-    from gradinv.metrics.boards.lines import lines_by_setting
-    from gradinv.metrics.boards.terminal import print_leaderboard
-    from gradinv.metrics.records.reading import read_records
+    from gradinv.metrics.boards import leaderboard as board_of, lines_by_setting, print_leaderboard, write_board
+    from gradinv.metrics.records import read_records
 
     records, faults = read_records(runs)
     for fault in faults:
@@ -33,13 +30,13 @@ def leaderboard(
     board = board_of(records) if csv is None else write_board(records, csv)
     print_leaderboard(lines_by_setting(records, board), console())
     if latex is not None:
-        from gradinv.metrics.boards.latex import write_latex
+        from gradinv.metrics.boards import write_latex
 
         write_latex(records, latex)
     if html is not None:
-        from gradinv.benchmark.experiment.controls import MEANING
-        from gradinv.benchmark.runs.rerun import rerun_of
-        from gradinv.metrics.report.site import Extras, write_html
+        from gradinv.benchmark.experiment import MEANING
+        from gradinv.benchmark.runs import rerun_of
+        from gradinv.metrics.report import Extras, write_html
 
         print(write_html(records, html, Extras(runs, MEANING, rerun_of)))
 
@@ -48,10 +45,9 @@ def plot(
     runs: list[Path], out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures")
 ) -> None:
     """Draw figures and contact sheets from run directories."""
-    from gradinv.benchmark.runs.runner import contrasts_of
-    from gradinv.metrics.figures.all_figures import draw_all
-    from gradinv.metrics.records.layout import RunDirectory
-    from gradinv.metrics.records.reading import read_records
+    from gradinv.benchmark.runs import contrasts_of
+    from gradinv.metrics.figures import draw_all
+    from gradinv.metrics.records import RunDirectory, read_records
 
     records = read_records(runs)[0]
     contrasts = [contrast for directory in runs for contrast in contrasts_of(RunDirectory(directory))]

@@ -29,12 +29,9 @@ def compare(
 
     Only rows that were granted the same things are compared; the fields that keep others apart are named.
     """
-    from gradinv.metrics.boards.image_table import read_board
-    from gradinv.metrics.comparison.findings import findings_of
-    from gradinv.metrics.comparison.meetings import find_key
-    from gradinv.metrics.comparison.table import print_findings, write_comparison
-    from gradinv.metrics.records.reading import read_records
-    from gradinv.metrics.records.samples import pooled, samples_of
+    from gradinv.metrics.boards import read_board
+    from gradinv.metrics.comparison import find_key, findings_of, print_findings, write_comparison
+    from gradinv.metrics.records import pooled, read_records, samples_of
 
     if not runs and not board:
         raise RequestError("nothing to compare: give run directories, or a board with --board")

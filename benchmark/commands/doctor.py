@@ -7,7 +7,7 @@ import torch
 
 from gradinv.benchmark.datasets import dataset_names
 from gradinv.benchmark.machine import data_root, usable_cores, victims_root
-from gradinv.metrics.images.scoring import METRICS, ScoredBatch, score_batch
+from gradinv.metrics.images import METRICS, ScoredBatch, score_batch
 
 PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", "scipy", "scikit-image")
 

@@ -11,7 +11,7 @@ from gradinv.benchmark.commands.options import Device, Download, resolve_device,
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gradinv.metrics.records.record import Record
+    from gradinv.metrics.records import Record
 
 
 def iip(
@@ -32,10 +32,9 @@ def iip(
     Nearest by the cosine of the network's pooled features, among the whole evaluation split and within the class. The
     values stand beside the records; the runs' leaderboards are written again with their columns.
     """
-    from gradinv.benchmark.runs.identify import identify
-    from gradinv.metrics.boards.leaderboard import write_board
-    from gradinv.metrics.records.layout import RunDirectory
-    from gradinv.metrics.records.reading import read_records
+    from gradinv.benchmark.runs import identify
+    from gradinv.metrics.boards import write_board
+    from gradinv.metrics.records import RunDirectory, read_records
 
     file = None if weights is None else str(weights)
     judge, chosen = victim_spec(network, state, seed=seed, epochs=epochs, weights=file), resolve_device(device)
@@ -53,10 +52,9 @@ def iip(
 
 def _lines(records: "Sequence[Record]") -> "Iterator[str]":
     """Each cell with its shares and their 95 % intervals over batches; its controls say what chance and priors give."""
-    from gradinv.metrics.images.facts import facts_of
-    from gradinv.metrics.images.iip import iip_title
-    from gradinv.metrics.records.samples import samples_of
-    from gradinv.metrics.statistics.recovery import share_better
+    from gradinv.metrics.images import facts_of, iip_title
+    from gradinv.metrics.records import samples_of
+    from gradinv.metrics.statistics import share_better
 
     for sample in samples_of(records, "records"):
         cell = sample.cell

@@ -34,10 +34,9 @@ def labels(
     Labels are distinct within a batch. The same command goes on where it was stopped.
     """
     from gradinv.benchmark.datasets import create_dataset
-    from gradinv.benchmark.label_inference.run import infer_labels_of
-    from gradinv.metrics.boards.label_board import label_board, write_label_boards
-    from gradinv.metrics.boards.label_terminal import print_label_board
-    from gradinv.metrics.figures.label_inference import draw_label_figure
+    from gradinv.benchmark.label_inference import infer_labels_of
+    from gradinv.metrics.boards import label_board, print_label_board, write_label_boards
+    from gradinv.metrics.figures import draw_label_figure
 
     if epochs is not None and "trained" not in state:
         raise RequestError("--epochs is for --state trained only")

@@ -42,8 +42,7 @@ def status(runs: list[Path]) -> None:
     """Count the trials of run directories by state; exit status 1 where some failed or cannot be read, with reasons."""
     from collections import Counter
 
-    from gradinv.metrics.records.reading import read_records
-    from gradinv.metrics.records.record import LOST
+    from gradinv.metrics.records import LOST, read_records
 
     records, faults = read_records(runs)
     for state, count in sorted(Counter(record.state for record in records).items()):
@@ -75,9 +74,7 @@ def check(
 
 
 def _check_suite(suite: str) -> None:
-    from gradinv.benchmark.runs.plan import Planner
-    from gradinv.benchmark.runs.prepare import without_training
-    from gradinv.benchmark.runs.suite import load_suite, suite_path
+    from gradinv.benchmark.runs import Planner, load_suite, suite_path, without_training
 
     resolved = load_suite(suite_path(suite))
     # Weights are looked for as well: a suite that names a file which is not there is not valid on this machine.
@@ -88,10 +85,9 @@ def _check_suite(suite: str) -> None:
 
 def _check_board(path: Path, runs: list[Path]) -> None:
     """Exit status 2 and one line for each fault, where there is one."""
-    from gradinv.metrics.boards.check import check_board
-    from gradinv.metrics.boards.rebuild import rebuilt
-    from gradinv.metrics.comparison.verdict import counted
-    from gradinv.metrics.records.reading import read_records
+    from gradinv.metrics.boards import check_board, rebuilt
+    from gradinv.metrics.comparison import counted
+    from gradinv.metrics.records import read_records
 
     checked = check_board(path)
     faults, warnings = list(checked.faults), list(checked.warnings)
@@ -127,7 +123,7 @@ def _names(kind: Kind) -> list[str]:
 
         return DEFENSES.names()
     if kind == "metrics":
-        from gradinv.metrics.images.scoring import METRICS
+        from gradinv.metrics.images import METRICS
 
         return METRICS.names()
     if kind == "datasets":
@@ -140,11 +136,11 @@ def _names(kind: Kind) -> list[str]:
 def _slow_names(kind: Kind) -> list[str]:
     """Names that only torch or timm know."""
     if kind == "suites":
-        from gradinv.benchmark.runs.suite import suite_names
+        from gradinv.benchmark.runs import suite_names
 
         return suite_names()
     if kind == "controls":
-        from gradinv.benchmark.experiment.controls import CONTROLS
+        from gradinv.benchmark.experiment import CONTROLS
 
         return list(CONTROLS)
     import timm

@@ -15,7 +15,7 @@ from gradinv.metrics.registry import RequestError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gradinv.benchmark.victims.spec import VictimSpec
+    from gradinv.benchmark.victims import VictimSpec
 
 Plugins = Annotated[
     list[Path], typer.Option("--plugin", help="A Python file that registers attacks, defenses, ...; repeat for more.")
@@ -85,7 +85,7 @@ def victim_spec(model: str, state: str, **shaping: Any) -> "VictimSpec":
     """The victim that options describe; RequestError in one line where they contradict each other."""
     from pydantic import ValidationError
 
-    from gradinv.benchmark.victims.spec import VictimSpec
+    from gradinv.benchmark.victims import VictimSpec
 
     try:
         return VictimSpec.model_validate({"model": model, "state": state, **shaping})

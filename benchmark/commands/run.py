@@ -21,7 +21,7 @@ from gradinv.benchmark.commands.options import (
 from gradinv.metrics.registry import RequestError
 
 if TYPE_CHECKING:
-    from gradinv.benchmark.runs.plan import Plan
+    from gradinv.benchmark.runs import Plan
 
 EXPERIMENTAL = "experimental: not yet run on a GPU by us"
 
@@ -69,8 +69,8 @@ class RunRequest:
 def run(request: RunRequest) -> None:
     """Run what is missing of a suite; the same command goes on where it was stopped."""
     from gradinv.benchmark.machine import prepare_process
-    from gradinv.benchmark.runs.runner import RunOptions, default_jobs, run_plan, show_plan
-    from gradinv.metrics.records.layout import RunDirectory
+    from gradinv.benchmark.runs import RunOptions, default_jobs, run_plan, show_plan
+    from gradinv.metrics.records import RunDirectory
 
     prepare_process()  # before torch allocates anything
     # Whatever can be wrong with the request is looked at before the first thing is built.
@@ -98,9 +98,7 @@ def run(request: RunRequest) -> None:
 
 def _plan(request: RunRequest, device: str) -> "Plan":
     """The plan of the part of the suite that is asked for."""
-    from gradinv.benchmark.runs.engine_choice import EngineChoice
-    from gradinv.benchmark.runs.plan import Planner, hash_of
-    from gradinv.benchmark.runs.suite import load_suite, select, suite_path
+    from gradinv.benchmark.runs import EngineChoice, Planner, hash_of, load_suite, select, suite_path
 
     suite = load_suite(suite_path(request.suite), _settings(request.settings))
     part = select(

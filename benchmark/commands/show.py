@@ -5,10 +5,10 @@ from typing import Any
 
 from gradinv.attacks.registry import ATTACKS, PRESETS, hyperparameters
 from gradinv.benchmark.defenses import DEFENSES, canonical_defense
-from gradinv.benchmark.experiment.controls import CONTROLS, MEANING
-from gradinv.benchmark.runs.suite import suite_path
-from gradinv.metrics.boards.schema import schema_page
-from gradinv.metrics.images.scoring import METRICS
+from gradinv.benchmark.experiment import CONTROLS, MEANING
+from gradinv.benchmark.runs import suite_path
+from gradinv.metrics.boards import schema_page
+from gradinv.metrics.images import METRICS
 from gradinv.metrics.keys import parse_key
 from gradinv.metrics.registry import UnknownNameError, unknown
 

@@ -23,7 +23,7 @@ def train(
     import json
 
     from gradinv.benchmark.datasets import create_dataset
-    from gradinv.benchmark.victims.training import train_victim
+    from gradinv.benchmark.victims import train_victim
 
     spec = victim_spec(model, "trained", seed=seed, stem=stem, epochs=epochs)
     path = train_victim(spec, create_dataset(dataset, image_size, download=download), device=resolve_device(device))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradinv.benchmark.datasets import DataError
+from gradinv.benchmark.datasets.registry import DataError
 from gradinv.benchmark.datasets.seeds import random_state
 
 Role = Literal["train", "tuning", "evaluation"]

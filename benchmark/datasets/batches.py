@@ -8,8 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from gradinv.benchmark.datasets import DataError
 from gradinv.benchmark.datasets.base import Dataset, Role, Split
+from gradinv.benchmark.datasets.registry import DataError
 from gradinv.benchmark.datasets.seeds import random_state
 
 MEAN_SAMPLE = 1_000

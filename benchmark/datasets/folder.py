@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from gradinv.benchmark.datasets import HELD_OUT_FOLDERS, DataError
 from gradinv.benchmark.datasets.base import Dataset, Split, held_out_loaders
+from gradinv.benchmark.datasets.registry import HELD_OUT_FOLDERS, DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 MEMORY_LIMIT = 10**9  # bytes of decoded pixels that one split may hold

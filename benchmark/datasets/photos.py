@@ -14,8 +14,8 @@ import numpy as np
 import skimage
 from PIL import Image
 
-from gradinv.benchmark.datasets import DataError, register_dataset
 from gradinv.benchmark.datasets.base import ArraySplit, Dataset, Role
+from gradinv.benchmark.datasets.registry import DataError, register_dataset
 from gradinv.benchmark.datasets.seeds import random_state
 
 PHOTOGRAPHS = {

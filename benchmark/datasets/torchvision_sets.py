@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 from torchvision import datasets as tv
 
-from gradinv.benchmark.datasets import DataError, register_dataset
 from gradinv.benchmark.datasets.base import ArraySplit, Dataset, Split, held_out_loaders
 from gradinv.benchmark.datasets.folder import FileSplit, square
+from gradinv.benchmark.datasets.registry import DataError, register_dataset
 from gradinv.benchmark.machine import data_root
 
 IMAGENET_SIZE = 224

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from gradinv.attacks.registry import Paper
-from gradinv.benchmark.defenses import Defense, register_defense
+from gradinv.benchmark.defenses.base import Defense, register_defense
 
 ABADI_2016 = Paper(
     title="Deep Learning with Differential Privacy",

@@ -1,6 +1,6 @@
 """No defense: the client sends its update as it is."""
 
-from gradinv.benchmark.defenses import Defense, register_defense
+from gradinv.benchmark.defenses.base import Defense, register_defense
 
 
 @register_defense("none", paper=None)

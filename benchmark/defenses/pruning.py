@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from gradinv.attacks.dlg import ZHU_2019
-from gradinv.benchmark.defenses import Defense, register_defense
+from gradinv.benchmark.defenses.base import Defense, register_defense
 
 
 @register_defense("pruning", paper=ZHU_2019)

@@ -1,5 +1,8 @@
 """One trial: what is specified, what the client sends, what the attacker sees, and what it is worth.
 
-A stranger imports `TrialSpec` and `PlannedTrial` from `spec`, `run_together` and `make_record` from `trial`, `Outcome`
-from `outcome`, `ImpossibleCellError` from `client`, `CONTROLS` from `controls`.
+`run_together` runs the trials of a pack, `make_record` joins what was planned and what was measured.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,7 +12,7 @@ from gradinv.attacks.grants import granted_labels, granted_statistics
 from gradinv.attacks.leak import Leak, ThreatModel
 from gradinv.attacks.update import Parameters, create_update
 from gradinv.attacks.victim import Victim, bn_layers
-from gradinv.benchmark.datasets.batches import Batch
+from gradinv.benchmark.datasets import Batch
 from gradinv.benchmark.defenses import Defense
 
 SELF_CHECK_TOLERANCE = 1e-3

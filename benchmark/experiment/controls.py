@@ -10,8 +10,7 @@ from torch import Tensor
 
 from gradinv.attacks.attack import Attack
 from gradinv.attacks.leak import Leak, Reconstruction
-from gradinv.benchmark.datasets.base import Dataset
-from gradinv.benchmark.datasets.batches import Batch, draw_like, mean_image
+from gradinv.benchmark.datasets import Batch, Dataset, draw_like, mean_image
 from gradinv.benchmark.experiment.client import ImpossibleCellError
 
 OF_AN_ATTACK = ("other_gradient", "noise_gradient", "prior_only")

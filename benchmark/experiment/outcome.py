@@ -7,13 +7,19 @@ import torch
 from torch import Tensor
 
 from gradinv.attacks.leak import Reconstruction
-from gradinv.benchmark.datasets.batches import Batch
+from gradinv.benchmark.datasets import Batch
 from gradinv.benchmark.experiment.isolation import share_not_finite
-from gradinv.benchmark.victims.normalisation import Normalisation, denormalise
-from gradinv.metrics.images.facts import measured_metrics
-from gradinv.metrics.images.matching import match, slot_accuracy
-from gradinv.metrics.images.scoring import METRICS, ScoredBatch, score_batch, score_images
-from gradinv.metrics.records.record import ImageScore, State
+from gradinv.benchmark.victims import Normalisation, denormalise
+from gradinv.metrics.images import (
+    METRICS,
+    ScoredBatch,
+    match,
+    measured_metrics,
+    score_batch,
+    score_images,
+    slot_accuracy,
+)
+from gradinv.metrics.records import ImageScore, State
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What a trial is before it is run: everything that changes its result, the id that is its hash, and its row."""
 
 import hashlib
-import json
 import sys
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -17,14 +16,12 @@ from gradinv.attacks.gradient_matching import Kind, Precision
 from gradinv.attacks.grants import granted_numbers_per_pixel
 from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import ATTACKS
-from gradinv.benchmark.datasets import DATASETS
-from gradinv.benchmark.datasets.seeds import seed_of
+from gradinv.benchmark.datasets import DATASETS, seed_of
 from gradinv.benchmark.defenses import DEFENSES, create_defense
-from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.metrics.images.facts import measured_metrics
-from gradinv.metrics.images.scoring import METRICS
+from gradinv.benchmark.victims import VictimSpec
+from gradinv.metrics.images import METRICS, measured_metrics
 from gradinv.metrics.keys import Key, bracketed, parse_key
-from gradinv.metrics.records.record import Cell
+from gradinv.metrics.records import Cell, trial_id
 
 
 class TrialSpec(BaseModel):
@@ -62,8 +59,7 @@ class TrialSpec(BaseModel):
         """16 hexadecimal digits of the SHA-256 of the specification; ValueError while the weights are not known."""
         if self.weights_hash is None:
             raise ValueError(f"the weights of {self.victim.key} are not known yet, so the trial has no id")
-        # Sorted, so that the order in which somebody wrote hyperparameters down does not matter.
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+        return trial_id(self.model_dump(mode="json"))
 
     @property
     def pack(self) -> str:

@@ -17,8 +17,7 @@ from gradinv.attacks.gradient_matching import Engine, GradientMatching
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
-from gradinv.benchmark.datasets.base import Dataset
-from gradinv.benchmark.datasets.batches import Batch, draw_batch
+from gradinv.benchmark.datasets import Batch, Dataset, draw_batch
 from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.experiment import controls
 from gradinv.benchmark.experiment.client import (
@@ -32,11 +31,8 @@ from gradinv.benchmark.experiment.client import (
 from gradinv.benchmark.experiment.isolation import check_result, restored_switches
 from gradinv.benchmark.experiment.outcome import Outcome, score
 from gradinv.benchmark.experiment.spec import PlannedTrial, TrialSpec
-from gradinv.benchmark.victims.loading import LoadedVictim
-from gradinv.benchmark.victims.normalisation import normalise
-from gradinv.benchmark.victims.zero_gradients import zero_gradient_share
-from gradinv.metrics.records.identity import row_identity
-from gradinv.metrics.records.record import Record
+from gradinv.benchmark.victims import LoadedVictim, normalise, zero_gradient_share
+from gradinv.metrics.records import Record, row_identity
 
 PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", "numpy")
 """Packages whose versions stand in every record; only some are part of a trial's id (`spec.result_versions`)."""

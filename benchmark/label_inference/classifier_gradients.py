@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gradinv.attacks.victim import NoClassifierError, Victim
 from gradinv.benchmark.defenses import create_defense
-from gradinv.benchmark.experiment.client import SELF_CHECK_TOLERANCE, InconsistentExperimentError, client_update
+from gradinv.benchmark.experiment import SELF_CHECK_TOLERANCE, InconsistentExperimentError, client_update
 from gradinv.metrics.registry import RequestError
 
 

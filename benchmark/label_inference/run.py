@@ -19,20 +19,17 @@ from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from gradinv.attacks.labels import RULES
-from gradinv.benchmark.datasets.base import Dataset
-from gradinv.benchmark.datasets.batches import draw_batch
-from gradinv.benchmark.experiment.spec import result_versions
+from gradinv.benchmark.datasets import Dataset, draw_batch
+from gradinv.benchmark.experiment import result_versions
 from gradinv.benchmark.label_inference.classifier_gradients import (
     check_against_client,
     classifier_gradients,
     classifier_name,
 )
-from gradinv.benchmark.victims.loading import LoadedVictim, load_victim
-from gradinv.benchmark.victims.normalisation import normalise
-from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.metrics.boards.label_board import LabelCell
-from gradinv.metrics.images.label_accuracy import shared_labels
-from gradinv.metrics.records.files import write_text
+from gradinv.benchmark.victims import LoadedVictim, VictimSpec, load_victim, normalise
+from gradinv.metrics.boards import LabelCell
+from gradinv.metrics.images import shared_labels
+from gradinv.metrics.records import write_text
 from gradinv.metrics.registry import RequestError
 
 CHUNK = 50

@@ -1,5 +1,8 @@
 """A run: from a suite to its trials, through executors to records, boards and figures.
 
-A stranger imports `load_suite` and `Suite` from `suite`, `Planner` and `Plan` from `plan`, `prepare` from `prepare`,
-`run_plan` and `RunOptions` from `runner`; `identify` measures finished runs again, `rerun` says how to repeat a row.
+`load_suite`, `Planner`, `prepare` and `run_plan` are its four steps; `identify` measures finished runs again.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from tqdm import tqdm
 
-from gradinv.benchmark.experiment.spec import PlannedTrial
+from gradinv.benchmark.experiment import PlannedTrial
 from gradinv.benchmark.runs.plan import Plan
-from gradinv.metrics.records.record import LOST, Record
+from gradinv.metrics.records import LOST, Record
 
 HOUR = 3600.0
 

@@ -11,7 +11,7 @@ from gradinv.attacks.attack import Attack
 from gradinv.attacks.gradient_matching import Engine, Kind, Precision
 from gradinv.attacks.registry import create_attack
 from gradinv.benchmark.runs.suite import Block, Suite
-from gradinv.benchmark.victims.networks import build_network
+from gradinv.benchmark.victims import build_network
 from gradinv.metrics.registry import RequestError
 
 SMALL = 500_000

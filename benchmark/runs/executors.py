@@ -16,18 +16,12 @@ from traceback import format_exception
 import torch
 from safetensors.torch import load_file
 
-from gradinv.benchmark.datasets import create_dataset
-from gradinv.benchmark.datasets.base import Dataset
-from gradinv.benchmark.experiment.client import ImpossibleCellError
-from gradinv.benchmark.experiment.outcome import Outcome
-from gradinv.benchmark.experiment.spec import PlannedTrial
-from gradinv.benchmark.experiment.trial import make_record, run_together
+from gradinv.benchmark.datasets import Dataset, create_dataset
+from gradinv.benchmark.experiment import ImpossibleCellError, Outcome, PlannedTrial, make_record, run_together
 from gradinv.benchmark.machine import prepare_process
 from gradinv.benchmark.runs.store import Store
-from gradinv.benchmark.victims.loading import LoadedVictim, normalisation_for, weights_hash
-from gradinv.benchmark.victims.networks import Stem, VictimError, build_network
-from gradinv.metrics.records.layout import RunDirectory
-from gradinv.metrics.records.record import Record
+from gradinv.benchmark.victims import LoadedVictim, Stem, VictimError, build_network, normalisation_for, weights_hash
+from gradinv.metrics.records import Record, RunDirectory
 from gradinv.metrics.registry import load_plugin
 
 

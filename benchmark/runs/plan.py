@@ -11,17 +11,20 @@ from torch import nn
 from gradinv.attacks.gradient_matching import Engine, Kind
 from gradinv.attacks.registry import create_attack, hyperparameters
 from gradinv.attacks.victim import bn_layers
-from gradinv.benchmark.datasets import create_dataset
-from gradinv.benchmark.datasets.base import Dataset
-from gradinv.benchmark.datasets.batches import draw_batch, mean_image
-from gradinv.benchmark.experiment import controls
-from gradinv.benchmark.experiment.client import ImpossibleCellError
-from gradinv.benchmark.experiment.spec import PlannedTrial, TrialSpec, cell_of, result_versions, sources_of
-from gradinv.benchmark.experiment.trial import possible_attack
+from gradinv.benchmark.datasets import Dataset, create_dataset, draw_batch, mean_image
+from gradinv.benchmark.experiment import (
+    ImpossibleCellError,
+    PlannedTrial,
+    TrialSpec,
+    cell_of,
+    controls,
+    possible_attack,
+    result_versions,
+    sources_of,
+)
 from gradinv.benchmark.runs.engine_choice import EngineChoice
 from gradinv.benchmark.runs.suite import Block, Suite, SuiteError
-from gradinv.benchmark.victims.loading import load_victim, untrained_network
-from gradinv.benchmark.victims.spec import VictimSpec
+from gradinv.benchmark.victims import VictimSpec, load_victim, untrained_network
 from gradinv.metrics.keys import parse_key
 
 RowPlace = tuple[str, VictimSpec, str, int, str, str]

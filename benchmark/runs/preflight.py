@@ -9,7 +9,7 @@ from torch import Tensor
 from gradinv.attacks.gradient_matching import Given, GradientMatching, Objective, SquaredL2
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
-from gradinv.benchmark.experiment.spec import PlannedTrial, TrialSpec
+from gradinv.benchmark.experiment import PlannedTrial, TrialSpec
 from gradinv.benchmark.runs.engine_choice import SMALL, parameters_of
 from gradinv.benchmark.runs.memory import available_bytes, evaluation_bytes, memory_warning
 from gradinv.benchmark.runs.plan import Plan, PlannedVictim

@@ -8,10 +8,8 @@ from torch import nn
 from tqdm import tqdm
 
 from gradinv.benchmark.runs.plan import Plan, PlannedVictim
-from gradinv.benchmark.victims.loading import load_victim, weights_hash
-from gradinv.benchmark.victims.training import needs_training
-from gradinv.metrics.records.files import write_tensors
-from gradinv.metrics.records.layout import RunDirectory
+from gradinv.benchmark.victims import load_victim, needs_training, weights_hash
+from gradinv.metrics.records import RunDirectory, write_tensors
 
 
 def prepare(plan: Plan, run: RunDirectory, *, download: bool = False, progress: bool = True) -> Plan:

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from gradinv.metrics.records.record import Record
-from gradinv.metrics.report.pages import Rerun
+from gradinv.metrics.records import Record
+from gradinv.metrics.report import Rerun
 
 
 def rerun_of(name: str, trials: Sequence[Record], controls: Sequence[str]) -> Rerun | None:

@@ -1,7 +1,6 @@
 """Running a suite: prepare, resume, execute, write what comes out. What is said on the way stands in `console.py`."""
 
-from collections.abc import Generator, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Generator, Sequence, Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +15,10 @@ from gradinv.benchmark.runs.preflight import estimated_seconds, memory_warnings
 from gradinv.benchmark.runs.prepare import prepare, without_training
 from gradinv.benchmark.runs.store import Store
 from gradinv.benchmark.runs.suite import Suite
-from gradinv.metrics.boards.leaderboard import write_board
-from gradinv.metrics.boards.lines import lines_by_setting
-from gradinv.metrics.boards.terminal import print_leaderboard
-from gradinv.metrics.comparison.contrasts import Contrast
-from gradinv.metrics.figures.all_figures import draw_all
-from gradinv.metrics.records.files import write_text
-from gradinv.metrics.records.layout import RunDirectory
-from gradinv.metrics.records.reading import read_records
-from gradinv.metrics.records.record import LOST, Record
+from gradinv.metrics.boards import lines_by_setting, print_leaderboard, write_board
+from gradinv.metrics.comparison import Contrast
+from gradinv.metrics.figures import draw_all
+from gradinv.metrics.records import LOST, Record, RunDirectory, read_records, write_text
 from gradinv.metrics.registry import RequestError
 
 

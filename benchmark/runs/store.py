@@ -10,11 +10,7 @@ from uuid import uuid4
 
 from torch import Tensor
 
-from gradinv.metrics.records.files import write_tensors, write_text
-from gradinv.metrics.records.layout import RunDirectory
-from gradinv.metrics.records.reading import read_record
-from gradinv.metrics.records.record import FINISHED, Record
-from gradinv.metrics.records.validation import checksums
+from gradinv.metrics.records import FINISHED, Record, RunDirectory, checksums, read_record, write_tensors, write_text
 
 ABANDONED_AFTER = 3600.0
 """Seconds after which an unfinished write is taken for a killed process's: a younger one may be another process's."""

@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import create_attack, hyperparameters
 from gradinv.benchmark.defenses import canonical_defense
-from gradinv.benchmark.experiment.controls import CONTROLS
-from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.metrics.images.facts import board_metrics
-from gradinv.metrics.images.scoring import METRICS
+from gradinv.benchmark.experiment import CONTROLS
+from gradinv.benchmark.victims import VictimSpec
+from gradinv.metrics.images import METRICS, board_metrics
 from gradinv.metrics.keys import Key, parse_key
 from gradinv.metrics.registry import InvalidEntryError, RequestError, UnknownNameError, unknown
 

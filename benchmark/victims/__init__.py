@@ -1,5 +1,9 @@
 """Victims: the client's networks, in which state, and how they are had: built, trained, or loaded.
 
-A stranger imports `VictimSpec` from `spec`, `load_victim` and `LoadedVictim` from `loading`, `build_network` and
-`VictimError` from `networks`, `train_victim` from `training`, `normalise` and `denormalise` from `normalisation`.
+A specification names one (`VictimSpec`), `load_victim` gets it; networks of our own and timm's go through
+`build_network`, which makes them twice differentiable.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gradinv.benchmark.datasets.base import Dataset
+from gradinv.benchmark.datasets import Dataset
 from gradinv.benchmark.victims.networks import VictimError, build_network, require_model
 from gradinv.benchmark.victims.normalisation import Normalisation, normalisation_of
 from gradinv.benchmark.victims.spec import VictimSpec

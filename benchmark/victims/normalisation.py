@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gradinv.benchmark.datasets.base import Dataset, Normalisation
+from gradinv.benchmark.datasets import Dataset, Normalisation
 
 # The code of the DLG paper feeds its LeNet images in [0, 1] as they are.
 FIXED_BY_AUTHORS: dict[str, Normalisation] = {"lenet_dlg": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))}

@@ -15,13 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gradinv.benchmark.datasets.base import Dataset, Split
-from gradinv.benchmark.datasets.seeds import seed_of
+from gradinv.benchmark.datasets import Dataset, Split, seed_of
 from gradinv.benchmark.machine import victims_root
 from gradinv.benchmark.victims.networks import VictimError, build_network
 from gradinv.benchmark.victims.normalisation import Normalisation, normalisation_of, normalise
 from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.metrics.records.files import write_tensors, write_text
+from gradinv.metrics.records import write_tensors, write_text
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 

@@ -16,12 +16,18 @@ from gradinv.metrics.boards.rows import (
     words_of,
 )
 from gradinv.metrics.boards.rules import metrics_of, row_faults, spends_less
-from gradinv.metrics.comparison.compare import FEWEST
-from gradinv.metrics.comparison.meetings import in_words, nearest
-from gradinv.metrics.records.cells import Address, address_of, belongs_to, controls_of
-from gradinv.metrics.records.samples import Sample, controls_for, means_by_images
-from gradinv.metrics.records.settings import SETTING
-from gradinv.metrics.statistics.intervals import gain_over_controls, interval
+from gradinv.metrics.comparison import FEWEST, in_words, nearest
+from gradinv.metrics.records import (
+    SETTING,
+    Address,
+    Sample,
+    address_of,
+    belongs_to,
+    controls_for,
+    controls_of,
+    sample_means_by_images,
+)
+from gradinv.metrics.statistics import gain_over_controls, interval
 
 # Of each kind one at least: the first says what luck and priors give, the second what any image of the class gives.
 GRADIENT_CONTROLS = ("other_gradient", "prior_only")
@@ -183,8 +189,10 @@ def _differing(row: PublishedRow, sample: Sample, samples: Sequence[Sample]) -> 
         computed = interval([means[batch] for batch in sorted(means)])
         yield from _apart(row.words, metric, {"low": computed.low, "high": computed.high})
     yield from _other_originals(sample, samples)
-    attack_psnr = means_by_images(sample, "psnr")
-    control_psnr = {name: means_by_images(control, "psnr") for name, control in controls_for(sample, samples).items()}
+    attack_psnr = sample_means_by_images(sample, "psnr")
+    control_psnr = {
+        name: sample_means_by_images(control, "psnr") for name, control in controls_for(sample, samples).items()
+    }
     # From the images alone, so that nobody can claim a gain by editing the board.
     gain = gain_over_controls(attack_psnr, control_psnr, higher_is_better=True)
     if gain is None:
@@ -196,10 +204,10 @@ def _differing(row: PublishedRow, sample: Sample, samples: Sequence[Sample]) -> 
 
 def _other_originals(sample: Sample, samples: Sequence[Sample]) -> Iterator[str]:
     """Controls whose batches of the same number hold other originals than the attack's: nothing is paired by them."""
-    batches = dict(means_by_images(sample, "psnr"))
+    batches = dict(sample_means_by_images(sample, "psnr"))
     numbers = {batch for batch, _ in batches}
     for name, control in controls_for(sample, samples).items():
-        apart = [batch for batch in means_by_images(control, "psnr") if batch not in batches]
+        apart = [batch for batch in sample_means_by_images(control, "psnr") if batch not in batches]
         changed = sorted(number for number, _ in apart if number in numbers)
         if changed:
             yield f"{name} has other originals in batches {', '.join(map(str, changed))}: they cannot be paired"

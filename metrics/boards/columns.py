@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from gradinv.metrics.images.facts import board_metrics, facts_of
-from gradinv.metrics.records.column import Column
-from gradinv.metrics.records.settings import IDENTITY, SETTING
+from gradinv.metrics.images import board_metrics, facts_of
+from gradinv.metrics.records import IDENTITY, SETTING, Column
 
 # 2: a board may lack a setting column that came after it was published; readers take the column's default for it.
 # 3: hashes tell rows of different weights, data, sources and engines apart.

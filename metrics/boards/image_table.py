@@ -18,12 +18,19 @@ from gradinv.metrics.boards.rows import (
     truth,
     words_of,
 )
-from gradinv.metrics.images.facts import counting, facts_of
-from gradinv.metrics.records.cells import Address, address_of, cell_of_key
-from gradinv.metrics.records.reading import mean
-from gradinv.metrics.records.record import SCORED, Cell
-from gradinv.metrics.records.samples import Sample, Unit, numbered
-from gradinv.metrics.records.settings import LATER_WORDS
+from gradinv.metrics.images import counting, facts_of
+from gradinv.metrics.records import (
+    LATER_WORDS,
+    SCORED,
+    Address,
+    Cell,
+    Sample,
+    Unit,
+    address_of,
+    cell_of_key,
+    mean,
+    numbered,
+)
 
 _NO_METRICS = {*required_image_columns(), *LATER_WORDS, *DETAILS}
 _ROUNDING = 1e-6  # of a metric computed in single precision

@@ -5,12 +5,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradinv.metrics.boards.leaderboard import leaderboard
+from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.boards.lines import BEST, BoardLine, lines_by_setting, metrics_measured, winners
-from gradinv.metrics.images.facts import facts_of
-from gradinv.metrics.records.files import write_text
-from gradinv.metrics.records.record import Record
-from gradinv.metrics.records.settings import Setting, granted, slug, title, varying, wrap_key
+from gradinv.metrics.images import facts_of
+from gradinv.metrics.records import Record, Setting, granted, slug, title, varying, wrap_key, write_text
 from gradinv.metrics.typesetting import between, digits_of, first_to_last, fixed
 
 # The last ones are no commands, but LaTeX's default font encoding prints other characters for them, or none.

@@ -10,12 +10,8 @@ from typing import Any
 import pandas as pd
 
 from gradinv.metrics.boards.works import answer
-from gradinv.metrics.comparison.compare import Comparison, adjusted, compare_samples
-from gradinv.metrics.records.cells import ordered
-from gradinv.metrics.records.reading import trials_by_cell
-from gradinv.metrics.records.record import Cell, Record
-from gradinv.metrics.records.samples import Sample, sample_of
-from gradinv.metrics.records.settings import Setting, by_setting
+from gradinv.metrics.comparison import Comparison, adjusted, compare_samples
+from gradinv.metrics.records import Cell, Record, Sample, Setting, by_setting, ordered, sample_of, trials_by_cell
 from gradinv.metrics.typesetting import state_in_words
 
 BEST = (

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gradinv.metrics.boards.leaderboard import leaderboard
+from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.boards.rows import PublishedRow, Words, cell_in
-from gradinv.metrics.records.cells import Address, address_of
-from gradinv.metrics.records.record import Record
+from gradinv.metrics.records import Address, Record, address_of
 
 OF_THE_MACHINE = ("engine", "threads", "device", "versions", "suite_hash")
 """Columns that say where a row was measured; another machine is worth a word and is no fault."""

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gradinv.metrics.boards.columns import LEADERBOARD_SCHEMA
-from gradinv.metrics.images.facts import board_metrics
-from gradinv.metrics.records.cells import Address, address_of
-from gradinv.metrics.records.record import Cell
-from gradinv.metrics.records.settings import IDENTITY, LATER_WORDS, SETTING
+from gradinv.metrics.images import board_metrics
+from gradinv.metrics.records import IDENTITY, LATER_WORDS, SETTING, Address, Cell, address_of
 from gradinv.metrics.registry import RequestError
 
 Words = Mapping[str, str]

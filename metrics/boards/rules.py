@@ -6,8 +6,8 @@ from typing import get_args
 
 from gradinv.metrics.boards.columns import BUDGET_LEFT, LEADERBOARD_SCHEMA, leaderboard_columns
 from gradinv.metrics.boards.rows import PublishedRow, Words, count, number
-from gradinv.metrics.images.facts import board_metrics
-from gradinv.metrics.records.record import State
+from gradinv.metrics.images import board_metrics
+from gradinv.metrics.records import State
 
 KEPT = 0.95
 """Smallest share of its budget that an attack spends without a note that says why."""

@@ -1,7 +1,7 @@
 """The page `leaderboards/schema.md`: what every column of every published table means."""
 
 from gradinv.metrics.boards.columns import image_columns, leaderboard_columns, schema_markdown
-from gradinv.metrics.boards.label_board import LABEL_BATCH_COLUMNS, LABEL_COLUMNS
+from gradinv.metrics.boards.label_table import LABEL_BATCH_COLUMNS, LABEL_COLUMNS
 
 _PAGE = """\
 # Every column

@@ -8,8 +8,7 @@ from rich.table import Table
 
 from gradinv.metrics.boards.lines import BoardLine
 from gradinv.metrics.boards.works import NO_BETTER, TOO_FEW, WORKS, in_words
-from gradinv.metrics.records.cells import ordered
-from gradinv.metrics.records.settings import Setting, granted, title, varying, wrap_key
+from gradinv.metrics.records import Setting, granted, ordered, title, varying, wrap_key
 from gradinv.metrics.typesetting import fixed, percent, with_interval
 
 LEGEND = (

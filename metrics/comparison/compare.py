@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradinv.metrics.images.facts import Facts, facts_of
-from gradinv.metrics.records.samples import Sample, Unit, Values
-from gradinv.metrics.statistics.paired import holm, paired
+from gradinv.metrics.images import Facts, facts_of
+from gradinv.metrics.records import Sample, Unit, Values
+from gradinv.metrics.statistics import holm, paired
 
 # With fewer, Student's quantile is above 2.4, and an interval tells of their number more than of the attacks.
 FEWEST = 8

@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 
 from gradinv.metrics.comparison.compare import Comparison, adjusted, compare_samples
-from gradinv.metrics.images.facts import board_metrics
-from gradinv.metrics.records.samples import Sample, controls_for
-from gradinv.metrics.records.settings import setting_of
+from gradinv.metrics.images import board_metrics
+from gradinv.metrics.records import Sample, controls_for, setting_of
 
 
 @dataclass(frozen=True)

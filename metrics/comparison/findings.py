@@ -6,10 +6,9 @@ from typing import Any
 
 from gradinv.metrics.comparison.compare import Comparison, adjusted, compare_samples
 from gradinv.metrics.comparison.meetings import Meeting, NotComparableError, left_alone, meetings, unequal_budgets
-from gradinv.metrics.images.facts import board_metrics, facts_of
-from gradinv.metrics.records.samples import Sample, Unit, controls_for, means_by_images
-from gradinv.metrics.statistics.intervals import gain_over_controls
-from gradinv.metrics.statistics.optimality import optimality
+from gradinv.metrics.images import board_metrics, facts_of
+from gradinv.metrics.records import Sample, Unit, controls_for, sample_means_by_images
+from gradinv.metrics.statistics import gain_over_controls, optimality
 
 Beaten = tuple[int, int]
 """For how many victim seeds an attack beats its controls, and for how many that is known."""
@@ -112,8 +111,10 @@ def _beaten(seeds: Iterable[Sample], samples: Sequence[Sample]) -> Beaten:
     """For how many of the seeds the attack's PSNR beats every control, of those where there are controls."""
     works = []
     for attack in seeds:
-        controls = {name: means_by_images(control, "psnr") for name, control in controls_for(attack, samples).items()}
-        gain = gain_over_controls(means_by_images(attack, "psnr"), controls, higher_is_better=True)
+        controls = {
+            name: sample_means_by_images(control, "psnr") for name, control in controls_for(attack, samples).items()
+        }
+        gain = gain_over_controls(sample_means_by_images(attack, "psnr"), controls, higher_is_better=True)
         # A gain of one batch has no interval, so that nothing is known of it.
         if gain is not None and gain.n >= 2:
             works.append(gain.works)

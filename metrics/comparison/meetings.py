@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradinv.metrics.keys import parse_key
-from gradinv.metrics.records.cells import address_of
-from gradinv.metrics.records.record import Cell
-from gradinv.metrics.records.samples import Sample
-from gradinv.metrics.records.settings import Setting, setting_of, title
+from gradinv.metrics.records import Cell, Sample, Setting, address_of, setting_of, title
 from gradinv.metrics.registry import RequestError, unknown
 
 SEED = "victim_seed"

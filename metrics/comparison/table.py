@@ -14,10 +14,7 @@ from rich.table import Table
 from gradinv.metrics.comparison.compare import Comparison
 from gradinv.metrics.comparison.findings import Findings
 from gradinv.metrics.comparison.verdict import refusal, verdict
-from gradinv.metrics.records.files import write_text
-from gradinv.metrics.records.reading import mean
-from gradinv.metrics.records.samples import Sample
-from gradinv.metrics.records.settings import granted, title, varying
+from gradinv.metrics.records import Sample, granted, mean, title, varying, write_text
 from gradinv.metrics.typesetting import amount, counted, digits_of, fixed, percent, title_of
 
 LEGEND = (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gradinv.metrics.comparison.compare import FEWEST, Comparison
 from gradinv.metrics.comparison.findings import Beaten, Findings
-from gradinv.metrics.statistics.paired import SEVERAL
+from gradinv.metrics.statistics import SEVERAL
 from gradinv.metrics.typesetting import amount, counted, title_of
 
 # Claims first, then what was tested and proves nothing, last what was not tested.

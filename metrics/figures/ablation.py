@@ -8,14 +8,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.comparison.contrasts import Contrast, Contrasted, contrast_table, contrasted
+from gradinv.metrics.comparison import Contrast, Contrasted, contrast_table, contrasted
 from gradinv.metrics.figures.agreement import agreement_figure, agreement_table, agreements
 from gradinv.metrics.figures.skeleton import Drawing, save_all
 from gradinv.metrics.figures.style import BAND, DARK_GREY, GREY, error_bars, look
-from gradinv.metrics.records.record import Record
-from gradinv.metrics.records.samples import Sample, controls_for, samples_of
-from gradinv.metrics.records.settings import granted, setting_of, title, wrap_key
-from gradinv.metrics.statistics.intervals import Interval, interval
+from gradinv.metrics.records import Record, Sample, controls_for, granted, samples_of, setting_of, title, wrap_key
+from gradinv.metrics.statistics import Interval, interval
 
 _ROW, _HEAD = 0.42, 2.1  # inches
 _MARKS = {"prior_only": "|", "other_gradient": "x", "noise_gradient": "+"}

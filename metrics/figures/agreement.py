@@ -10,9 +10,7 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from gradinv.metrics.figures.style import look
-from gradinv.metrics.records.reading import trials_by_cell
-from gradinv.metrics.records.record import Cell, Record
-from gradinv.metrics.records.settings import setting_of, unusual, wrap_key
+from gradinv.metrics.records import Cell, Record, setting_of, trials_by_cell, unusual, wrap_key
 
 RESAMPLES = 2_000
 

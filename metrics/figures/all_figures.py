@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradinv.metrics.comparison.contrasts import Contrast
+from gradinv.metrics.comparison import Contrast
 from gradinv.metrics.figures.ablation import draw_ablation
 from gradinv.metrics.figures.defenses import draw_defenses
 from gradinv.metrics.figures.objective import draw_objectives
@@ -11,7 +11,7 @@ from gradinv.metrics.figures.progress import draw_progress
 from gradinv.metrics.figures.quality import draw_quality
 from gradinv.metrics.figures.recovery import draw_recovery
 from gradinv.metrics.figures.sheets import draw_sheets
-from gradinv.metrics.records.record import Record
+from gradinv.metrics.records import Record
 
 
 def draw_all(

@@ -10,10 +10,7 @@ from matplotlib.figure import Figure
 
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, save_all, scenes
 from gradinv.metrics.figures.style import BEST_CONTROL, GREY, look
-from gradinv.metrics.records.cells import controls_of
-from gradinv.metrics.records.reading import batch_means, mean
-from gradinv.metrics.records.record import Record
-from gradinv.metrics.records.settings import granted
+from gradinv.metrics.records import Record, batch_means, controls_of, granted, mean
 
 
 def draw_defenses(records: Sequence[Record], out_dir: Path) -> list[Path]:

@@ -13,9 +13,7 @@ from matplotlib.lines import Line2D
 
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, save_all, scenes
 from gradinv.metrics.figures.style import GREY, look
-from gradinv.metrics.records.cells import BLIND_GRADIENTS
-from gradinv.metrics.records.record import Record
-from gradinv.metrics.records.settings import BATCH_SIZE_FIELDS, wrap_key
+from gradinv.metrics.records import BATCH_SIZE_FIELDS, BLIND_GRADIENTS, Record, wrap_key
 
 _LINES: dict[str, Literal["--", ":"]] = dict(zip(BLIND_GRADIENTS, ("--", ":"), strict=True))
 """Control -> line style."""

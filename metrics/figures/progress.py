@@ -12,10 +12,8 @@ from matplotlib.figure import Figure
 
 from gradinv.metrics.figures.skeleton import Drawing, Scene, save_all, scenes
 from gradinv.metrics.figures.style import GREY, look
-from gradinv.metrics.records.cells import controls_of
-from gradinv.metrics.records.record import Cell, Record
-from gradinv.metrics.records.settings import granted
-from gradinv.metrics.statistics.intervals import Interval, interval
+from gradinv.metrics.records import Cell, Record, controls_of, granted
+from gradinv.metrics.statistics import Interval, interval
 
 Progress = list[tuple[int, Interval]]
 """(evaluations, PSNR over batches), in the order of the evaluations."""

@@ -12,11 +12,9 @@ from matplotlib.figure import Figure
 
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, save_all, scenes
 from gradinv.metrics.figures.style import BAND, BAND_LABEL, BEST_CONTROL, DARK_GREY, error_bars, look
-from gradinv.metrics.images.facts import board_metrics, facts_of
-from gradinv.metrics.records.reading import batch_values
-from gradinv.metrics.records.record import Record
-from gradinv.metrics.records.settings import BATCH_SIZE_FIELDS, granted, wrap_key
-from gradinv.metrics.statistics.intervals import Interval
+from gradinv.metrics.images import board_metrics, facts_of
+from gradinv.metrics.records import BATCH_SIZE_FIELDS, Record, batch_values, granted, wrap_key
+from gradinv.metrics.statistics import Interval
 from gradinv.metrics.typesetting import first_to_last
 
 

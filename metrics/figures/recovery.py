@@ -12,11 +12,9 @@ from matplotlib.figure import Figure
 
 from gradinv.metrics.figures.skeleton import Drawing, Scene, save_all, scenes
 from gradinv.metrics.figures.style import BAND, BEST_CONTROL, DARK_GREY, error_bars, look
-from gradinv.metrics.images.facts import Facts, facts_of
-from gradinv.metrics.records.record import Record
-from gradinv.metrics.records.samples import Sample, sample_of
-from gradinv.metrics.records.settings import granted, wrap_key
-from gradinv.metrics.statistics.recovery import Recovery, envelope, recovery, share_better
+from gradinv.metrics.images import Facts, facts_of
+from gradinv.metrics.records import Record, Sample, granted, sample_of, wrap_key
+from gradinv.metrics.statistics import Recovery, envelope, recovery, share_better
 
 STATED: Mapping[str, tuple[float, ...]] = {"psnr": (20.0, 30.0), "ssim": (0.5, 0.9)}
 """Thresholds at which a share is stated with its interval, by metric; of both metrics higher values are better."""

@@ -14,18 +14,21 @@ from matplotlib.patches import Rectangle
 
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, save_all, scenes
 from gradinv.metrics.figures.style import DARK_GREY
-from gradinv.metrics.records.cells import controls_of
-from gradinv.metrics.records.pictures import (
+from gradinv.metrics.records import (
     IMAGES_SHOWN,
     SPREAD_GAIN,
     BatchSlot,
+    Cell,
+    ImageScore,
     Pictures,
+    Record,
+    batch_means,
+    controls_of,
     first_images,
+    granted,
     shown_tensors,
+    wrap_key,
 )
-from gradinv.metrics.records.reading import batch_means
-from gradinv.metrics.records.record import Cell, ImageScore, Record
-from gradinv.metrics.records.settings import granted, wrap_key
 from gradinv.metrics.typesetting import fixed, state_in_words
 
 ATTACKS_PER_SHEET = 10

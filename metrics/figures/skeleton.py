@@ -9,10 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gradinv.metrics.figures.style import save, styled, write_table
-from gradinv.metrics.records.reading import batch_means, trials_by_cell
-from gradinv.metrics.records.record import Cell, Record
-from gradinv.metrics.records.settings import Setting, by_setting, slug, title, varying
-from gradinv.metrics.statistics.intervals import Interval, interval
+from gradinv.metrics.records import Cell, Record, Setting, batch_means, by_setting, slug, title, trials_by_cell, varying
+from gradinv.metrics.statistics import Interval, interval
 
 Trials = Mapping[Cell, Sequence[Record]]
 

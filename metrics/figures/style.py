@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gradinv.metrics.records.files import write_csv
-from gradinv.metrics.statistics.intervals import Interval
+from gradinv.metrics.records import write_csv
+from gradinv.metrics.statistics import Interval
 
 GREY, DARK_GREY, BAND = "#8c8c8c", "#4d4d4d", "#d9d9d9"
 BAND_LABEL, BEST_CONTROL = "all controls, lowest to highest mean", "best control"

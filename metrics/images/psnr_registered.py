@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gradinv.metrics.images.psnr import psnr
 from gradinv.metrics.images.scoring import register_metric
-from gradinv.metrics.registration.align import align
+from gradinv.metrics.registration import align
 
 
 @register_metric(

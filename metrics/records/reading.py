@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gradinv.metrics.images.facts import counting
+from gradinv.metrics.images import counting
 from gradinv.metrics.records.additions import with_additions
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.record import FINISHED, SCHEMA, Cell, ImageScore, Record

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gradinv.metrics.images.facts import counting
+from gradinv.metrics.images import counting
 from gradinv.metrics.records.cells import Address, address_of, controls_of
 from gradinv.metrics.records.reading import mean, trials_by_cell
 from gradinv.metrics.records.record import LOST, Cell, ImageScore, Record
@@ -45,7 +45,7 @@ class Sample:
         return {batch: math.fsum(values) / len(values) for batch, values in batches.items()}
 
 
-def means_by_images(sample: Sample, metric: str) -> dict[tuple[int, tuple[str, ...]], float]:
+def sample_means_by_images(sample: Sample, metric: str) -> dict[tuple[int, tuple[str, ...]], float]:
     """Batch and names of its images -> mean over them, for what is paired with other samples."""
     images: dict[int, list[str]] = {}
     for batch, image in sample.values.get(metric, {}):

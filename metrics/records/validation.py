@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from gradinv.metrics.images.facts import facts_of
+from gradinv.metrics.images import facts_of
 from gradinv.metrics.keys import Key, bracketed, parse_key
 from gradinv.metrics.records.identity import row_identity, trial_id
 from gradinv.metrics.records.layout import RunDirectory

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradinv.metrics.records.record import Record
+from gradinv.metrics.records import Record
 
 _MARGIN = 0.04  # of the range, kept free at both ends
 

@@ -8,13 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gradinv.metrics.boards.columns import leaderboard_columns
-from gradinv.metrics.boards.lines import BoardLine
-from gradinv.metrics.images.facts import facts_of
-from gradinv.metrics.records.cells import attacks_of, controls_of
-from gradinv.metrics.records.reading import batch_mean
-from gradinv.metrics.records.record import Cell, Record
-from gradinv.metrics.records.settings import SETTING
+from gradinv.metrics.boards import BoardLine, leaderboard_columns
+from gradinv.metrics.images import facts_of
+from gradinv.metrics.records import SETTING, Cell, Record, attacks_of, batch_mean, controls_of
 from gradinv.metrics.report.charts import Axis, Span, axis_of
 from gradinv.metrics.typesetting import between, digits_of, fixed, percent, signed
 

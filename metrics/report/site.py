@@ -13,13 +13,18 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gradinv.metrics.boards import works
-from gradinv.metrics.boards.leaderboard import write_board
-from gradinv.metrics.boards.lines import BEST, BoardLine, lines_by_setting, metrics_measured, winners
-from gradinv.metrics.records.cells import BLIND_GRADIENTS
-from gradinv.metrics.records.pictures import PictureFolder, Pictures
-from gradinv.metrics.records.record import Record
-from gradinv.metrics.records.settings import SETTING, Setting, granted, title, varying
+from gradinv.metrics.boards import BEST, BoardLine, lines_by_setting, metrics_measured, winners, works, write_board
+from gradinv.metrics.records import (
+    BLIND_GRADIENTS,
+    SETTING,
+    PictureFolder,
+    Pictures,
+    Record,
+    Setting,
+    granted,
+    title,
+    varying,
+)
 from gradinv.metrics.registry import RequestError
 from gradinv.metrics.report import pages
 from gradinv.metrics.report.charts import objective_chart

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gradinv.metrics.boards.lines import BoardLine
-from gradinv.metrics.records.pictures import SPREAD_GAIN, BatchSlot, PictureFolder, first_images, shown_tensors
-from gradinv.metrics.records.record import ImageScore
+from gradinv.metrics.boards import BoardLine
+from gradinv.metrics.records import SPREAD_GAIN, BatchSlot, ImageScore, PictureFolder, first_images, shown_tensors
 from gradinv.metrics.typesetting import fixed
 
 

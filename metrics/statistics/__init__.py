@@ -1,5 +1,5 @@
-"""From one number a batch to means, intervals, tests and shares; knows neither records nor boards.
+"""From one number a batch to means, intervals, tests and shares; knows neither records nor boards."""
 
-A stranger imports `interval` and `gain_over_controls` from `intervals`, `proportion` from `proportion`, `paired` and
-`holm` from `paired`, `optimality` from `optimality`, `recovery` and `share_better` from `recovery`.
-"""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

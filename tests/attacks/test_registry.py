@@ -125,7 +125,7 @@ def test_a_class_without_parameters_prints_its_name() -> None:
 
 
 def test_names_are_listed_without_torch() -> None:
-    code = "import sys, attacks.registry as r; print(*r.attack_keys()); print('torch' in sys.modules)"
+    code = "import sys, gradinv.attacks.registry as r; print(*r.attack_keys()); print('torch' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split(
         "\n"
     )

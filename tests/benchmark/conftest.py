@@ -150,8 +150,8 @@ def gradinv(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setattr(sys, "argv", ["gradinv", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
-        return Result(int(ended.value.code or 0), said.out, said.err)
+        streams = capsys.readouterr()
+        return Result(int(ended.value.code or 0), streams.out, streams.err)
 
     return run
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gradinv.metrics.boards.leaderboard import leaderboard, write_board
+from gradinv.metrics.boards.leaderboard_table import leaderboard, write_board
 from gradinv.metrics.boards.lines import winners
 from gradinv.metrics.comparison.findings import findings_of
 from gradinv.metrics.records.layout import RunDirectory

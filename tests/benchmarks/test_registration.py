@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gradinv.metrics.registration.align import align
+from gradinv.metrics.registration.alignment import align
 
 
 def noisy_pairs(count, size):

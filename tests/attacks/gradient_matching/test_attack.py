@@ -1,4 +1,4 @@
-"""Gradient matching, for every registered attack: budgets, restarts, seeds, labels, grants, and no traces left behind."""
+"""Gradient matching, for every registered attack: budgets, restarts, seeds, labels, grants, and no traces."""
 
 import copy
 from collections.abc import Callable

@@ -16,7 +16,7 @@ from gradinv.attacks.gradient_matching.group_consistency import (
     find_consensus,
     slot_orders,
 )
-from gradinv.metrics.registration.align import Alignment
+from gradinv.metrics.registration.alignment import Alignment
 
 GROUP = GroupConsistency(agents=3, weight=0.5, consensus="lazy", start=0.25, every=0.005)
 LABELS = torch.tensor([5, 6])

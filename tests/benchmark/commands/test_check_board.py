@@ -47,7 +47,7 @@ def test_an_edited_board_is_refused_in_one_line(gradinv, board, finished_run):
 
 
 def test_wrong_requests_are_one_line(gradinv, board, write_suite, tmp_path):
-    for arguments, said in (
+    for arguments, message in (
         ([tmp_path / "missing.csv"], "cannot be read"),
         ([board.with_suffix(".images.csv")], "is no board of attacks: it has no column 'attack'"),
         ([write_suite(), "--runs", tmp_path], "--runs is for a board"),
@@ -55,5 +55,5 @@ def test_wrong_requests_are_one_line(gradinv, board, write_suite, tmp_path):
     ):
         result = gradinv("check", *arguments)
         assert (result.status, result.out) == (2, "")
-        assert said in result.err
+        assert message in result.err
         assert result.err.count("\n") == 1

@@ -58,7 +58,7 @@ def test_lists(gradinv, kind, pattern, names):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "said"),
+    ("kind", "name", "texts"),
     [
         ("attack", "dlg", ["Zhu et al. 2019", "lr = 1.0", "@misc{zhu2019"]),
         ("attack", "dlg[lr=0.5]", ["lr = 0.5"]),
@@ -69,10 +69,10 @@ def test_lists(gradinv, kind, pattern, names):
         ("suite", "quick", ["name: quick", "lenet_dlg"]),
     ],
 )
-def test_shows(gradinv, kind, name, said):
+def test_shows(gradinv, kind, name, texts):
     result = gradinv("show", kind, name)
     assert result.status == 0
-    assert all(text in result.out for text in said), result.out
+    assert all(text in result.out for text in texts), result.out
 
 
 def test_the_schema_is_shown_as_it_is_published(gradinv):
@@ -81,12 +81,12 @@ def test_the_schema_is_shown_as_it_is_published(gradinv):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [(["schema", "psnr"], "the schema has no NAME"), (["metric"], "NAME is missing; see `gradinv list metrics`")],
 )
-def test_only_the_schema_has_no_name(gradinv, arguments, said):
+def test_only_the_schema_has_no_name(gradinv, arguments, message):
     result = gradinv("show", *arguments)
-    assert (result.status, result.out, result.err) == (2, "", f"gradinv: {said}\n")
+    assert (result.status, result.out, result.err) == (2, "", f"gradinv: {message}\n")
 
 
 @pytest.mark.parametrize("kind", ["attack", "defense", "metric", "control", "suite"])
@@ -98,7 +98,7 @@ def test_showing_what_does_not_exist(gradinv, kind):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--shard", "3/2"], "--shard 3/2: write i/n"),
         (["--shard", "half"], "--shard half: write i/n"),
@@ -117,11 +117,11 @@ def test_showing_what_does_not_exist(gradinv, kind):
         (["--plugin", "nowhere.py"], "no such Python file"),
     ],
 )
-def test_wrong_requests_are_one_line_and_run_nothing(run_suite, write_suite, tmp_path, arguments, said):
+def test_wrong_requests_are_one_line_and_run_nothing(run_suite, write_suite, tmp_path, arguments, message):
     result = run_suite(write_suite(), *arguments)
     assert result.status == 2
     assert result.err.startswith("gradinv: ")
-    assert said in result.err
+    assert message in result.err
     assert result.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
@@ -212,10 +212,10 @@ def test_skipped_trials_are_results(gradinv, run_suite, write_suite, tmp_path):
 
 
 def test_what_has_not_run_on_a_gpu_is_called_experimental(gradinv):
-    said = " ".join(gradinv("run", "--help").out.replace("│", " ").split())
-    assert said.count("experimental: not yet run on a GPU by us") == 2
-    assert "captured (CUDA) is experimental" in said
-    assert "tf32 and bf16 (CUDA) are experimental" in said
+    text = " ".join(gradinv("run", "--help").out.replace("│", " ").split())
+    assert text.count("experimental: not yet run on a GPU by us") == 2
+    assert "captured (CUDA) is experimental" in text
+    assert "tf32 and bf16 (CUDA) are experimental" in text
 
 
 def test_leaderboard_writes_the_boards_of_the_run(gradinv, finished_run, tmp_path):
@@ -276,14 +276,14 @@ def test_train_keeps_a_victim_that_suites_find(gradinv, run_suite, write_suite, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["lenet_dgl"], "did you mean"),
         (["lenet_dlg", "--dataset", "photo"], "did you mean photos?"),
         (["lenet_dlg", "--stem", "oak"], "'oak' is not one of"),
     ],
 )
-def test_what_cannot_be_trained(gradinv, arguments, said):
+def test_what_cannot_be_trained(gradinv, arguments, message):
     result = gradinv("train", *arguments)
     assert result.status == 2
-    assert said in result.err
+    assert message in result.err

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from gradinv.benchmark.runs import identify
 from gradinv.benchmark.runs.plan import Planner, hash_of
 from gradinv.benchmark.runs.runner import RunOptions, run_plan
+from gradinv.benchmark.runs.store import Store
 from gradinv.benchmark.runs.suite import load_suite
 from gradinv.benchmark.victims.networks import VictimError
 from gradinv.benchmark.victims.spec import VictimSpec
@@ -87,9 +88,9 @@ def test_the_attacked_victim_is_no_judge(gradinv, run):
 def test_missing_pictures_and_other_data_are_reasons(gradinv, run, monkeypatch):
     first, second, *_ = read_records([run])[0]
     RunDirectory(run).tensors(first.id).unlink()
-    path = RunDirectory(run).record(second.id)
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace(second.images[0].image, "0" * 16), encoding="utf-8")
+    image = second.images[0].model_copy(update={"image": "0" * 16})
+    foreign = second.model_copy(update={"images": [image, *second.images[1:]]})
+    Store(RunDirectory(run)).write(foreign, load_file(RunDirectory(run).tensors(second.id)))
     result = gradinv("iip", run, *JUDGE)
     assert "2 of 4 scored trials judged" in result.out
     board = (run / "leaderboard.csv").read_text(encoding="utf-8")
@@ -98,7 +99,7 @@ def test_missing_pictures_and_other_data_are_reasons(gradinv, run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--network", "test_resnet"], "make it: gradinv train test_resnet --dataset photos --image-size 16 --seed 1"),
         (["--network", "test_resnt"], "did you mean test_resnet"),
@@ -106,10 +107,10 @@ def test_missing_pictures_and_other_data_are_reasons(gradinv, run, monkeypatch):
         (["--state", "untrained", "--epochs", 1], "--state untrained: epochs is for state trained"),
     ],
 )
-def test_a_judge_that_cannot_be_had_is_one_line_and_nothing_is_trained(gradinv, run, arguments, said):
+def test_a_judge_that_cannot_be_had_is_one_line_and_nothing_is_trained(gradinv, run, arguments, message):
     result = gradinv("iip", run, *arguments)
     assert (result.status, result.out) == (2, "")
-    assert said in result.err
+    assert message in result.err
     assert result.err.count("\n") == 1
     assert not list(run.rglob("additions.json"))
 

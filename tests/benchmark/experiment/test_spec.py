@@ -81,8 +81,8 @@ def test_the_id_survives_a_round_trip_and_the_order_of_names():
 
 
 def test_seeds_depend_on_data_set_and_repetition_only():
-    others = {"dataset", "repetition"} ^ set(CHANGES)
-    for field in others:
+    without_influence = {"dataset", "repetition"} ^ set(CHANGES)
+    for field in without_influence:
         assert SPEC.model_copy(update={field: CHANGES[field]}).seed("attack") == SPEC.seed("attack"), field
     seeds = {SPEC.model_copy(update={field: CHANGES[field]}).seed("attack") for field in ("dataset", "repetition")}
     assert len(seeds | {SPEC.seed("attack"), SPEC.seed("defense")}) == 4
@@ -93,11 +93,11 @@ def test_seeds_depend_on_data_set_and_repetition_only():
     [("pandas", "99.0", False), ("torch", "99.0", True), ("timm", "99.0", True), ("gradinv", "99.0", True)],
 )
 def test_versions_that_matter(monkeypatch, fresh_versions, package, changed, matters):
-    known = result_versions()
+    installed = result_versions()
     result_versions.cache_clear()
     real = importlib.metadata.version
     monkeypatch.setattr(spec_module, "version", lambda name: changed if name == package else real(name))
-    assert (result_versions() != known) == matters
+    assert (result_versions() != installed) == matters
 
 
 @pytest.mark.parametrize(("version", "matters"), [("2.999.1", False), ("3.0.0", True)])

@@ -98,17 +98,17 @@ def test_which_upgrades_run_trials_again(run_suite, write_suite, monkeypatch, pa
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(None, "no such Python file"), ("def", "cannot be imported"), ("import no_such_module", "cannot be imported")],
 )
-def test_plugins_that_cannot_be_loaded(gradinv, tmp_path, content, said):
+def test_plugins_that_cannot_be_loaded(gradinv, tmp_path, content, message):
     path = tmp_path / "bad.py"
     if content is not None:
         path.write_text(content)
     result = gradinv("list", "attacks", "--plugin", path)
     assert result.status == 2
     assert result.err.startswith("gradinv: plug-in")
-    assert said in result.err
+    assert message in result.err
     assert result.err.count("\n") == 1
 
 

@@ -125,20 +125,20 @@ def disturbed_run(make_plan, run_directory, monkeypatch):
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
 def test_a_run_whose_directory_was_deleted_says_how_many_trials_are_missing(disturbed_run, run_directory, lost):
-    status, said = disturbed_run(lambda record: shutil.rmtree(run_directory.trials), lost)
+    status, output = disturbed_run(lambda record: shutil.rmtree(run_directory.trials), lost)
     assert status == 1
-    assert f"{lost} of 3 trials have no readable record; run the same command again" in said
-    status, said = disturbed_run(lambda record: None, 0)
+    assert f"{lost} of 3 trials have no readable record; run the same command again" in output
+    status, output = disturbed_run(lambda record: None, 0)
     assert status == 0
-    assert f"3 trials, {3 - lost} done before, {lost} to run" in said
-    assert said.endswith("3 done")
+    assert f"3 trials, {3 - lost} done before, {lost} to run" in output
+    assert output.endswith("3 done")
 
 
 def test_a_run_ends_with_what_can_be_read_not_with_what_was_run(disturbed_run, run_directory):
-    status, said = disturbed_run(lambda record: run_directory.record(record.id).write_text("{", encoding="utf-8"), 2)
+    status, output = disturbed_run(lambda record: run_directory.record(record.id).write_text("{", encoding="utf-8"), 2)
     assert status == 1
-    assert "is no valid JSON" in said
-    assert said.endswith("1 of 3 trials have no readable record; run the same command again 2 done")
+    assert "is no valid JSON" in output
+    assert output.endswith("1 of 3 trials have no readable record; run the same command again 2 done")
 
 
 def test_figures_and_sheets_at_the_end(gradinv, write_suite, tmp_path):

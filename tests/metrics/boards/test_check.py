@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradinv.metrics.boards.check import Checked, check_board
-from gradinv.metrics.boards.leaderboard import write_board
+from gradinv.metrics.boards.leaderboard_table import write_board
 from gradinv.metrics.boards.rebuild import rebuilt
 from gradinv.metrics.boards.rows import BoardError
 

@@ -9,7 +9,7 @@ import pytest
 
 from gradinv.metrics.boards.columns import image_columns
 from gradinv.metrics.boards.image_table import read_board
-from gradinv.metrics.boards.leaderboard import write_board
+from gradinv.metrics.boards.leaderboard_table import write_board
 from gradinv.metrics.boards.rows import BoardError
 from gradinv.metrics.records.samples import samples_of
 

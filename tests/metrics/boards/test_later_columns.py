@@ -8,7 +8,7 @@ import pytest
 from gradinv.metrics.boards.check import check_board
 from gradinv.metrics.boards.columns import LEADERBOARD_SCHEMA
 from gradinv.metrics.boards.image_table import read_board
-from gradinv.metrics.boards.leaderboard import leaderboard, write_board
+from gradinv.metrics.boards.leaderboard_table import leaderboard, write_board
 from gradinv.metrics.boards.rebuild import rebuilt
 from gradinv.metrics.boards.rows import BoardError
 from gradinv.metrics.records.settings import LATER

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from gradinv.metrics.boards.latex import escape, latex_tables, write_latex
-from gradinv.metrics.boards.leaderboard import leaderboard
+from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.typesetting import digits_of, fixed
 
 HOSTILE = r"evil_\end{document}$%&#^~{}" + "\n\\input{x}"

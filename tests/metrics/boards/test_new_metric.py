@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gradinv.metrics.boards.image_table import read_board
-from gradinv.metrics.boards.leaderboard import leaderboard, write_board
+from gradinv.metrics.boards.leaderboard_table import leaderboard, write_board
 from gradinv.metrics.boards.schema import schema_page
 from gradinv.metrics.comparison.contrasts import Contrast, contrasted
 from gradinv.metrics.comparison.findings import findings_of

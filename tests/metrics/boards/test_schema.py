@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gradinv.metrics.boards.columns import DETAILS, image_columns, leaderboard_columns
-from gradinv.metrics.boards.label_board import LABEL_BATCH_COLUMNS, LABEL_COLUMNS
+from gradinv.metrics.boards.label_table import LABEL_BATCH_COLUMNS, LABEL_COLUMNS
 from gradinv.metrics.boards.schema import schema_page
 from gradinv.metrics.records.settings import LATER_WORDS
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from gradinv.metrics.boards.leaderboard import leaderboard
+from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.boards.lines import lines_by_setting
 from gradinv.metrics.boards.terminal import print_leaderboard
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gradinv.metrics.boards.label_board import LabelCell, label_board
+from gradinv.metrics.boards.label_table import LabelCell, label_board
 from gradinv.metrics.figures import label_inference
 from gradinv.metrics.figures.style import styled
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from gradinv.metrics.boards.leaderboard import leaderboard
+from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.figures import quality
 from gradinv.metrics.figures.skeleton import scenes
 from gradinv.metrics.records.settings import BATCH_SIZE_FIELDS

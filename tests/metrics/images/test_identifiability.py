@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gradinv.metrics.boards.columns import leaderboard_columns
-from gradinv.metrics.boards.leaderboard import leaderboard
+from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.images.identifiability import Pool, identified
 from gradinv.metrics.images.iip import iip_name

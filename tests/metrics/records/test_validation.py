@@ -6,8 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from gradinv.metrics.records.identity import row_identity, trial_id
 from gradinv.metrics.records.layout import RunDirectory

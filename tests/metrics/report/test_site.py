@@ -10,7 +10,7 @@ import pytest
 from matplotlib.image import imread
 from safetensors.numpy import load_file
 
-from gradinv.metrics.boards.leaderboard import leaderboard, write_board
+from gradinv.metrics.boards.leaderboard_table import leaderboard, write_board
 from gradinv.metrics.boards.lines import lines_by_setting
 from gradinv.metrics.report.pages import Rerun, environment, page_name
 from gradinv.metrics.report.site import Extras, ReportError, breakable, write_html

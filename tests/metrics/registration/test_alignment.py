@@ -10,15 +10,14 @@ import skimage
 import torch
 from kornia.geometry.transform import ImageRegistrator
 from PIL import Image
-from skimage.transform import ProjectiveTransform
-from skimage.transform import warp as warp_by_skimage
+from skimage.transform import ProjectiveTransform, warp as warp_by_skimage
 from torch import Tensor
 
 from gradinv.benchmark.datasets.photos import PHOTOGRAPHS
 from gradinv.metrics.images.psnr import psnr
 from gradinv.metrics.images.psnr_registered import psnr_registered
 from gradinv.metrics.images.scoring import METRICS
-from gradinv.metrics.registration.align import Alignment, _distrust, align, corner_distances, warp
+from gradinv.metrics.registration.alignment import Alignment, _distrust, align, corner_distances, warp
 
 NAMES = tuple(PHOTOGRAPHS)
 

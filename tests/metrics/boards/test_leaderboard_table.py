@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from gradinv.metrics.boards.columns import image_columns, leaderboard_columns
-from gradinv.metrics.boards.leaderboard import image_table, leaderboard, write_board
+from gradinv.metrics.boards.leaderboard_table import image_table, leaderboard, write_board
 from gradinv.metrics.images.facts import board_metrics, facts_of
 
 

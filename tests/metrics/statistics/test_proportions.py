@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from gradinv.metrics.statistics.proportion import proportion
+from gradinv.metrics.statistics.proportions import proportion
 
 
 @pytest.mark.parametrize(("successes", "n"), [(3, 40), (39, 40), (500, 1_000)])

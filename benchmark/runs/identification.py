@@ -11,21 +11,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gradinv.benchmark.datasets import create_dataset
-from gradinv.benchmark.datasets.base import Dataset, Split
+from gradinv.benchmark.datasets import Dataset, Split, create_dataset
 from gradinv.benchmark.machine import cache_root
-from gradinv.benchmark.victims.loading import LoadedVictim, load_victim
-from gradinv.benchmark.victims.networks import VictimError, require_model
-from gradinv.benchmark.victims.normalisation import normalise
-from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.benchmark.victims.training import needs_training
-from gradinv.metrics.images.identifiability import Pool, identified
-from gradinv.metrics.images.iip import iip_name
-from gradinv.metrics.records.additions import Additions, add
-from gradinv.metrics.records.files import write_tensors
-from gradinv.metrics.records.layout import RunDirectory
-from gradinv.metrics.records.pictures import read_tensors
-from gradinv.metrics.records.record import Record
+from gradinv.benchmark.victims import (
+    LoadedVictim,
+    VictimError,
+    VictimSpec,
+    load_victim,
+    needs_training,
+    normalise,
+    require_model,
+)
+from gradinv.metrics.images import Pool, identified, iip_name
+from gradinv.metrics.records import Additions, Record, RunDirectory, add, read_tensors, write_tensors
 
 _CHUNK = 128  # images at once
 

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from gradinv.metrics.images.facts import Facts
+from gradinv.metrics.images import Facts
 from gradinv.metrics.statistics.intervals import Interval, interval
-from gradinv.metrics.statistics.proportion import proportion
+from gradinv.metrics.statistics.proportions import proportion
 
 Image = TypeVar("Image", bound=Hashable)
 

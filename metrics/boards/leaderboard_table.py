@@ -15,22 +15,28 @@ from gradinv.metrics.boards.columns import (
     leaderboard_columns,
 )
 from gradinv.metrics.boards.rows import images_beside
-from gradinv.metrics.images.facts import board_metrics, counting
-from gradinv.metrics.records.cells import candidates_of, controls_of
-from gradinv.metrics.records.column import Column
-from gradinv.metrics.records.files import write_csv
-from gradinv.metrics.records.identity import differing_fields
-from gradinv.metrics.records.reading import (
+from gradinv.metrics.images import board_metrics, counting
+from gradinv.metrics.records import (
+    IDENTITY,
+    LOST,
+    Cell,
+    Column,
+    ImageScore,
+    Record,
+    State,
     batch_means,
+    candidates_of,
+    controls_of,
+    differing_fields,
     image_metrics,
     mean,
     means_by_images,
     metric_names,
+    setting_of,
     trials_by_cell,
+    write_csv,
 )
-from gradinv.metrics.records.record import LOST, Cell, ImageScore, Record, State
-from gradinv.metrics.records.settings import IDENTITY, setting_of
-from gradinv.metrics.statistics.intervals import gain_over_controls, interval
+from gradinv.metrics.statistics import gain_over_controls, interval
 from gradinv.metrics.typesetting import state_in_words
 
 # From the best to the worst: a row has the state of the worst of its trials.

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from gradinv.metrics.images.facts import Facts
+from gradinv.metrics.images import Facts
 
 Image = TypeVar("Image")
 

@@ -9,7 +9,7 @@ from scipy.stats import beta
 
 from gradinv.metrics.images.facts import facts_of
 from gradinv.metrics.statistics.intervals import interval
-from gradinv.metrics.statistics.recovery import envelope, recovery, share_better
+from gradinv.metrics.statistics.recovery_curves import envelope, recovery, share_better
 
 
 def values_of(seed: int, count: int = 40) -> list[float]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gradinv.metrics.images.facts import facts_of
-from gradinv.metrics.statistics.optimality import optimality
+from gradinv.metrics.statistics.attack_optimality import optimality
 
 PSNR, GMSD = facts_of("psnr"), facts_of("gmsd")
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from gradinv.metrics.statistics.intervals import interval
-from gradinv.metrics.statistics.paired import holm, paired
+from gradinv.metrics.statistics.paired_tests import holm, paired
 
 
 @pytest.mark.parametrize("n", [8, 16, 64])

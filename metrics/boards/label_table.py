@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradinv.metrics.records.column import Column
-from gradinv.metrics.records.files import write_csv
-from gradinv.metrics.records.settings import SETTING
-from gradinv.metrics.statistics.intervals import interval
-from gradinv.metrics.statistics.proportion import proportion
+from gradinv.metrics.records import SETTING, Column, write_csv
+from gradinv.metrics.statistics import interval, proportion
 
 LABEL_SCHEMA = 1
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from gradinv.metrics.boards.label_board import (
+from gradinv.metrics.boards.label_table import (
     LABEL_BATCH_COLUMNS,
     LABEL_COLUMNS,
     LabelCell,

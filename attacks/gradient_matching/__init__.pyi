@@ -1,0 +1,41 @@
+from .attack import GradientMatching as GradientMatching
+from .coupling import (
+    Bond as Bond,
+    Coupling as Coupling,
+)
+from .distances import (
+    CosineDistance as CosineDistance,
+    Distance as Distance,
+    LayerwiseL2 as LayerwiseL2,
+    Pullback as Pullback,
+    SquaredL2 as SquaredL2,
+    norm as norm,
+)
+from .evaluation import (
+    Engine as Engine,
+    Kind as Kind,
+    Precision as Precision,
+)
+from .group_consistency import GroupConsistency as GroupConsistency
+from .lbfgs import LBFGS as LBFGS
+from .needs import LabelPolicy as LabelPolicy
+from .objective import (
+    Given as Given,
+    Objective as Objective,
+)
+from .optimizers import (
+    Adam as Adam,
+    Optimizer as Optimizer,
+    Schedule as Schedule,
+    Stepper as Stepper,
+    step_decay as step_decay,
+    warmup_cosine as warmup_cosine,
+)
+from .priors import (
+    BatchNormStatistics as BatchNormStatistics,
+    Candidate as Candidate,
+    ImageL2 as ImageL2,
+    Prior as Prior,
+    TotalVariation as TotalVariation,
+    TotalVariationL2 as TotalVariationL2,
+)

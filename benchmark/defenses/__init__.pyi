@@ -1,0 +1,6 @@
+from .base import (
+    DEFENSES as DEFENSES,
+    Defense as Defense,
+    canonical_defense as canonical_defense,
+    create_defense as create_defense,
+)

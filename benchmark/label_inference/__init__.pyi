@@ -1,0 +1,1 @@
+from .run import infer_labels_of as infer_labels_of

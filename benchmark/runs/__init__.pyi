@@ -1,0 +1,22 @@
+from .engine_choice import EngineChoice as EngineChoice
+from .identification import identify as identify
+from .plan import (
+    Plan as Plan,
+    Planner as Planner,
+    hash_of as hash_of,
+)
+from .prepare import without_training as without_training
+from .rerun import rerun_of as rerun_of
+from .runner import (
+    RunOptions as RunOptions,
+    contrasts_of as contrasts_of,
+    default_jobs as default_jobs,
+    run_plan as run_plan,
+    show_plan as show_plan,
+)
+from .suite import (
+    load_suite as load_suite,
+    select as select,
+    suite_names as suite_names,
+    suite_path as suite_path,
+)

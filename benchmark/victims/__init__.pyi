@@ -1,0 +1,24 @@
+from .loading import (
+    LoadedVictim as LoadedVictim,
+    load_victim as load_victim,
+    normalisation_for as normalisation_for,
+    untrained_network as untrained_network,
+    weights_hash as weights_hash,
+)
+from .networks import (
+    Stem as Stem,
+    VictimError as VictimError,
+    build_network as build_network,
+    require_model as require_model,
+)
+from .normalisation import (
+    Normalisation as Normalisation,
+    denormalise as denormalise,
+    normalise as normalise,
+)
+from .spec import VictimSpec as VictimSpec
+from .training import (
+    needs_training as needs_training,
+    train_victim as train_victim,
+)
+from .zero_gradients import zero_gradient_share as zero_gradient_share

@@ -1,0 +1,25 @@
+from . import works as works
+from .check import check_board as check_board
+from .columns import leaderboard_columns as leaderboard_columns
+from .image_table import read_board as read_board
+from .label_table import (
+    LabelCell as LabelCell,
+    label_board as label_board,
+    write_label_boards as write_label_boards,
+)
+from .label_terminal import print_label_board as print_label_board
+from .latex import write_latex as write_latex
+from .leaderboard_table import (
+    leaderboard as leaderboard,
+    write_board as write_board,
+)
+from .lines import (
+    BEST as BEST,
+    BoardLine as BoardLine,
+    lines_by_setting as lines_by_setting,
+    metrics_measured as metrics_measured,
+    winners as winners,
+)
+from .rebuild import rebuilt as rebuilt
+from .schema import schema_page as schema_page
+from .terminal import print_leaderboard as print_leaderboard

@@ -1,0 +1,4 @@
+from .alignment import (
+    LEAST_SIZE as LEAST_SIZE,
+    align as align,
+)

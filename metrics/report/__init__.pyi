@@ -1,0 +1,5 @@
+from .pages import Rerun as Rerun
+from .site import (
+    Extras as Extras,
+    write_html as write_html,
+)

@@ -1,0 +1,18 @@
+from .attack_optimality import optimality as optimality
+from .intervals import (
+    Interval as Interval,
+    gain_over_controls as gain_over_controls,
+    interval as interval,
+)
+from .paired_tests import (
+    SEVERAL as SEVERAL,
+    holm as holm,
+    paired as paired,
+)
+from .proportions import proportion as proportion
+from .recovery_curves import (
+    Recovery as Recovery,
+    envelope as envelope,
+    recovery as recovery,
+    share_better as share_better,
+)
