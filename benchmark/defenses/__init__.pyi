@@ -3,4 +3,5 @@ from .base import (
     Defense as Defense,
     canonical_defense as canonical_defense,
     create_defense as create_defense,
+    register_defense as register_defense,
 )

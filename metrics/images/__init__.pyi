@@ -21,6 +21,7 @@ from .matching import (
 from .scoring import (
     METRICS as METRICS,
     ScoredBatch as ScoredBatch,
+    register_metric as register_metric,
     score_batch as score_batch,
     score_images as score_images,
 )
