@@ -16,6 +16,7 @@ class Conditions:
     from images, `budget` is in evaluations; None stands for the paper's own.
     """
 
+    # Plain values, no network and no leak: the planner asks before any weights are trained.
     threat_model: ThreatModel
     batch_size: int
     num_classes: int

@@ -37,9 +37,12 @@ class DLG(GradientMatching):
         super().__init__(
             distance=SquaredL2(),
             optimizer=LBFGS(lr),
+            # A step of PyTorch's L-BFGS is 20 iterations by default; without line search each is one evaluation.
             iterations=20 * iterations,
             restarts=restarts,
             labels=self.label_policy,
+            # No clamp: Algorithm 1 has none, and the pairs that L-BFGS remembers are its steps as it took them,
+            # so that an image moved behind its back would falsify the curvature.
             box=False,
             tolerance=tolerance,
         )

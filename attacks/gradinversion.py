@@ -53,6 +53,7 @@ class GradInversion(GradientMatching):
         alpha_noise: Weight = 0.2,
         agents: Count = 8,
         consensus: Literal["registered", "lazy"] = "registered",
+        # Shares and not numbers of steps, so that a suite's smaller budget keeps the phases of the paper.
         group_start: Annotated[float, Field(ge=0, lt=1)] = 5_000 / 20_000,
         group_every: Annotated[float, Field(gt=0, le=1)] = 100 / 20_000,
         distance: Literal["l2", "cosine"] = "l2",
@@ -62,6 +63,7 @@ class GradInversion(GradientMatching):
     ) -> None:
         kind = LayerwiseL2 if distance == "l2" else CosineDistance
         super().__init__(
+            # None and not a weight of 0: no gradient is computed then, and the record does not claim that one was used.
             distance=kind(alpha_grad) if alpha_grad else None,
             priors=[TotalVariationL2(alpha_tv), ImageL2(alpha_l2), BatchNormStatistics(alpha_bn)],
             coupling=GroupConsistency(agents, alpha_group, consensus, group_start, group_every),
@@ -75,6 +77,7 @@ class GradInversion(GradientMatching):
 # The ladder of the paper's Table 2, from the bottom; then each term left out of `fidelity`, which has no group.
 register_preset("gradinversion.grad_only", agents=1, alpha_tv=0.0, alpha_l2=0.0, alpha_bn=0.0)
 register_preset("gradinversion.fidelity", agents=1)
+# Equal to `fidelity` by construction: one name for the ladder, one for the list of what is left out.
 register_preset("gradinversion.no_group", agents=1)
 register_preset("gradinversion.lazy_group", consensus="lazy")
 register_preset("gradinversion.no_tv", agents=1, alpha_tv=0.0)

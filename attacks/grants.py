@@ -67,6 +67,7 @@ BN_STATISTICS: Mapping[str, StatisticsGrant] = {
         lambda victim, images: victim.running_statistics,
         _say_nothing_untrained,
     ),
+    # A level of its own: given these, images can come out of the prior alone, with no gradient at all.
     "exact": StatisticsGrant(
         "those of the private batch; in eval mode no client sends them, and the row says so",
         lambda victim, images: victim.bn_statistics(images),
@@ -76,7 +77,9 @@ BN_STATISTICS: Mapping[str, StatisticsGrant] = {
 
 LABELS: Mapping[str, LabelGrant] = {
     "none": LabelGrant("nothing", lambda labels: None),
+    # Sorted and not tallied: an attack takes them like labels, and only the order is withheld.
     "counts": LabelGrant("how often each class occurs", lambda labels: labels.sort().values),
+    # A copy, so that an attack which writes to it leaves the client's batch as it was.
     "known": LabelGrant("the label of every slot", lambda labels: labels.clone()),
 }
 
@@ -94,6 +97,7 @@ def level_of(table: Mapping[str, Level], kind: str, name: str) -> Level:
 
 def granted_statistics(level: str, victim: "Victim", images: "Tensor") -> "Statistics | None":
     """The batch-norm statistics that the level hands out; None also for a network without batch norm."""
+    # Looked up first, so that a misspelt level is refused for networks without batch norm as well.
     grant = level_of(BN_STATISTICS, "bn_statistics", level)
     return grant.hand_out(victim, images) if victim.bn_layers else None
 

@@ -21,4 +21,5 @@ class IDLG(DLG):
     (not part of the paper, which treats one image only) for more.
     """
 
+    # A granted label would leave nothing of iDLG: its inference is all that sets it apart from DLG with a fixed label.
     label_policy = LabelPolicy(rule="sum", always_infer=True)

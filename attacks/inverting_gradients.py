@@ -45,6 +45,8 @@ class InvertingGradients(GradientMatching):
             optimizer=Adam(lr, step_decay(3 / 8, 5 / 8, 7 / 8), sign=True),
             iterations=iterations,
             restarts=restarts,
+            # The authors infer a single image's label and take those of a batch as known: a batch without a grant is
+            # skipped, not attacked by a rule that they never used.
             labels=LabelPolicy(rule="sum", rule_needs_single_image=True),
         )
 

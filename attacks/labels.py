@@ -29,6 +29,8 @@ def sum_rule(weight_gradient: Tensor, batch_size: int) -> Tensor:
     >>> sum_rule(torch.tensor([[1.0, 2.0], [-3.0, -1.0], [0.5, 0.5]]), 1).tolist()
     [1]
     """
+    # Row c is the mean over the batch of (probability of c - whether c is true) times the features. With features
+    # that are not negative, only a true class can have a negative sum.
     return _smallest(weight_gradient.sum(dim=1), batch_size)
 
 
@@ -38,12 +40,16 @@ def min_rule(weight_gradient: Tensor, batch_size: int) -> Tensor:
     >>> min_rule(torch.tensor([[1.0, -2.0], [-3.0, 9.0], [0.5, 0.5]]), 2).tolist()
     [0, 1]
     """
+    # In the sum the other images of a batch may outweigh the one of class c; a feature that is strong in this image
+    # alone still shows its negative sign.
     return _smallest(weight_gradient.amin(dim=1), batch_size)
 
 
 def _smallest(scores: Tensor, batch_size: int) -> Tensor:
     if batch_size > len(scores):
         raise LabelInferenceError(f"{batch_size} distinct labels cannot be found among {len(scores)} classes")
+    # Stable, so that classes whose gradient is exactly zero come in the same order on every device. Sorted at the
+    # end, since a rule says which classes are in the batch and nothing of their slots.
     return scores.argsort(stable=True)[:batch_size].sort().values
 
 
@@ -52,8 +58,10 @@ RULES: dict[str, Rule] = {"sum": sum_rule, "min": min_rule}
 
 def infer_labels(leak: Leak, victim: Victim, rule: str) -> Tensor:
     """The batch's labels (B,) by the named rule, sorted; LabelInferenceError where the rule cannot find them."""
+    # Rules go by signs, and what a client sends need not have those of a gradient.
     gradients = create_update(leak.threat_model.update).as_gradient(leak.gradients)
     gradient = gradients[victim.classifier_weight]
+    # Flattened, since a classifier may be a 1x1 convolution, whose weight has four dimensions.
     return RULES[rule](gradient.flatten(1), leak.batch_size)
 
 

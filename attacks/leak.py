@@ -17,6 +17,7 @@ from gradinv.attacks.update import create_update
 Statistics = tuple[tuple[Tensor, Tensor], ...]
 
 
+# Validators and not `Literal` types: the tables in `grants.py` and `update.py` are the only lists of what is allowed.
 def _statistics_level(name: str) -> str:
     level_of(BN_STATISTICS, "bn_statistics", name)
     return name
@@ -89,12 +90,14 @@ class Leak:
 
     def save(self, path: Path) -> None:
         """Write the leak to one safetensors file: all that another process needs to run the attack."""
+        # safetensors refuses tensors that are not contiguous, and autograd may leave gradients transposed.
         tensors = {f"gradient/{name}": value.contiguous() for name, value in self.gradients.items()}
         if self.labels is not None:
             tensors["labels"] = self.labels
         for index, (mean, var) in enumerate(self.bn_statistics or ()):
             tensors |= {f"bn/{index}/mean": mean.contiguous(), f"bn/{index}/var": var.contiguous()}
         public = {
+            # Beside the tensors, because safetensors does not keep their order.
             "names": list(self.gradients),
             "batch_size": self.batch_size,
             "image_shape": self.image_shape,
@@ -103,6 +106,7 @@ class Leak:
             "std": self.std,
             "threat_model": self.threat_model.model_dump(),
             "transform": self.transform,
+            # A number, because in the file no statistics (None) and those of no layer (0) look alike.
             "bn_layers": None if self.bn_statistics is None else len(self.bn_statistics),
         }
         save_file(tensors, path, metadata={"leak": json.dumps(public)})

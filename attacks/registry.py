@@ -34,6 +34,7 @@ class Paper:
         )
 
 
+# Cached, because attacks and defenses are made anew for every trial, and their signatures never change.
 _signature = functools.cache(inspect.signature)
 
 
@@ -44,10 +45,12 @@ class Parametrised:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Missing arguments are left to `__init__` to refuse, and to `copy`, which makes an object without any."""
+        # In `__new__`, so that a subclass need neither call `super().__init__` nor name its parameters a second time.
         self = super().__new__(cls)
         signature = _signature(cls.__init__)
         bound = signature.bind_partial(self, *args, **kwargs)
         bound.apply_defaults()
+        # What `*args` and `**kwargs` collect has no names by which the same object could be made again.
         collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         _, *names = [name for name, parameter in signature.parameters.items() if parameter.kind not in collecting]
         self.hyperparameters = {name: bound.arguments[name] for name in names if name in bound.arguments}

@@ -57,6 +57,7 @@ class Clipped(Transform):
         """The scaled tensors; `observed` is not used."""
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(value) for value in candidate]))
         # Not `clamp`: a norm of zero would leave a gradient that is not a number behind the division.
+        # A choice between tensors: evaluations are traced, and a branch on a value cannot be.
         factor = torch.where(norm > self.max_norm, self.max_norm / norm.clamp_min(self.max_norm), 1.0)
         return [value * factor for value in candidate]
 
@@ -71,4 +72,5 @@ class Masked(Transform):
 
     def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
         """The masked tensors."""
+        # Entries that were zero without pruning are masked as well: what is sent does not tell the two apart.
         return [value * (target != 0) for value, target in zip(candidate, observed, strict=True)]

@@ -29,6 +29,7 @@ class Update(ABC):
     ) -> tuple[Tensor, ...]:
         """What is sent for each parameter, in their order, by autograd; with `create_graph` differentiable itself."""
 
+    # A second way, because `torch.autograd.grad` cannot be relied on inside the transforms of `torch.func`.
     @abstractmethod
     def functional(
         self, logits: LogitsWithAside, parameters: Parameters, images: Tensor, labels: Tensor

@@ -59,6 +59,7 @@ class GradientMatching(Attack):
         tolerance: float = 0.0,
     ) -> None:
         self.distance, self.optimizer = distance, optimizer
+        # A prior without weight is none: it must neither cost a pass nor ask for statistics.
         self.priors = [prior for prior in priors if prior.weight != 0]
         self.iterations, self.restarts, self.coupling = iterations, restarts, coupling
         self.labels, self.box, self.tolerance = labels or LabelPolicy(), box, tolerance
@@ -171,9 +172,11 @@ class GradientMatching(Attack):
 
     def _restart(self, objective: Objective, trials: Sequence["_Trial"], restart: int, budget: int) -> None:
         """One restart of every trial that has not reached the tolerance, with a fair share of what it has left."""
+        # Grouped by share, since candidates side by side take equally many steps.
         shares: dict[int, list[_Trial]] = {}
         for trial in trials:
             if not trial.restarts or trial.best.best_value >= self.tolerance:
+                # By restarts first: what one leaves by ending early goes to those after it.
                 share = (budget - trial.spent) // (self.restarts - restart) // self.agents
                 shares.setdefault(share, []).append(trial)
         for share, sharing in shares.items():
@@ -182,6 +185,7 @@ class GradientMatching(Attack):
     def _descend(self, objective: Objective, trials: Sequence["_Trial"], restart: int, evaluations: int) -> None:
         """Let the agents of these trials descend, each from its own start, with `evaluations` each."""
         agents, victim = self.agents, objective.victim
+        # Numbered through all restarts, so that no agent starts where an earlier one did.
         seeds = [trial.seed + restart * agents + agent for trial in trials for agent in range(agents)]
         pairs = zip(_each(trials, agents), seeds, strict=True)
         starts = [self.start(trial.leak, victim, seed) for trial, seed in pairs]

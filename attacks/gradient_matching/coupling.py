@@ -33,6 +33,7 @@ class Bond(ABC):
         It moves the agents and has no part in which iterate, agent or restart is selected.
         """
 
+    # The descent runs without a tape; only the penalty needs one.
     @torch.enable_grad()
     def pull(self, agents: Tensor) -> tuple[Tensor, Tensor] | None:
         """The penalties (G,) with their gradients for the agents; None while there are none."""
@@ -40,6 +41,7 @@ class Bond(ABC):
         penalties = self.penalty(leaves)
         if penalties is None:
             return None
+        # One backward pass for all: where a penalty depends on its own agent alone, it is that agent's own gradient.
         return penalties.detach(), torch.autograd.grad(penalties.sum(), leaves)[0]
 
     def describe(self, reconstruction: Reconstruction, agents: Tensor, best: int) -> Reconstruction:

@@ -56,6 +56,8 @@ class Descent:
         """Evaluate all candidates once and move them."""
         candidates = self.variables.candidates()
         values, slopes = self.evaluator(candidates, self.tracker.over)
+        # Before the pull, which must not decide what is best, and before the move, since the values are of where the
+        # variables stand now.
         self.tracker.observe(values)
         values, slopes = self._pulled(candidates[0], values, slopes)
         self._stepper.update(values, self.variables.gradients(slopes), self.tracker.moving)
@@ -65,6 +67,7 @@ class Descent:
         for members, bond in self.bonds:
             if bond.is_due(step):
                 latest = [self.tracker.latest_value(index) for index in range(members.start, members.stop)]
+                # The images as they are now: those of the last evaluation have been moved since.
                 bond.renew(self.variables.candidates()[0][members], latest)
 
     def _pulled(self, images: Tensor, values: Tensor, slopes: Gradients) -> tuple[Tensor, Gradients]:
@@ -110,6 +113,7 @@ class Agents:
         reconstruction = tracker.reconstruction(
             self.best,
             images,
+            # Label logits are the last variable, taken from the iterate that is selected and not from the latest.
             labels=tracker.best[-1][self.best].argmax(dim=-1) if self.labels is None else self.labels,
             label_method=label_method,
             uses=uses,

@@ -50,6 +50,7 @@ def norm(value: Tensor) -> Tensor:
     >>> norm(torch.tensor([3.0, 4.0])).item()
     5.0
     """
+    # Not the root of a sum of squares: at zero its gradient is infinity times zero.
     return torch.linalg.vector_norm(value)
 
 
@@ -67,6 +68,7 @@ class SquaredL2(Distance):
     def pullback(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Pullback:
         """The distance with its gradient, twice the differences."""
         differences = [g - t for g, t in zip(gradients, prepared, strict=True)]
+        # By norms, because `d.square()` would be one more temporary of the network's size.
         value = torch.stack([norm(d) for d in differences]).square().sum()
         return Pullback(value, differences, torch.full_like(value, 2.0))
 
@@ -89,6 +91,7 @@ class LayerwiseL2(Distance):
         """The distance with its gradient, the differences at length `scale`; zero for a layer without difference."""
         differences = [g - t for g, t in zip(gradients, prepared, strict=True)]
         lengths = [norm(d) for d in differences]
+        # In place: the differences are made here, and a copy would be one more pass over memory.
         directions = [d.mul_(self.scale / _safe(length)) for d, length in zip(differences, lengths, strict=True)]
         value = self.scale * torch.stack(lengths).sum()
         return Pullback(value, directions, torch.ones_like(value))
@@ -126,10 +129,12 @@ class CosineDistance(Distance):
         length = _safe(norm(lengths))
         cosine = along.sum() / length
         share = -cosine / length
+        # One fused pass a layer; sign, scale and length are left to the factor, which is a single number.
         cotangents = [torch.addcmul(t, g, share) for g, t in zip(gradients, prepared, strict=True)]
         return Pullback(self.scale * (1 - cosine), cotangents, -self.scale / length)
 
 
 def _safe(length: Tensor) -> Tensor:
     """`length`, or 1 where it is zero."""
+    # Not an epsilon added: every length above zero keeps its bits, however small it is.
     return torch.where(length > 0, length, torch.ones_like(length))

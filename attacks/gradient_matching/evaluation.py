@@ -148,6 +148,7 @@ class InChunks:
         self.width, self.count = engine.together, len(given)
         if engine.fillers(self.count):
             raise ValueError(f"{self.count} candidates do not fill calls of {self.width}")
+        # Inputs like all others, so that trials on a copy of the same network share one program.
         self.state = tree_flatten(objective.victim.state)[0]
         self.chunks = [slice(start, start + self.width) for start in range(0, self.count, self.width)]
         self.given = [self._stacked(given[chunk]) for chunk in self.chunks]
@@ -158,6 +159,8 @@ class InChunks:
 
     def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> tuple[Tensor, Gradients]:
         """Objectives and gradients; not a number and 0 for a chunk of candidates that are all over."""
+        # Nothing to put together, so nothing is copied: even what a captured program overwrites at its next call may be
+        # returned, because the descent is done with it by then.
         if len(self.chunks) == 1 and self.width > 1:
             value, slopes = self.program(*candidates, *self.given[0], *self.state)
             return value, list(slopes)
@@ -183,6 +186,7 @@ class InChunks:
 
 def _difference(asked: Evaluator, in_turn: InTurn, candidates: Sequence[Tensor], agreement: float) -> str | None:
     """How far the first candidate's evaluation is from autograd's, where it is too far."""
+    # All but the first are declared over, so that one chunk is run: the others would run the same program.
     first, over = [part[:1] for part in candidates], [False] + [True] * (len(in_turn.given) - 1)
     expected_value, expected_slopes = InTurn(in_turn.objective, in_turn.given[:1])(first, [False])
     value, slopes = asked(candidates, over)

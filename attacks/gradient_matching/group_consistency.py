@@ -61,6 +61,7 @@ class GroupBond(Bond):
         if self.group.agents == 1 or not self.group.weight:
             return False
         since = step - self.group.select_from(self.steps)
+        # At least 1: of a small budget the share may round to no step at all.
         return since >= 0 and since % max(1, round(self.group.every * self.steps)) == 0
 
     def renew(self, agents: Tensor, latest: Sequence[float]) -> None:
@@ -78,6 +79,7 @@ class GroupBond(Bond):
         """The result with the consensus of the selected iterates and their spread, in the slots of the best agent."""
         if self.group.agents == 1:
             return reconstruction
+        # Computed for what is selected: the consensus that pulled last was of other iterates.
         agreement = find_consensus(self.group.consensus, agents, self.labels, best)
         return replace(
             reconstruction,
@@ -117,6 +119,7 @@ def find_consensus(kind: ConsensusKind, agents: Tensor, labels: Tensor | None, r
     those of the agent `reference`. An agent with values that are not finite takes no part.
     """
     is_finite = agents.flatten(1).isfinite().all(dim=1)
+    # The assignment needs numbers even for an agent that takes no part.
     orders = slot_orders(agents.nan_to_num(), labels, reference)
     taking_part = _permuted(agents, orders)[is_finite]
     alignments: Counter[str] = Counter()
@@ -176,5 +179,6 @@ def _aligned(agents: Tensor) -> tuple[Tensor, Tensor, Counter[str]]:
 def _mean(values: Tensor, coverage: Tensor) -> Tensor:
     """Mean over the agents that cover a pixel, over all of them where none does."""
     covered = coverage.sum(dim=0)
+    # The clamp only keeps 0 / 0 out of the pixels that are replaced below.
     weighted = (values * coverage).sum(dim=0) / covered.clamp(min=1)
     return torch.where(covered > 0, weighted, values.mean(dim=0))

@@ -128,6 +128,7 @@ class Memory:
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Minus the approximate inverse Hessian times the gradient, both (N, D), once pairs were offered."""
+        # By what was offered, which the host counts itself: what is held is on the device, and asking waits for it.
         used = min(self._offered, self.slots)
         steps, changes, order = self._steps[:, :used], self._changes[:, :used], self._order(used)
         triangle, curvature = self._triangle(order)
@@ -163,6 +164,7 @@ def _has_slope(gradient: Tensor, direction: Tensor) -> Tensor:
     """(N,) bool; where the gradient is not finite True, as in `torch.optim.LBFGS`."""
     flat = gradient.abs().amax(dim=1) <= LEAST_GRADIENT
     level = (gradient * direction).sum(dim=1) > -LEAST_SLOPE
+    # Negated last: comparisons with NaN are False, so that a gradient that is not finite has a slope.
     return ~(flat | level)
 
 

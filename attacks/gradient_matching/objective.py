@@ -62,6 +62,7 @@ class Objective:
             "labels": [] if labels is None else [labels],
             "target": [] if self.distance is None else self.distance.prepare(observed),
             "granted": list(leak.bn_statistics or ()) if self.needs_bn_statistics else [],
+            # Empty where unused: whatever is given becomes an input of a program, stacked for every candidate.
             "observed": [] if self._transform is None else observed,
         }
 
@@ -85,6 +86,7 @@ class Objective:
                 update = self._transformed(self.victim.update(leaves[0], _labels(leaves, given)), given)
             elif self.needs_bn_statistics:
                 self.victim.module(leaves[0])  # for the hooks alone: no term needs the logits
+        # Outside of `_precision`: the priors' own arithmetic is not coarsened with the victim's.
         penalty = self._penalty(leaves[0], self._recorded, given)
         if self.distance is None:
             return penalty.detach(), [*torch.autograd.grad(penalty, leaves, allow_unused=True)]
@@ -92,6 +94,8 @@ class Objective:
             pullback = self.distance.pullback([part.detach() for part in update], given["target"])
         # The whole gradient is scaled by the pullback's factor in the end, so the penalty's part is divided by it now.
         outputs, cotangents = [*update, penalty], [*pullback.cotangents, 1 / pullback.factor]
+        # Autograd refuses outputs without a tape: zeros of a parameter that the logits do not depend on, and the
+        # penalty where there are no priors.
         used = [index for index, output in enumerate(outputs) if output.requires_grad]
         slopes = torch.autograd.grad(
             [outputs[index] for index in used], leaves, [cotangents[index] for index in used], allow_unused=True

@@ -88,8 +88,10 @@ class Adam:
 class _AdamStepper:
     def __init__(self, settings: Adam, variables: list[Tensor], evaluations: int, seeds: Sequence[int]) -> None:
         self.settings, self.variables, self.evaluations, self.taken = settings, variables, evaluations, 0
+        # One for all candidates: Adam works element by element, so that none sees anything of another.
         self.optimizer = torch.optim.Adam(variables, lr=settings.lr)
         device = variables[0].device
+        # On the device, although starts are drawn on the CPU: noise would have to be copied there at every step.
         self.generators = [torch.Generator(device).manual_seed(seed ^ NOISE_STREAM) for seed in seeds]
 
     def update(self, values: Tensor, gradients: Sequence[Tensor | None], moving: Tensor | None) -> None:

@@ -43,6 +43,7 @@ class TotalVariation(Prior):
 
     def __call__(self, candidate: Candidate) -> Tensor:
         """The penalty, not yet weighted; 0 for a constant image."""
+        # Means and not sums, as in the authors' code, to which the published weights belong.
         x = candidate.images
         return (x[..., :, 1:] - x[..., :, :-1]).abs().mean() + (x[..., 1:, :] - x[..., :-1, :]).abs().mean()
 
@@ -59,6 +60,7 @@ class TotalVariationL2(Prior):
 
     def __call__(self, candidate: Candidate) -> Tensor:
         """The penalty, not yet weighted; 0 for a constant image."""
+        # Neither squared nor averaged over images: the weight 1e-4 belongs to the norms of the whole batch.
         x = candidate.images
         return (
             norm(x[..., :, 1:] - x[..., :, :-1])
@@ -90,5 +92,7 @@ class BatchNormStatistics(Prior):
 
     def __call__(self, candidate: Candidate) -> Tensor:
         """The penalty, not yet weighted; 0 where the candidate has the granted statistics."""
+        # DeepInversion weighs the first layer tenfold. Eq. 10 does not, nor does the authors' later code for federated
+        # learning, so all layers count alike.
         pairs = zip(candidate.bn_statistics, candidate.granted, strict=True)
         return torch.stack([norm(m - mean) + norm(v - var) for (m, v), (mean, var) in pairs]).sum()

@@ -55,6 +55,7 @@ class Tracker:
         self._keep_last()
         self._curve[self._taken] = values
         self._taken += 1
+        # Counted on the host, from what it knows anyway: no count is ever fetched from the device.
         self.spent = [spent + (not over) for spent, over in zip(self.spent, self.over, strict=True)]
         if self._taken in self._wanted:
             self._snapshots[self._taken] = [last.clone() for last in self.last]
@@ -125,6 +126,7 @@ class Tracker:
 
         curve, spent = self.curve(index), self.spent[index]
         chosen = sorted({round(i * (spent - 1) / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)})
+        # Snapshots from after its end would show a candidate that stands still while others move on.
         kept = {step: images_of(variables) for step, variables in self._snapshots.items() if step <= spent}
         return Reconstruction(
             images=images_of(self.best),

@@ -41,6 +41,7 @@ class Variables:
         if self._are_images:
             gradients[0] = slopes[0]
         elif slopes[0] is not None:
+            # Unused are variables that the images do not depend on, such as label logits.
             gradients = [*torch.autograd.grad(self._images, self._leaves, slopes[0], allow_unused=True)]
         if self.has_logits:
             gradients[-1] = slopes[1]

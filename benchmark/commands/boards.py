@@ -51,5 +51,6 @@ def plot(
 
     records = read_records(runs)[0]
     contrasts = [contrast for directory in runs for contrast in contrasts_of(RunDirectory(directory))]
+    # Several run directories may have been made from one suite and name the same contrasts.
     written = draw_all(records, list(dict.fromkeys(contrasts)), runs, out)
     print("\n".join(str(path) for path in written))

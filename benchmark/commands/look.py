@@ -14,6 +14,7 @@ Kind = Literal["attacks", "controls", "datasets", "defenses", "metrics", "models
 Shown = Literal["attack", "control", "defense", "metric", "schema", "suite"]
 
 
+# The underscore leaves `list` to the annotations of this file; the verb is called `list` all the same.
 def list_(kind: Kind, pattern: Annotated[str, typer.Argument(help="Wildcard.")] = "*", plugin: Plugins = []) -> None:  # noqa: B006
     """List attacks, defenses, models, data sets, metrics, controls or suites."""
     from fnmatch import fnmatchcase
@@ -32,6 +33,7 @@ def show(
     """Show one entry: what it is, its parameters, its paper; or the schema: every column of every table."""
     from gradinv.benchmark.commands.show import describe
 
+    # Wrong in two ways, caught by one comparison: a schema with a name, anything else without.
     if (kind == "schema") == bool(name):
         raise RequestError("the schema has no NAME" if name else f"NAME is missing; see `gradinv list {kind}s`")
     load_plugins(plugin)

@@ -26,6 +26,7 @@ class Defense(Parametrised):
     def __init_subclass__(cls, **kwargs: "Any") -> None:
         """TypeError for a class that fills in `on_model` without saying so: trials that share a network rely on it."""
         super().__init_subclass__(**kwargs)
+        # Only the class's own body is asked: who inherits `on_model` inherits its declaration with it.
         if "on_model" in vars(cls) and not cls.changes_model:
             raise TypeError(f"{cls.__name__} fills in on_model; declare `changes_model = True` in the class")
 
@@ -63,6 +64,7 @@ def canonical_defense(text: str) -> Key:
     """The key with its parameters validated; raises UnknownNameError or InvalidEntryError."""
     key = parse_key(text)
     entry = DEFENSES.get(key.name)
+    # Only attacks have presets; to drop one in silence would run another defense than the one that was asked for.
     if key.preset:
         raise UnknownNameError(unknown("preset", f"{key.name}.{key.preset}", []))
     return Key(key.name, "", checked_arguments(f"defense {key.name!r}", entry.target, key.parameters))

@@ -31,6 +31,7 @@ class Clipping(Defense):
 
     def on_update(self, update: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
         """The clipped update."""
+        # The norm of the tensors' norms: all entries in one vector would be a copy of the network's size.
         norm = torch.stack([torch.linalg.vector_norm(value) for value in update.values()]).norm()
         if norm <= self.max_norm:
             return update
@@ -38,4 +39,5 @@ class Clipping(Defense):
 
     def known(self) -> str:
         """The same clipping, of a candidate's update."""
+        # The bound is enough: the factor is not sent, and a candidate is scaled by its own norm.
         return f"clipped[max_norm={self.max_norm}]"

@@ -17,8 +17,10 @@ class GaussianNoise(Defense):
     def __init__(self, *, sigma: Annotated[float, Field(ge=0)] = 0.01) -> None:
         self.sigma = sigma
 
+    # No `known`: the noise is not sent and zero on average, so that a candidate's expected update is the plain one.
     def on_update(self, update: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
         """The noisy update; drawn on the CPU, so that every device gets the same noise."""
+        # Zeros are not added either: -0.0 + 0.0 is 0.0, and no bit is to change.
         if self.sigma == 0:
             return update
         return {

@@ -28,6 +28,7 @@ class Pruning(Defense):
         if count == 0:
             return update
         kept = flat.clone()
+        # Ranked and not cut at a threshold, which would keep or lose equal magnitudes together and miss the count.
         kept[flat.abs().argsort(stable=True)[:count]] = 0
         parts = kept.split([value.numel() for value in update.values()])
         return {name: part.reshape(value.shape) for (name, value), part in zip(update.items(), parts, strict=True)}

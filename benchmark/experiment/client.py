@@ -62,8 +62,10 @@ def client_update(
     generator = torch.Generator().manual_seed(seed)
     defended_images, defended_labels = defense.on_batch(images, labels, generator)
     computed = _computed(module, defended_images, defended_labels, bn_mode, update)
+    # By identity: `on_batch` returns the same tensors where it changes nothing, and a backward pass is spared.
     is_plain = defended_images is images and defended_labels is labels
     undefended = computed if is_plain else _computed(module, images, labels, bn_mode, update)
+    # A mapping of its own, so that a defense which edits it leaves what the self-check compares with.
     sent = defense.on_update(dict(computed), generator)
     return ClientUpdate(sent, computed, undefended, defended_images, defended_labels)
 
@@ -94,6 +96,7 @@ def _in_mode(module: nn.Module, bn_mode: str) -> nn.Module:
 
 def _refuse_single_values(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     features = inputs[0]
+    # PyTorch would refuse it with a plain ValueError, and the trial would count as failed instead of impossible.
     if features.numel() <= features.shape[1]:
         raise ImpossibleCellError("train mode needs more than one value per channel in a batch-norm layer")
 
@@ -118,6 +121,7 @@ def observe(
         std=std,
         threat_model=threat_model,
         labels=granted_labels(threat_model.labels, batch.labels.to(update.images.device)),
+        # Of the images that the network saw, after `on_batch`: no others pass through the client's batch-norm layers.
         bn_statistics=granted_statistics(threat_model.bn_statistics, victim, update.images),
         transform=defense.known() if threat_model.adaptive else "",
     )
@@ -133,6 +137,7 @@ def self_check(update: ClientUpdate, victim: Victim) -> None:
     names = victim.parameter_names
     difference = torch.stack([(g - update.computed[n]).norm() for n, g in zip(names, recomputed, strict=True)]).norm()
     length = torch.stack([value.norm() for value in update.computed.values()]).norm()
+    # Negated, so that a NaN is refused too.
     if not bool(difference <= SELF_CHECK_TOLERANCE * length):
         raise InconsistentExperimentError(
             f"the client's gradient is not that of its batch under the declared state: they differ by {difference:.3g} "
@@ -147,6 +152,7 @@ def update_cosine(update: ClientUpdate) -> float:
     """
     along = sent_square = plain_square = 0.0
     for name, value in update.undefended.items():
+        # In double precision, so that the rounding of millions of products does not show in the cosine.
         plain, sent = value.flatten().double(), update.sent[name].flatten().double()
         along += float(sent @ plain)
         sent_square += float(sent @ sent)

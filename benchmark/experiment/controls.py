@@ -60,4 +60,5 @@ def without_attack(control: str, dataset: Dataset, batch: Batch, repetition: int
         images = other_batch(dataset, batch, repetition, "same_class").images
     else:
         images = mean_image(dataset).expand_as(batch.images)
+    # No labels: the images have the right ones by construction, and a perfect label accuracy would say nothing.
     return Reconstruction(images=images, final=images, labels=batch.labels[:0], label_method="")

@@ -20,6 +20,7 @@ def restored_switches() -> Iterator[None]:
 
     A convention among honest authors and no wall: an attack shares the process, and with it the private batch.
     """
+    # Asked only where CUDA is in use: saving its generators would start it, in every worker of a run on the CPU too.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     grad, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()

@@ -64,6 +64,7 @@ class TrialSpec(BaseModel):
     @property
     def pack(self) -> str:
         """What trials share that may run side by side: all but the private batch and what the client sends of it."""
+        # The sources as well: the defense's differ with it, all others follow from fields that stay.
         differing = {"repetition", "defense", "control", "sources"}
         # Trials side by side attack one network; where a defense changes it, they must have the same defense.
         if create_defense(self.defense).changes_model:

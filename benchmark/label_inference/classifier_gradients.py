@@ -73,6 +73,7 @@ def _classified(module: nn.Module, classifier: str, images: Tensor) -> tuple[Ten
     """
     layer = _layer(module, classifier)
     seen: list[tuple[Tensor, Tensor]] = []  # one entry a call of the classifier
+    # `append` returns None, by which a hook leaves the output as it is.
     handle = layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
     try:
         with torch.no_grad():

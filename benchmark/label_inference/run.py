@@ -141,6 +141,7 @@ def _chunk(
     folder: Path, identity: str, dataset: Dataset, loaded: LoadedVictim, sizes: Sequence[int], repetitions: range
 ) -> Chunk:
     """The chunk on disk, or, where there is none that can be read, a new one, which is then on disk."""
+    # With the end in its name: the last chunk of a shorter run is no full one and must not pass for it.
     path = folder / f"{identity}-{repetitions.start:06d}-{repetitions.stop:06d}.json"
     kept = _read(path)
     if kept is not None:

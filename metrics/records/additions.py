@@ -21,6 +21,7 @@ def read_additions(path: Path) -> Additions:
     """What was added to a record (`RunDirectory.additions`); empty without a file, ValueError where it is broken."""
     try:
         return Additions.model_validate_json(path.read_bytes())
+    # Before OSError, of which it is one: that nothing was added is the usual case and no fault.
     except FileNotFoundError:
         return Additions()
     except (OSError, ValidationError) as error:

@@ -29,6 +29,7 @@ def cell_of_key(key: str, setting: Mapping[str, Any], *, is_control: bool) -> Ce
         attack, _, preset = name.partition(".")
         fields = {"attack": attack, "preset": preset, "parameters": bracket + parameters}
     cell = Cell.model_validate({**fields, **setting, "is_control": is_control})
+    # Parts in the wrong place still make a cell, but one whose key is not the text that was read.
     if cell.key != key:
         raise ValueError(f"key is {key!r}, not one of gradinv")
     return cell
@@ -36,6 +37,7 @@ def cell_of_key(key: str, setting: Mapping[str, Any], *, is_control: bool) -> Ce
 
 def belongs_to(control: Cell, attack: Cell) -> bool:
     """Whether the control is run for this attack: for it alone, or for every attack. Says nothing of the setting."""
+    # A control's `preset` holds the key of the attack that it was run for; empty, it was run for all.
     return control.is_control and not attack.is_control and control.preset in ("", attack.key)
 
 

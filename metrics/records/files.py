@@ -34,6 +34,7 @@ def write_text(path: Path, text: str) -> Path:
 
 def write_csv(frame: "pd.DataFrame", path: Path) -> Path:
     """Write a table in full precision, empty where not measured; returns the path."""
+    # One line end on every system, so that equal tables are equal files.
     return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
 

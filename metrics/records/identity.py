@@ -54,6 +54,7 @@ def row_identity(specification: Specification) -> RowIdentity:
     row = _without(specification, (*_SAID_BESIDE, "repetition"))
     arm = _without(row, ("control",))
     context = _without(arm, (*_OF_THE_ATTACK, *_OF_THE_MEAN_IMAGE))
+    # A control that attacks nothing runs none of the attack's source.
     sources = {name: digest for name, digest in context.get("sources", {}).items() if not name.startswith("attack ")}
     return RowIdentity(_hash(row), _hash(arm), _hash({**context, "sources": sources}))
 
@@ -73,5 +74,6 @@ def _without(fields: Specification, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _hash(fields: Specification) -> str:
+    # 64 bits: far more than trials are ever run, and short enough for a folder's name.
     # Sorted, so that the order in which somebody wrote hyperparameters down does not matter.
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]

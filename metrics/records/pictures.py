@@ -53,6 +53,7 @@ class Pictures:
 
     def __init__(self, runs: Sequence[Path]) -> None:
         self._runs = [RunDirectory(run) for run in runs]
+        # A cache of this object: one on the method would keep every object and all its pictures alive.
         self._read = lru_cache(_KEPT)(self._tensors)
 
     def _tensors(self, trial: str) -> dict[str, np.ndarray]:

@@ -84,6 +84,7 @@ def _chosen(copies: Sequence[tuple[Path, Record]]) -> Record | str:
     A finished one goes before one that has to be run again. Finished ones must have measured the same: which of two
     results to believe is not for a clock to say.
     """
+    # Of several that are unfinished any will do: the suite runs the trial again.
     finished = [(path, record) for path, record in copies if record.state in FINISHED] or copies[:1]
     (path, record), *others = finished
     for other_path, copy in others:
@@ -94,6 +95,7 @@ def _chosen(copies: Sequence[tuple[Path, Record]]) -> Record | str:
 
 def _measured(record: Record) -> str:
     """What two runs of one trial must have in common on one machine."""
+    # The specification is equal anyway, by the id, but for the suite that asked for it.
     of_the_run = {"suite", "order", "spec", "seconds", "peak_memory_mb", "device", "versions", "date", "notes"}
     return record.model_dump_json(exclude=of_the_run)
 

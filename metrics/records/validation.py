@@ -27,6 +27,7 @@ def disagreement(record: Record) -> str:
     """
     checks: list[Callable[[Record], Iterator[str]]] = [_identity, _cell, _images, _numbers, _spent, _state]
     try:
+        # Lazily: what is wrong first may be why a later check makes no sense, or raises.
         return next((text for check in checks for text in check(record)), "")
     except (KeyError, TypeError, AttributeError, RequestError) as error:  # of a specification that is none
         return f"its specification is no trial's ({error})"
@@ -66,6 +67,7 @@ def _cell(record: Record) -> Iterator[str]:
         "is_control": bool(control),
         "victim_seed": victim["seed"],
         "budget": "paper" if specification["budget"] is None else str(specification["budget"]),
+        # What an older specification lacks contradicts nothing.
         **{name: specification.get(name, getattr(cell, name)) for name in _OF_SPECIFICATION},
         **{name: threat_model[name] for name in _OF_THREAT_MODEL},
         **asdict(row_identity(specification)),
@@ -73,6 +75,7 @@ def _cell(record: Record) -> Iterator[str]:
     for name, value in expected.items():
         if getattr(cell, name) != value:
             yield f"{name} is {getattr(cell, name)!r}, in its specification {value!r}"
+    # The cell says more: options in brackets after the model, and how degenerate an untrained state turned out.
     if cell.victim.partition("[")[0] != victim["model"] or not cell.victim_state.startswith(victim["state"]):
         yield f"victim is {cell.victim} ({cell.victim_state}), not {victim['model']} ({victim['state']})"
 
