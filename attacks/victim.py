@@ -38,6 +38,7 @@ class Victim:
         self.module = copy.deepcopy(module).eval()
         self.bn_mode, self.update_kind = bn_mode, create_update(update)
         self.bn_layers = bn_layers(self.module)
+        # Read before `_use_batch_statistics` drops the buffers; a layer that never kept any has none to read.
         self.running_statistics: Statistics = tuple(
             (layer.running_mean.clone(), layer.running_var.clone())
             for layer in self.bn_layers
@@ -45,6 +46,7 @@ class Victim:
         )
         if bn_mode == "train":
             _use_batch_statistics(self.bn_layers)
+        # Of frozen layers too: a client sends something for every parameter.
         for parameter in self.module.parameters():
             parameter.requires_grad_(True)
         self.named_parameters = dict(self.module.named_parameters())
@@ -83,6 +85,7 @@ class Victim:
 
         def logits(parameters: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
             outputs = torch.func.functional_call(self.module, state | dict(parameters), (images,))
+            # Handed out of the transform in a copy: what the hooks leave in `recorded` itself is dead outside of it.
             return outputs, dict(recorded)
 
         return self.update_kind.functional(logits, {name: state[name] for name in self.parameter_names}, images, labels)
@@ -105,6 +108,7 @@ class Victim:
             def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
                 (features,) = inputs[:1]
                 dims = [dim for dim in range(features.ndim) if dim != 1]
+                # Biased: so the layer itself normalises in train mode, and so GradInversion's authors compare.
                 variance, mean = torch.var_mean(features, dim=dims, correction=0)
                 recorded[index] = (mean, variance)
 
@@ -130,9 +134,11 @@ class Victim:
         A network without that method is searched whole. Raises NoClassifierError where there is no such layer.
         """
         heads = getattr(self.module, "get_classifier", lambda: self.module)()
+        # timm's distilled networks have two heads: the classifier, then the one that follows the teacher.
         head = heads[0] if isinstance(heads, tuple | list) else heads
         layers = [layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
         for name, parameter in self.module.named_parameters():
+            # By identity, because a head knows its layers and only the network knows their full names.
             if layers and parameter is layers[-1].weight:
                 return name
         raise NoClassifierError(

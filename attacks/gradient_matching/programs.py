@@ -57,6 +57,8 @@ def program_of(
     if key not in _programs:
         program: Program = _traced(objective, width, inputs, given, parts)
         if kind == "compiled":
+            # `fullgraph`, so that what cannot be compiled raises and autograd takes over, instead of half of it running
+            # eagerly in silence.
             program = torch.compile(program, fullgraph=True, dynamic=False)
         if kind in ("compiled", "captured") and victim.device.type == "cuda":
             program = Captured(program, inputs)
@@ -104,6 +106,7 @@ class Captured:
     def __init__(self, program: Program, inputs: Sequence[Tensor]) -> None:
         self.static = [value.detach().clone() for value in inputs]
         self._copied: list[tuple[Tensor, int] | None] = [None] * len(inputs)
+        # On a side stream, so that what the first runs allocate and set up is no part of the capture.
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -122,6 +125,7 @@ class Captured:
             # changes: to copy it at every step would cost more than the capture saves.
             if copied is None or copied[0] is not value or copied[1] != value._version:
                 static.copy_(value)
+                # The tensor itself and not its id, which a later tensor could get.
                 self._copied[index] = (value, value._version)
         self.graph.replay()
         return self.result
