@@ -36,8 +36,9 @@ def leaks_of(device, repetitions=(0,), model="lenet_dlg"):
     for repetition in repetitions:
         batch = draw_batch(dataset, repetition=repetition, batch_size=2)
         images, labels = normalise(batch.images, dataset.mean, dataset.std).to(device), batch.labels.to(device)
-        update = client_update(module, images, labels, bn_mode="eval", defense=create_defense("none"), seed=0)
-        leaks.append(observe(update, victim, batch, ThreatModel(), 8, dataset.mean, dataset.std))
+        defense = create_defense("none")
+        update = client_update(module, images, labels, bn_mode="eval", defense=defense, seed=0)
+        leaks.append(observe(update, victim, batch, ThreatModel(), defense, 8, dataset.mean, dataset.std))
     return leaks, victim
 
 
@@ -67,11 +68,11 @@ def test_every_engine_goes_autograds_way_trial_after_trial(key, engine, model):
     attack = create_attack(key)
     expected = [attack.reconstruct(leak, victim, seed=seed, budget=12) for seed, leak in enumerate(leaks)]
     attack.engine = engine
-    found = attack.reconstruct_together(leaks, victim, seeds=range(3), budget=12)
-    for mine, theirs in zip(found, expected, strict=True):
-        assert mine.engine == str(engine)
-        assert mine.objective_start == pytest.approx(theirs.objective_start, rel=1e-4)
-        assert mine.curve[6][1] == pytest.approx(theirs.curve[6][1], rel=1e-2)
+    result = attack.reconstruct_together(leaks, victim, seeds=range(3), budget=12)
+    for actual, wanted in zip(result, expected, strict=True):
+        assert actual.engine == str(engine)
+        assert actual.objective_start == pytest.approx(wanted.objective_start, rel=1e-4)
+        assert actual.curve[6][1] == pytest.approx(wanted.curve[6][1], rel=1e-2)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])

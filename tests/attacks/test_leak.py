@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gradinv.attacks.attack import Setting
+from gradinv.attacks.attack import Conditions
 from gradinv.attacks.leak import Leak, ThreatModel
 from gradinv.attacks.registry import ATTACKS, create_attack
 from gradinv.attacks.victim import Victim
@@ -47,7 +47,7 @@ assert not any(name.startswith(private) for name in sys.modules)
 
 def model_for(name: str) -> str:
     """The LeNet, or the network with batch norm where the attack needs it."""
-    lenet = Setting(
+    lenet = Conditions(
         ThreatModel(bn_statistics="exact"), batch_size=2, num_classes=CLASSES, bn_layers=0, trained=False, image_size=32
     )
     return MODELS[create_attack(name).reason_to_skip(lenet) is not None]

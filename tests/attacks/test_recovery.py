@@ -34,8 +34,8 @@ class Experiment:
     def against_noise(self, key: str, budget: int) -> tuple[float, float]:
         """PSNR of the attack, and of the same attack on noise in the gradient's place."""
         leaks = (self.leak, noise_gradient(self.leak, 1))
-        found, blind = (create_attack(key).reconstruct(leak, self.victim, seed=0, budget=budget) for leak in leaks)
-        return self.psnr(found), self.psnr(blind)
+        seeing, blind = (create_attack(key).reconstruct(leak, self.victim, seed=0, budget=budget) for leak in leaks)
+        return self.psnr(seeing), self.psnr(blind)
 
 
 @pytest.fixture
@@ -48,10 +48,11 @@ def experiment(build: Callable) -> Callable[..., Experiment]:
         batch = draw_batch(dataset, repetition=repetition, batch_size=1)
         mean, std = normalisation_of(model, dataset)
         images = normalise(batch.images, mean, std)
-        update = client_update(module, images, batch.labels, bn_mode="eval", defense=create_defense("none"), seed=0)
+        defense = create_defense("none")
+        update = client_update(module, images, batch.labels, bn_mode="eval", defense=defense, seed=0)
         grants = ThreatModel(labels=labels, bn_statistics=statistics)
         victim = Victim(module)
-        leak = observe(update, victim, batch, grants, len(dataset.classes), mean, std)
+        leak = observe(update, victim, batch, grants, defense, len(dataset.classes), mean, std)
         return Experiment(batch.images, int(batch.labels[0]), leak, victim)
 
     return make
@@ -63,13 +64,13 @@ def test_dlg_and_idlg_recover_the_image_and_its_label(
     experiment: Callable, name: str, size: int, repetition: int
 ) -> None:
     """As in the DLG paper: pixels in [0, 1] as they are, a LeNet drawn from U(-0.5, 0.5)."""
-    one = experiment("lenet_dlg", size, repetition, labels="none")
+    private = experiment("lenet_dlg", size, repetition, labels="none")
     attack = create_attack(f"{name}[restarts=3,tolerance=0.0001]")
-    found = attack.reconstruct(one.leak, one.victim, seed=0, budget=3 * 2_200)
-    assert one.psnr(found) > 30
-    assert found.labels.tolist() == [one.label]
-    noise = attack.reconstruct(noise_gradient(one.leak, 1), one.victim, seed=0, budget=300)
-    assert one.psnr(noise) < 15
+    reconstruction = attack.reconstruct(private.leak, private.victim, seed=0, budget=3 * 2_200)
+    assert private.psnr(reconstruction) > 30
+    assert reconstruction.labels.tolist() == [private.label]
+    noise = attack.reconstruct(noise_gradient(private.leak, 1), private.victim, seed=0, budget=300)
+    assert private.psnr(noise) < 15
 
 
 @pytest.mark.parametrize(

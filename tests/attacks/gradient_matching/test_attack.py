@@ -140,7 +140,7 @@ def test_joint_labels_returned_are_the_optimised_ones(case: Callable, evaluated:
         if sorted(reconstruction.labels.tolist()) == [1, 3] != sorted(evaluated[0].labels.argmax(dim=1).tolist()):
             break
     else:
-        pytest.fail("no start had the wrong labels and found the right ones")
+        pytest.fail("no start had the wrong labels and result the right ones")
     assert reconstruction.label_method == "optimised"
 
 

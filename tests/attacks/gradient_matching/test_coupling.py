@@ -34,8 +34,8 @@ def test_agents_share_the_budget(case: Callable, monkeypatch: pytest.MonkeyPatch
     computed: list[int] = []
     original = Victim.update
     monkeypatch.setattr(Victim, "update", lambda self, x, y: (computed.append(1), original(self, x, y))[1])
-    found = create_attack(f"{LAZY}[agents=3]").reconstruct(*case(), seed=0, budget=budget)
-    assert found.evaluations == len(computed) == spent
+    result = create_attack(f"{LAZY}[agents=3]").reconstruct(*case(), seed=0, budget=budget)
+    assert result.evaluations == len(computed) == spent
 
 
 def test_a_budget_below_one_evaluation_an_agent_is_refused(case: Callable) -> None:
@@ -51,10 +51,10 @@ def test_the_papers_budget_counts_every_agent() -> None:
 def test_without_weight_the_agents_are_restarts(case: Callable) -> None:
     group = create_attack(f"{LAZY}[agents=3,alpha_group=0.0,group_start=0.0]")
     restarts = create_attack("gradinversion.fidelity[restarts=3]")
-    found, expected = (attack.reconstruct(*case(), seed=5, budget=36) for attack in (group, restarts))
-    assert torch.equal(found.images, expected.images)
-    assert found.objective_end == expected.objective_end
-    assert found.evaluations == expected.evaluations
+    result, expected = (attack.reconstruct(*case(), seed=5, budget=36) for attack in (group, restarts))
+    assert torch.equal(result.images, expected.images)
+    assert result.objective_end == expected.objective_end
+    assert result.evaluations == expected.evaluations
 
 
 def test_until_the_start_every_agent_goes_its_own_way_and_then_it_does_not(case: Callable) -> None:
@@ -64,9 +64,9 @@ def test_until_the_start_every_agent_goes_its_own_way_and_then_it_does_not(case:
     together = agents_of(attack, leak, victim, 40)
     for index in range(2):
         single = alone.reconstruct(leak, victim, seed=5 + index, budget=20)
-        ours, theirs = together.descent.tracker.curve(index), [value for _, value in single.curve]
-        assert ours[:11] == theirs[:11]
-        assert ours[11:] != theirs[11:]
+        coupled, free = together.descent.tracker.curve(index), [value for _, value in single.curve]
+        assert coupled[:11] == free[:11]
+        assert coupled[11:] != free[11:]
 
 
 def test_the_group_draws_the_agents_together(case: Callable) -> None:
@@ -83,21 +83,21 @@ def test_what_selects_is_the_objective_without_the_group_among_iterates_from_its
     attack = GradInversion(agents=2, consensus="lazy", alpha_group=1e6, alpha_noise=20.0, group_start=0.5)
     agents = agents_of(attack, leak, victim, 40)
     curves = torch.tensor([agents.descent.tracker.curve(index) for index in range(2)])
-    found = attack.reconstruct(leak, victim, seed=5, budget=40)
-    assert found.objective_end == float(curves[:, 10:].min())
+    result = attack.reconstruct(leak, victim, seed=5, budget=40)
+    assert result.objective_end == float(curves[:, 10:].min())
     objective = Objective(victim, attack.distance, attack.priors)
     with objective.ready():
-        value, _ = objective.evaluate([found.images], objective.given(leak, leak.labels))
-    assert value.item() == pytest.approx(found.objective_end, rel=1e-5)
-    assert float(curves[:, :10].min()) < found.objective_end  # so the choice of iterates mattered
+        value, _ = objective.evaluate([result.images], objective.given(leak, leak.labels))
+    assert value.item() == pytest.approx(result.objective_end, rel=1e-5)
+    assert float(curves[:, :10].min()) < result.objective_end  # so the choice of iterates mattered
 
 
 def test_one_agent_selects_from_the_same_iterates_as_a_group(case: Callable) -> None:
     """So that the rungs of the ablation differ in one step alone."""
     leak, victim = case()
-    found = GradInversion(agents=1, alpha_noise=20.0, group_start=0.5).reconstruct(leak, victim, seed=5, budget=20)
-    values = [value for _, value in found.curve]
-    assert found.objective_end == min(values[10:]) > min(values)
+    result = GradInversion(agents=1, alpha_noise=20.0, group_start=0.5).reconstruct(leak, victim, seed=5, budget=20)
+    values = [value for _, value in result.curve]
+    assert result.objective_end == min(values[10:]) > min(values)
 
 
 def test_a_group_reports_consensus_spread_and_registrations(case: Callable) -> None:
@@ -116,19 +116,19 @@ def test_a_registered_group_counts_every_registration(
     net = build("test_resnet", size=32)
     leak = make_leak(net, make_images(2, size=32), torch.tensor([3, 1]), statistics="exact")
     attack = create_attack("gradinversion[agents=3,group_start=0.5,group_every=0.25]")
-    found = attack.reconstruct(leak, Victim(net), seed=1, budget=24)  # steps 4 and 6 of 8
-    assert sum(found.alignments.values()) == 2 * 3 * 2
+    result = attack.reconstruct(leak, Victim(net), seed=1, budget=24)  # steps 4 and 6 of 8
+    assert sum(result.alignments.values()) == 2 * 3 * 2
 
 
 def test_equal_seeds_give_equal_bits_and_the_global_random_state_is_left_alone(case: Callable) -> None:
     leak, victim = case()
     before = torch.get_rng_state()
     attack = create_attack(f"{LAZY}[agents=2,restarts=2]")
-    one, same, other = (attack.reconstruct(leak, victim, seed=seed, budget=40) for seed in (1, 1, 2))
+    first, again, other_seed = (attack.reconstruct(leak, victim, seed=seed, budget=40) for seed in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
-    assert torch.equal(one.images, same.images)
-    assert torch.equal(one.consensus, same.consensus)
-    assert not torch.equal(one.images, other.images)
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.consensus, again.consensus)
+    assert not torch.equal(first.images, other_seed.images)
 
 
 def test_restarts_of_groups_have_agents_of_their_own(case: Callable) -> None:
@@ -153,9 +153,9 @@ def test_a_diverged_agent_is_left_behind(case: Callable, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Objective, "evaluate", breaking)
     attack = create_attack(f"{LAZY}[agents=2,group_start=0.0]")
-    found = attack.reconstruct(leak, victim, seed=1, budget=80)
-    assert torch.isfinite(found.images).all()
-    assert torch.isfinite(found.consensus).all()
+    result = attack.reconstruct(leak, victim, seed=1, budget=80)
+    assert torch.isfinite(result.images).all()
+    assert torch.isfinite(result.consensus).all()
 
 
 @pytest.mark.parametrize("bn_mode", ["eval", "train"])

@@ -44,9 +44,9 @@ def test_layerwise_l2_is_the_sum_of_norms_and_not_of_squares() -> None:
     expected = sum(
         sum(x**2 for x in (g - t).reshape(-1).tolist()) ** 0.5 for g, t in zip(lists(0), lists(1), strict=True)
     )
-    found = bound_to(LayerwiseL2(0.5), lists(1))(lists(0)).item()
-    assert found == pytest.approx(0.5 * expected, rel=1e-12)
-    assert found != pytest.approx(0.5 * bound_to(SquaredL2(), lists(1))(lists(0)).item(), rel=1e-2)
+    result = bound_to(LayerwiseL2(0.5), lists(1))(lists(0)).item()
+    assert result == pytest.approx(0.5 * expected, rel=1e-12)
+    assert result != pytest.approx(0.5 * bound_to(SquaredL2(), lists(1))(lists(0)).item(), rel=1e-2)
 
 
 def test_layerwise_l2_scales_linearly_and_squared_l2_quadratically() -> None:
@@ -129,9 +129,9 @@ def test_the_closed_form_of_the_gradient_is_that_of_autograd(
     prepared = distance.prepare([value * (not zero_target) for value in lists(1)])
     value = distance.value(gradients, prepared)
     slopes = torch.autograd.grad(value, gradients)
-    found = distance.pullback([gradient.detach() for gradient in gradients], prepared)
-    torch.testing.assert_close(found.value, value.detach(), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(found.factor * flat(found.cotangents), flat(slopes), rtol=1e-12, atol=1e-12)
+    result = distance.pullback([gradient.detach() for gradient in gradients], prepared)
+    torch.testing.assert_close(result.value, value.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(result.factor * flat(result.cotangents), flat(slopes), rtol=1e-12, atol=1e-12)
 
 
 def test_norm_equals_a_plain_loop() -> None:

@@ -1,6 +1,5 @@
 """Whatever evaluates the candidates computes what autograd computes in turn, and says so where it cannot."""
 
-import copy
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -86,10 +85,10 @@ def test_every_way_has_autograds_values_and_gradients(many: Callable, way: Engin
     with objective.ready():
         for seed in range(4):
             points = torch.randn(12, 2, 3, 6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-            found = InChunks(objective, [points], given, way)([points], [False] * 12)
+            result = InChunks(objective, [points], given, way)([points], [False] * 12)
             expected = InTurn(objective, given)([points], [False] * 12)
-            torch.testing.assert_close(found[0], expected[0], rtol=1e-10, atol=1e-12)
-            torch.testing.assert_close(found[1][0], expected[1][0], rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(result[0], expected[0], rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(result[1][0], expected[1][0], rtol=1e-10, atol=1e-12)
 
 
 @each_way
@@ -100,13 +99,13 @@ def test_optimised_labels_have_autograds_gradients(many: Callable, way: Engine) 
     generator = torch.Generator().manual_seed(1)
     points = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((12, 2, 3, 6, 6), (12, 2, 5))]
     with objective.ready():
-        found, expected = (
+        result, expected = (
             evaluator(points, [False] * 12)
             for evaluator in (InChunks(objective, points, given, way), InTurn(objective, given))
         )
-    torch.testing.assert_close(found[0], expected[0], rtol=1e-10, atol=1e-12)
-    for mine, theirs in zip(found[1], expected[1], strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(result[0], expected[0], rtol=1e-10, atol=1e-12)
+    for slope, expected_slope in zip(result[1], expected[1], strict=True):
+        torch.testing.assert_close(slope, expected_slope, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("key", ["dlg", "idlg", "inverting_gradients", "gradinversion.fidelity", "gradinversion.no_bn"])
@@ -117,9 +116,9 @@ def test_trials_side_by_side_end_where_each_ends_alone(many: Callable, key: str)
     attack.engine = Engine(together=4)
     together = attack.reconstruct_together(leaks, victim, seeds=range(3), budget=40)
     assert [run.engine for run in together] == ["eager, 4 together"] * 3
-    for mine, theirs in zip(together, alone, strict=True):
-        torch.testing.assert_close(mine.images, theirs.images, rtol=1e-6, atol=1e-6)
-        assert (mine.evaluations, mine.labels.tolist()) == (theirs.evaluations, theirs.labels.tolist())
+    for packed, single in zip(together, alone, strict=True):
+        torch.testing.assert_close(packed.images, single.images, rtol=1e-6, atol=1e-6)
+        assert (packed.evaluations, packed.labels.tolist()) == (single.evaluations, single.labels.tolist())
 
 
 @pytest.mark.parametrize(
@@ -193,13 +192,13 @@ def test_one_program_serves_restarts_images_attacks_of_one_key_and_the_controls(
     for leak in leaks:
         attack = create_attack("gradinversion.fidelity[restarts=2]")
         attack.engine = Engine("captured")
-        copied = Victim(victim.source)
+        copied = Victim(victim.module, family=victim.family)
         attack.reconstruct(leak, copied, seed=1, budget=4)
     assert traced == [1]
     other = create_attack("gradinversion.fidelity[alpha_tv=0.5]")
     other.engine = Engine("captured")
     other.reconstruct(leaks[0], victim, seed=1, budget=2)
-    other.reconstruct(leaks[0], Victim(copy.deepcopy(victim.source)), seed=1, budget=2)
+    other.reconstruct(leaks[0], Victim(victim.module), seed=1, budget=2)
     assert traced == [1, 1, 1]  # another objective, and a network that might be another
 
 
@@ -230,9 +229,9 @@ def test_what_cannot_be_a_program_falls_back_aloud(
     attack = create_attack("inverting_gradients")
     attack.distance, attack.priors, attack.engine = distance, [prior] if prior else [], Engine("captured", together=2)
     with pytest.warns(UserWarning, match="engine: eager in place of captured, 2 together: .*" + reason):
-        found = attack.reconstruct(leak, victim, seed=1, budget=4)
-    assert found.engine == "eager"
-    assert found.notes[0].startswith("engine: eager in place of captured, 2 together")
+        result = attack.reconstruct(leak, victim, seed=1, budget=4)
+    assert result.engine == "eager"
+    assert result.notes[0].startswith("engine: eager in place of captured, 2 together")
 
 
 def test_the_compiled_program_is_autograd(many: Callable) -> None:
@@ -243,11 +242,11 @@ def test_the_compiled_program_is_autograd(many: Callable) -> None:
     attack.engine = Engine("compiled", together=2)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = attack.reconstruct_together(leaks, victim, seeds=[1, 1], budget=3)
+        result = attack.reconstruct_together(leaks, victim, seeds=[1, 1], budget=3)
     fell_back = any("engine: eager in place" in str(warning.message) for warning in caught)
-    assert found[0].engine == ("eager" if fell_back else "compiled, 2 together")
-    for mine, theirs in zip(found, expected, strict=True):
-        assert mine.objective_end == pytest.approx(theirs.objective_end, rel=1e-4)
+    assert result[0].engine == ("eager" if fell_back else "compiled, 2 together")
+    for actual, wanted in zip(result, expected, strict=True):
+        assert actual.objective_end == pytest.approx(wanted.objective_end, rel=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["bf16"])
@@ -273,9 +272,9 @@ def test_rounding_on_cuda_is_switched_for_the_attack_alone() -> None:
 def test_a_term_of_weight_zero_costs_no_gradient(case: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     leak, victim = case()
     monkeypatch.setattr(Victim, "update", None)
-    found = create_attack("gradinversion.fidelity[alpha_grad=0]").reconstruct(leak, victim, seed=0, budget=3)
-    assert "gradient" not in found.uses
-    assert found.objective_end <= found.objective_start
+    result = create_attack("gradinversion.fidelity[alpha_grad=0]").reconstruct(leak, victim, seed=0, budget=3)
+    assert "gradient" not in result.uses
+    assert result.objective_end <= result.objective_start
 
 
 class PretendedGraph:
@@ -303,7 +302,7 @@ def test_a_captured_program_sees_new_inputs_and_changed_ones_and_copies_no_other
     def program(images: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor]]:
         return (images - target).square().sum(), [2 * (images - target)]
 
-    images, target, other = torch.ones(2), torch.zeros(2), torch.full((2,), 5.0)
+    images, target, far = torch.ones(2), torch.zeros(2), torch.full((2,), 5.0)
     captured = programs.Captured(program, [images, target])
 
     def replay() -> None:
@@ -315,7 +314,7 @@ def test_a_captured_program_sees_new_inputs_and_changed_ones_and_copies_no_other
     assert captured(images, target)[0].item() == 2.0
     images += 1
     assert captured(images, target)[0].item() == 8.0
-    assert captured(images, other)[0].item() == 18.0
+    assert captured(images, far)[0].item() == 18.0
     assert captured(images, target)[1][0].tolist() == [4.0, 4.0]
     captured.static[1].fill_(7.0)  # an input that is the same tensor, unchanged, is not copied again
     assert captured(images, target)[1][0].tolist() == [-10.0, -10.0]

@@ -96,11 +96,11 @@ def test_the_consensus_is_due_from_the_start_on_and_then_regularly(
 
 def test_a_lazy_consensus_is_the_plain_mean_and_the_spread_the_standard_deviation() -> None:
     agents = torch.randn(3, 2, 3, 8, 8)
-    found = find_consensus("lazy", agents, LABELS, reference=1)
-    torch.testing.assert_close(found.images, agents.mean(0))
-    torch.testing.assert_close(found.spread, agents.std(0, correction=0))
-    torch.testing.assert_close(found.targets, agents.mean(0).expand_as(agents))
-    assert not found.alignments
+    result = find_consensus("lazy", agents, LABELS, reference=1)
+    torch.testing.assert_close(result.images, agents.mean(0))
+    torch.testing.assert_close(result.spread, agents.std(0, correction=0))
+    torch.testing.assert_close(result.targets, agents.mean(0).expand_as(agents))
+    assert not result.alignments
 
 
 def test_registration_brings_shifted_agents_together_where_the_mean_blurs_them() -> None:
@@ -125,9 +125,9 @@ def test_a_rejected_registration_leaves_the_image_in_the_mean_and_is_counted(mon
 
     monkeypatch.setattr(module, "align", reject)
     agents = torch.randn(3, 2, 3, 8, 8)
-    found = find_consensus("registered", agents, LABELS, reference=0)
-    torch.testing.assert_close(found.images, agents.mean(0))
-    assert found.alignments == {"overlap": 6}
+    result = find_consensus("registered", agents, LABELS, reference=0)
+    torch.testing.assert_close(result.images, agents.mean(0))
+    assert result.alignments == {"overlap": 6}
 
 
 def test_pixels_that_an_agent_does_not_cover_are_averaged_over_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,17 +140,17 @@ def test_pixels_that_an_agent_does_not_cover_are_averaged_over_the_others(monkey
 
     monkeypatch.setattr(module, "align", half)
     agents = torch.randn(3, 1, 3, 8, 8)
-    found = find_consensus("registered", agents, torch.tensor([5]), reference=0).images[0]
-    torch.testing.assert_close(found[:, 1:, :4], agents[1:, 0].mean(0)[:, 1:, :4])
-    torch.testing.assert_close(found[:, :, 4:], agents[:, 0].mean(0)[:, :, 4:])
-    torch.testing.assert_close(found[:, 0, 0], agents[:, 0].mean(0)[:, 0, 0])
+    result = find_consensus("registered", agents, torch.tensor([5]), reference=0).images[0]
+    torch.testing.assert_close(result[:, 1:, :4], agents[1:, 0].mean(0)[:, 1:, :4])
+    torch.testing.assert_close(result[:, :, 4:], agents[:, 0].mean(0)[:, :, 4:])
+    torch.testing.assert_close(result[:, 0, 0], agents[:, 0].mean(0)[:, 0, 0])
 
 
 def test_an_agent_that_diverged_takes_no_part() -> None:
     agents = torch.randn(3, 2, 3, 8, 8)
     agents[1, 0, 0, 0, 0] = torch.nan
-    found = find_consensus("lazy", agents, LABELS, reference=0)
-    torch.testing.assert_close(found.images, agents[[0, 2]].mean(0))
+    result = find_consensus("lazy", agents, LABELS, reference=0)
+    torch.testing.assert_close(result.images, agents[[0, 2]].mean(0))
 
 
 def test_slots_of_equal_labels_are_brought_into_the_reference_agents_order() -> None:
@@ -158,10 +158,10 @@ def test_slots_of_equal_labels_are_brought_into_the_reference_agents_order() -> 
     labels = torch.tensor([7, 3, 7, 7])
     orders = torch.tensor([[0, 1, 2, 3], [2, 1, 3, 0], [3, 1, 2, 0]])
     agents = torch.stack([images[order] for order in orders])
-    found = find_consensus("lazy", agents, labels, reference=1)
-    torch.testing.assert_close(found.images, agents[1])  # all hold the same pictures: nothing is blurred
-    torch.testing.assert_close(found.targets, agents)
-    assert float(found.spread.max()) < 1e-6
+    result = find_consensus("lazy", agents, labels, reference=1)
+    torch.testing.assert_close(result.images, agents[1])  # all hold the same pictures: nothing is blurred
+    torch.testing.assert_close(result.targets, agents)
+    assert float(result.spread.max()) < 1e-6
 
 
 def test_slots_of_different_labels_never_trade_places() -> None:

@@ -82,11 +82,11 @@ def travelled(path: Tensor) -> Tensor:
     return torch.stack([path[0], *(b for a, b in pairwise(path) if not torch.equal(a, b))])
 
 
-def assert_same_walk(found: Tensor, expected: Tensor, least: int) -> None:
-    found, expected = travelled(found), travelled(expected)
-    shared = min(len(found), len(expected))
+def assert_same_walk(result: Tensor, expected: Tensor, least: int) -> None:
+    result, expected = travelled(result), travelled(expected)
+    shared = min(len(result), len(expected))
     assert shared >= least
-    torch.testing.assert_close(found[:shared], expected[:shared], rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(result[:shared], expected[:shared], rtol=1e-8, atol=1e-8)
 
 
 CASES = {
@@ -179,9 +179,9 @@ def test_a_candidate_without_finite_gradients_leaves_the_others_bit_for_bit(bad:
             path.append(x.clone())
         return torch.stack(path, dim=1)
 
-    found, expected = walked(bad), walked(0.0)
-    assert torch.equal(found[[0, 2]], expected[[0, 2]])
-    assert found[1, -1].isnan().any()
+    result, expected = walked(bad), walked(0.0)
+    assert torch.equal(result[[0, 2]], expected[[0, 2]])
+    assert result[1, -1].isnan().any()
 
 
 def test_a_candidate_that_is_not_moving_stays_bit_for_bit_and_resumes_its_walk() -> None:

@@ -45,13 +45,13 @@ def test_adam_equals_adam_by_hand(sign: bool) -> None:
     schedule = step_decay(0.5)
     path = run(Adam(0.1, schedule, sign=sign), torch.zeros(1, 3, dtype=torch.float64), 12, [0])
     x, first, second = torch.zeros(3, dtype=torch.float64), 0, 0
-    for t, found in enumerate(path, start=1):
+    for t, result in enumerate(path, start=1):
         gradient = gradient_of(x)
         gradient = gradient.sign() if sign else gradient
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         rate = 0.1 * (1.0 if t - 1 < 6 else 0.1)
         x = x - rate * (first / (1 - 0.9**t)) / ((second / (1 - 0.999**t)).sqrt() + 1e-8)
-        torch.testing.assert_close(found[0], x, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(result[0], x, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=NAMES)

@@ -100,8 +100,8 @@ def test_the_bn_prior_is_the_sum_of_unsquared_distances(
     expected = 0.0
     for (mean, var), (m, v) in zip(leak.bn_statistics, victim.bn_statistics(other), strict=True):
         expected += float(np.linalg.norm((m - mean).numpy()) + np.linalg.norm((v - var).numpy()))
-    found = BatchNormStatistics(1.0)(Candidate(other, victim.bn_statistics(other), leak.bn_statistics))
-    assert found.item() == pytest.approx(expected, rel=1e-12)
+    result = BatchNormStatistics(1.0)(Candidate(other, victim.bn_statistics(other), leak.bn_statistics))
+    assert result.item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_bn_prior_aims_at_the_running_statistics_where_those_are_granted(
@@ -139,10 +139,10 @@ def test_the_objective_weighs_and_adds(exact: tuple[Victim, Leak, Tensor], make_
     priors = [TotalVariation(0.3), ImageL2(0.0), BatchNormStatistics(0.2)]
     objective = Objective(victim, None, priors)
     with objective.ready():
-        found, _ = objective.evaluate([other], objective.given(leak, leak.labels))
+        result, _ = objective.evaluate([other], objective.given(leak, leak.labels))
     expected = 0.3 * priors[0](Candidate(other))
     expected += 0.2 * priors[2](Candidate(other, victim.bn_statistics(other), leak.bn_statistics))
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
 
 
 def test_no_hook_where_no_prior_needs_the_statistics(exact: tuple[Victim, Leak, Tensor]) -> None:

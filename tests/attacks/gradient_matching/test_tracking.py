@@ -54,8 +54,8 @@ def test_the_objective_of_the_returned_images_is_the_one_reported(case: Callable
     reconstruction = attack.reconstruct(leak, victim, seed=3, budget=45)
     objective = Objective(victim, attack.distance, attack.priors)
     with objective.ready():
-        found = objective.evaluate([reconstruction.images], objective.given(leak, reconstruction.labels))[0].item()
-    assert found == pytest.approx(reconstruction.objective_end, rel=1e-6, abs=1e-9)
+        result = objective.evaluate([reconstruction.images], objective.given(leak, reconstruction.labels))[0].item()
+    assert result == pytest.approx(reconstruction.objective_end, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -155,8 +155,8 @@ def test_the_tracker_does_not_share_memory_with_the_candidate() -> None:
     tracker = Tracker([x], 3)
     tracker.observe(torch.tensor([1.0]))
     x += 7
-    found = tracker.reconstruction(0, first, labels=torch.tensor([0]), label_method="", uses=(), evaluations=0)
-    assert not any(images.any() for images in (found.images, found.final, *found.snapshots))
+    result = tracker.reconstruction(0, first, labels=torch.tensor([0]), label_method="", uses=(), evaluations=0)
+    assert not any(images.any() for images in (result.images, result.final, *result.snapshots))
 
 
 def test_candidates_are_watched_each_by_itself_and_not_after_their_end() -> None:

@@ -12,7 +12,7 @@ from gradinv.metrics.statistics.intervals import interval
 from tests.benchmarks.side_by_side.problems import Case
 from tests.benchmarks.side_by_side.trials import Trials, make_trials, matching_attack, random_points
 
-POINTS = 20
+POINTS = 24
 BATCHES = 16
 ATTACKS = ("inverting_gradients", "gradinversion.no_bn[alpha_noise=0.0]", "dlg")
 
@@ -37,8 +37,8 @@ def _rows(trials: Trials, key: str, model: str, engines: Sequence[Engine], budge
     rows = []
     for engine in engines:
         values = trials.psnr(trials.run(attack, engine, budget))
-        found = interval([mine - theirs for mine, theirs in zip(values, reference, strict=True)])
-        difference = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}] dB"
+        measured = interval([mine - theirs for mine, theirs in zip(values, reference, strict=True)])
+        difference = f"{measured.mean:+.3f} [{measured.low:+.3f}, {measured.high:+.3f}] dB"
         gradients = f"{_largest_difference(trials, attack, engine):.1e}"
         rows.append([key, model, str(trials.leaks[0].batch_size), str(engine), gradients, f"{mean:.2f} dB", difference])
     return rows
@@ -55,8 +55,8 @@ def _largest_difference(trials: Trials, attack: GradientMatching, engine: Engine
     given = [objective.given(leak, None if attack.labels.joint else leak.labels)] * POINTS
     with objective.ready():
         _, (expected, *_) = InTurn(objective, given)(variables, [False] * POINTS)
-        _, (found, *_) = InChunks(objective, variables, given, engine)(variables, [False] * POINTS)
-    if expected is None or found is None:
+        _, (measured, *_) = InChunks(objective, variables, given, engine)(variables, [False] * POINTS)
+    if expected is None or measured is None:
         raise RuntimeError(f"{engine} has no gradient for the images")
-    norms = (expected.flatten(1).norm(dim=1), (found - expected).flatten(1).norm(dim=1))
+    norms = (expected.flatten(1).norm(dim=1), (measured - expected).flatten(1).norm(dim=1))
     return float((norms[1] / norms[0]).max())

@@ -60,14 +60,14 @@ class OurSystem:
     def _moved(self, iterations: int, seed: int) -> dict[int, float]:
         """The objectives of a run from a start whose images differ by some units in the last place."""
         attack, generator = copy.copy(self.attack), torch.Generator().manual_seed(seed)
-        start = attack._start
+        start = attack.start
 
         def beside(*arguments: Any) -> list[torch.Tensor]:
-            images, *others = start(*arguments)
+            images, *logits = start(*arguments)
             noise = torch.randn(images.shape, generator=generator).to(images)
-            return [images * (1 + torch.finfo(images.dtype).eps * noise), *others]
+            return [images * (1 + torch.finfo(images.dtype).eps * noise), *logits]
 
-        attack._start = beside
+        attack.start = beside
         budget = iterations * self.agents
         found = attack.reconstruct(self.leak, self.victim, seed=self.problem.case.seed, budget=budget)
         return {evaluation // self.agents - 1: value for evaluation, value in found.curve}

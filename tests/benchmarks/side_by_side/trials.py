@@ -55,9 +55,9 @@ def make_trials(model: str, batch: int, size: int, count: int, device: str = "cp
     for repetition in range(count):
         drawn = draw_batch(dataset, repetition=repetition, batch_size=batch)
         images, labels = normalise(drawn.images, dataset.mean, dataset.std).to(device), drawn.labels.to(device)
-        update = client_update(module, images, labels, bn_mode="eval", defense=create_defense("none"), seed=0)
-        grants = ThreatModel(bn_statistics="exact")
-        leaks.append(observe(update, victim, drawn, grants, classes, dataset.mean, dataset.std))
+        defense, grants = create_defense("none"), ThreatModel(bn_statistics="exact")
+        update = client_update(module, images, labels, bn_mode="eval", defense=defense, seed=0)
+        leaks.append(observe(update, victim, drawn, grants, defense, classes, dataset.mean, dataset.std))
         originals.append(drawn.images)
     return Trials(originals, leaks, victim)
 
