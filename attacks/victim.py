@@ -30,11 +30,14 @@ class Victim:
 
     `bn_mode` eval uses the running statistics; train uses those of the batch and leaves the buffers alone. Dropout and
     drop path are off in both, so that the update of a batch is a function of the batch. `update` is the key of what the
-    client sends. `source` is the network that was copied: victims of one source differ in values alone.
+    client sends. `family` is a token: victims that share it are copies of one network and differ
+    in values alone. The network that was copied is not kept: no attack can reach it from here.
     """
 
-    def __init__(self, module: nn.Module, *, bn_mode: str = "eval", update: str = "gradient") -> None:
-        self.source = module
+    def __init__(
+        self, module: nn.Module, *, bn_mode: str = "eval", update: str = "gradient", family: object | None = None
+    ) -> None:
+        self.family = object() if family is None else family
         self.module = copy.deepcopy(module).eval()
         self.bn_mode, self.update_kind = bn_mode, create_update(update)
         self.bn_layers = bn_layers(self.module)

@@ -51,8 +51,8 @@ def program_of(
     terms = (objective.victim.update_kind, objective.distance, *objective.priors)
     shapes = tuple((tuple(value.shape), value.dtype) for value in inputs)
     victim, transform = objective.victim, objective.transform_key
-    # By its source, not by itself: every trial has a copy of the network, whose values are inputs of the program.
-    network = (id(victim.source), victim.bn_mode, victim.device)
+    # By its family, not by itself: every trial has a copy of the network, whose values are inputs of the program.
+    network = (id(victim.family), victim.bn_mode, victim.device)
     key = (*network, kind, width, precision, transform, *map(_named, terms), shapes)
     if key not in _programs:
         program: Program = _traced(objective, width, inputs, given, parts)
@@ -62,7 +62,7 @@ def program_of(
             program = torch.compile(program, fullgraph=True, dynamic=False)
         if kind in ("compiled", "captured") and victim.device.type == "cuda":
             program = Captured(program, inputs)
-        _programs[key] = (program, (victim.source, *terms))  # kept, so that no other object gets their ids
+        _programs[key] = (program, (victim.family, *terms))  # kept, so that no other object gets their ids
         if len(_programs) > KEPT:
             _programs.popitem(last=False)
     return _programs[key][0]

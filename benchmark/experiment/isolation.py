@@ -62,7 +62,7 @@ def check_result(reconstruction: Reconstruction, shape: tuple[int, ...], budget:
 def share_not_finite(reconstruction: Reconstruction) -> float:
     """Share of the returned values, in [0, 1], that are no finite number.
 
-    >>> images = torch.tensor([[[[1.0, math.nan], [2.0, math.inf]]]])
+    >>> images = torch.tensor([[[[1.0, float("nan")], [2.0, float("inf")]]]])
     >>> share_not_finite(Reconstruction(images=images, final=images, labels=torch.tensor([0]), label_method="given"))
     0.5
     """

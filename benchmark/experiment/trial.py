@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 from gradinv.attacks.attack import Attack, Conditions
 from gradinv.attacks.gradient_matching import Engine, GradientMatching
@@ -38,6 +40,10 @@ PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", 
 """Packages whose versions stand in every record; only some are part of a trial's id (`spec.result_versions`)."""
 
 
+_families: WeakKeyDictionary[nn.Module, object] = WeakKeyDictionary()
+"""A token for each network, by which its copies share programs: no attack can reach the network itself by it."""
+
+
 @dataclass(frozen=True)
 class _Received:
     """What the server has of a client's update, and in numbers what that update was like."""
@@ -58,7 +64,8 @@ def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVic
     batches = [_batch(spec, dataset) for spec in specs]
     if first.control in controls.WITHOUT_ATTACK:
         return [_without_attack(spec, dataset, batch) for spec, batch in zip(specs, batches, strict=True)]
-    victim = _victim(first, loaded)
+    loaded = _defended(first, loaded)
+    victim = _victim(first, loaded.module)
     attack = possible_attack(first, classes=len(dataset.classes), bn_layers=len(victim.bn_layers), state=loaded.state)
     if isinstance(attack, GradientMatching):  # an attack with a loop of its own evaluates as it likes
         attack.engine = Engine(first.engine, first.together, first.precision)
@@ -111,13 +118,18 @@ def _without_attack(spec: TrialSpec, dataset: Dataset, batch: Batch) -> Outcome:
     return score(batch, reconstruction, spec.metrics, ((0.0,), (1.0,)))  # it is in [0, 1] already
 
 
-def _victim(spec: TrialSpec, loaded: LoadedVictim) -> Victim:
+def _defended(spec: TrialSpec, loaded: LoadedVictim) -> LoadedVictim:
+    """The victim as its defense changes the network, on the trial's device."""
+    # The trials of a pack share this network: a defense that changes it is the same one in all of them (`spec.pack`).
+    return replace(loaded, module=create_defense(spec.defense).on_model(loaded.module.to(spec.device)))
+
+
+def _victim(spec: TrialSpec, module: nn.Module) -> Victim:
     """A fresh copy from before the client's update: a train-mode update would change buffers."""
     if spec.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    # The trials of a pack share this network: a defense that changes it is the same one in all of them (`spec.pack`).
-    module = create_defense(spec.defense).on_model(loaded.module.to(spec.device))
-    return Victim(module, bn_mode=spec.threat_model.bn_mode, update=spec.threat_model.update)
+    family = _families.setdefault(module, object())
+    return Victim(module, bn_mode=spec.threat_model.bn_mode, update=spec.threat_model.update, family=family)
 
 
 def possible_attack(spec: TrialSpec, *, classes: int, bn_layers: int, state: str) -> Attack:
@@ -170,7 +182,7 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
 def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim) -> ClientUpdate:
     """The defended update of a batch, checked against what the attacker's victim would compute."""
     update = client_update(
-        victim.source,
+        loaded.module,
         normalise(batch.images.to(spec.device), loaded.mean, loaded.std),
         batch.labels.to(spec.device),
         bn_mode=spec.threat_model.bn_mode,

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from gradinv.benchmark.runs import identify
+from gradinv.benchmark.runs import identification
 from gradinv.benchmark.runs.plan import Planner, hash_of
 from gradinv.benchmark.runs.runner import RunOptions, run_plan
 from gradinv.benchmark.runs.store import Store
@@ -69,10 +69,13 @@ def test_exact_images_are_identified_and_noise_is_not(gradinv, run):
 def test_the_pool_is_computed_once(gradinv, run, monkeypatch):
     first = gradinv("iip", run, *JUDGE).out
     calls = []
-    original = identify._features
-    monkeypatch.setattr(
-        identify, "_features", lambda network, batches, device: (calls.append(1), original(network, batches, device))[1]
-    )
+    features = identification._features
+
+    def counted(network, batches, device):
+        calls.append(1)
+        return features(network, batches, device)
+
+    monkeypatch.setattr(identification, "_features", counted)
     assert gradinv("iip", run, *JUDGE).out == first
     assert len(calls) == 4, "the reconstructions' own"
 
@@ -118,16 +121,16 @@ def test_a_judge_that_cannot_be_had_is_one_line_and_nothing_is_trained(gradinv, 
 def test_trials_of_a_data_set_without_a_judge_get_the_reason_and_the_others_are_judged(run, monkeypatch):
     records = read_records([run])[0]
     larger = records[0].model_copy(update={"spec": records[0].spec | {"image_size": 32}})
-    original = identify.judge_for
+    original = identification.judge_for
 
     def only_16(spec, dataset, **options):
         if dataset.image_size != 16:
             raise VictimError("no weights for it")
         return original(spec, dataset, **options)
 
-    monkeypatch.setattr(identify, "judge_for", only_16)
+    monkeypatch.setattr(identification, "judge_for", only_16)
     judge = VictimSpec(model="test_resnet", state="untrained", seed=1)
-    assert identify.identify(RunDirectory(run), [larger, *records[1:]], judge, device="cpu", download=False) == 3
+    assert identification.identify(RunDirectory(run), [larger, *records[1:]], judge, device="cpu", download=False) == 3
     judged = {record.id: record for record in read_records([run])[0]}
     assert any(note.startswith("iip_test_resnet_") and "no weights for it" in note for note in judged[larger.id].notes)
     assert POOL not in judged[larger.id].images[0].metrics
