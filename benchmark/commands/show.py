@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+from gradinv.attacks.grants import BN_STATISTICS, LABELS
 from gradinv.attacks.registry import ATTACKS, PRESETS, hyperparameters
 from gradinv.benchmark.defenses import DEFENSES, canonical_defense
 from gradinv.benchmark.experiment import CONTROLS, MEANING
@@ -25,7 +26,7 @@ def describe(kind: str, name: str) -> str:
         facts = METRICS.get(name)
         return "\n".join([_doc(facts.target), *(f"{field}: {value}" for field, value in facts.metadata.items())])
     if kind == "schema":
-        return schema_page().rstrip()
+        return schema_page(granted_levels()).rstrip()
     if kind == "suite":
         return suite_path(name).read_text(encoding="utf-8").rstrip()
     if name not in CONTROLS:
@@ -55,3 +56,9 @@ def _with_paper(target: Any, chosen: dict[str, Any], paper: Any) -> str:
 
 def _doc(target: Any) -> str:
     return inspect.getdoc(target) or ""
+
+
+def granted_levels() -> dict[str, dict[str, str]]:
+    """Column -> level -> meaning of everything that a threat model may grant, for pages and for checks of boards."""
+    tables = {"bn_statistics": BN_STATISTICS, "labels": LABELS}
+    return {column: {name: level.meaning for name, level in table.items()} for column, table in tables.items()}

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from gradinv.metrics.boards.image_table import read_board
 from gradinv.metrics.boards.rows import (
@@ -15,7 +16,7 @@ from gradinv.metrics.boards.rows import (
     require,
     words_of,
 )
-from gradinv.metrics.boards.rules import metrics_of, row_faults, spends_less
+from gradinv.metrics.boards.rules import Levels, metrics_of, row_faults, spends_less
 from gradinv.metrics.comparison import FEWEST, in_words, nearest
 from gradinv.metrics.records import (
     SETTING,
@@ -53,8 +54,10 @@ class Checked:
     warnings: Sequence[str]
 
 
-def check_board(path: Path) -> Checked:
+def check_board(path: Path, levels: Levels = MappingProxyType({})) -> Checked:
     """Check a board with the image table beside it, one line for each fault and warning.
+
+    `levels` are the words that setting columns may hold, where that is for the caller to know (what can be granted).
 
     Rows are checked one by one first; only where all are sound, their controls, claims and images. Raises BoardError
     where the file is no board. What is checked stands in leaderboards/how-to-submit.md.
@@ -68,7 +71,7 @@ def check_board(path: Path) -> Checked:
             rows.append(_row(line, words_of(header, fields)))
         except ValueError as error:
             faults.append(f"{path}:{line}: {error}")
-    faults += _placed(path, ((row, text) for row in rows for text in row_faults(row)))
+    faults += _placed(path, ((row, text) for row in rows for text in row_faults(row, levels)))
     # What follows pairs rows and reads their numbers: of a broken row it would say what is not so.
     if faults:
         return Checked(rows, faults, [])

@@ -1,7 +1,7 @@
 """What one row of a board must fulfil by itself: words and ranges, counts that add up, a budget that was kept."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import get_args
 
 from gradinv.metrics.boards.columns import BUDGET_LEFT, LEADERBOARD_SCHEMA, leaderboard_columns
@@ -15,13 +15,13 @@ KEPT = 0.95
 # Written out, though suites list them too: this floor knows no attack, and boards that are out keep their words.
 _WORDS = {
     "bn_mode": ("eval", "train"),
-    "bn_statistics": ("none", "running", "proxy", "inferred", "exact"),
-    "labels": ("none", "counts", "known"),
     "precision": ("float32", "tf32", "bf16"),
     "victim_state": ("untrained", "untrained_degenerate", "early", "trained", "pretrained"),
     "state": get_args(State),
     "works": ("", "true", "false"),
 }
+Levels = Mapping[str, Mapping[str, str]]
+"""Setting column -> word that it may hold -> meaning: what only the floor that grants it knows."""
 _ROUNDING = 1e-6  # of a mean of values in single precision
 
 
@@ -31,10 +31,10 @@ def metrics_of(words: Words) -> list[str]:
     return [name for name in names if f"{name}_low" in words and f"{name}_high" in words and name != "psnr_gain"]
 
 
-def row_faults(row: PublishedRow) -> Iterator[str]:
+def row_faults(row: PublishedRow, levels: Levels) -> Iterator[str]:
     """One line for each rule that a row breaks by itself."""
     words = row.words
-    for fault in (_schema(words), *_wrong_words(words), *_wrong_numbers(words)):
+    for fault in (_schema(words), *_wrong_words(words, levels), *_wrong_numbers(words)):
         if fault:
             yield fault
             return  # what follows computes with these words and numbers
@@ -65,8 +65,8 @@ def _schema(words: Words) -> str:
     return f"schema is {version}, this version knows up to {LEADERBOARD_SCHEMA}: upgrade" if newer else ""
 
 
-def _wrong_words(words: Words) -> Iterator[str]:
-    for name, allowed in _WORDS.items():
+def _wrong_words(words: Words, levels: Levels) -> Iterator[str]:
+    for name, allowed in {**_WORDS, **levels}.items():
         if words[name] not in allowed:
             yield f"{name} is {words[name]!r}, not one of {', '.join(filter(None, allowed))}"
 

@@ -2,6 +2,7 @@
 
 from gradinv.metrics.boards.columns import image_columns, leaderboard_columns, schema_markdown
 from gradinv.metrics.boards.label_table import LABEL_BATCH_COLUMNS, LABEL_COLUMNS
+from gradinv.metrics.boards.rules import Levels
 
 _PAGE = """\
 # Every column
@@ -25,6 +26,10 @@ consensus, which is not what is scored). Metrics of plug-ins stand before `state
 
 {images}
 
+## What may be granted
+
+{levels}
+
 ## Board of label inference, `labels-NAME.csv`
 
 {labels}
@@ -35,11 +40,22 @@ consensus, which is not what is scored). Metrics of plug-ins stand before `state
 """
 
 
-def schema_page() -> str:
-    """The whole page, in Markdown, made from the tables of columns that the boards are written with."""
+def schema_page(levels: Levels) -> str:
+    """The whole page, in Markdown, made from the tables of columns that the boards are written with.
+
+    `levels` are the words of the columns that say what was granted, with their meanings.
+    """
     return _PAGE.format(
         leaderboard=schema_markdown(leaderboard_columns()),
         images=schema_markdown(image_columns()),
+        levels=_levels_markdown(levels),
         labels=schema_markdown(LABEL_COLUMNS),
         batches=schema_markdown(LABEL_BATCH_COLUMNS),
     )
+
+
+def _levels_markdown(levels: Levels) -> str:
+    lines = ["| column | word | what is granted |", "|---|---|---|"]
+    for column, words in levels.items():
+        lines += [f"| {column} | `{word}` | {meaning} |" for word, meaning in words.items()]
+    return "\n".join(lines)

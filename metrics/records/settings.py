@@ -19,11 +19,11 @@ SETTING: Mapping[str, Column] = {
     "victim_state": Column("untrained, early, trained or pretrained; `untrained_degenerate`: > 5 % gradients are zero"),
     "victim_seed": Column("seed of the victim's weights", "count", 0),
     "bn_mode": Column("mode of the client's batch-norm layers: eval or train"),
-    "bn_statistics": Column("batch-norm statistics granted: none, running, proxy, inferred or exact"),
+    "bn_statistics": Column("batch-norm statistics granted: one of the levels below"),
     "granted_numbers_per_pixel": Column(
         "batch-norm numbers granted / unknown pixel values; above about 0.5 the prior is a leak by itself", "ratio", 0
     ),
-    "labels": Column("labels granted: none, counts or known"),
+    "labels": Column("labels granted: one of the levels below"),
     "update": Column("what the client sends: gradient, or fedavg(...)"),
     "defense": Column("key of the defense; `none` for none"),
     "adaptive": Column("whether the attacker knows the defense", "true/false"),

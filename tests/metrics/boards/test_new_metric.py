@@ -67,7 +67,7 @@ def test_it_has_its_columns_on_the_board(measured):
 
 
 def test_the_schema_page_says_what_they_mean():
-    page = schema_page()
+    page = schema_page({})
     assert (
         "| `worst_pixel_mean` | largest difference of two pixels: mean over batches | levels | 0 to 255 | lower |"
         in page
