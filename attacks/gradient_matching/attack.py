@@ -225,7 +225,7 @@ class GradientMatching(Attack):
         """The best restart's result, with what is to be said of all of them."""
         result = trial.best.reconstruction(trial.label_method, self._uses(trial.label_method), trial.spent)
         engine = self.engine.fallback if trial.engine_notes else self.engine
-        notes = tuple(trial.engine_notes)
+        notes = (*result.notes, *trial.engine_notes)  # what a coupling has noted goes first
         return replace(result, stopped=self._stopped(result, budget), notes=notes, engine=str(engine))
 
     def _stopped(self, reconstruction: Reconstruction, budget: int) -> str:

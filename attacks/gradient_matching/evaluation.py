@@ -37,6 +37,9 @@ class Engine:
     without a compiler; on CUDA compiled programs are captured as well. `together` candidates (agents, or trials of the
     same shape) are evaluated in one vectorised call. `tf32` and `bf16` are for CUDA: faster and coarser. `captured`,
     `tf32` and `bf16` are experimental until their tests have run on a GPU.
+
+    A candidate's bits do not depend on the others of its call, and on its place among them only where `together` times
+    the elements of a sigmoid's or SiLU's input is no multiple of 16: on the CPU, PyTorch rounds the rest differently.
     """
 
     kind: Kind = "eager"

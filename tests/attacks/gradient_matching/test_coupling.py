@@ -1,18 +1,20 @@
 """Groups of agents: each on its own until the start, the same batched as in turn, selected without the group term."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from gradinv.attacks.gradient_matching.attack import GradientMatching
+from gradinv.attacks.attack import Conditions
+from gradinv.attacks.gradient_matching import Adam, Bond, Coupling, GradientMatching, SquaredL2, step_decay
 from gradinv.attacks.gradient_matching.descent import Agents
 from gradinv.attacks.gradient_matching.evaluation import Engine
 from gradinv.attacks.gradient_matching.objective import Given, Objective
 from gradinv.attacks.gradient_matching.variables import Gradients
 from gradinv.attacks.gradinversion import GradInversion
-from gradinv.attacks.leak import Leak
+from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
 
@@ -170,6 +172,67 @@ def test_a_whole_run_is_the_same_together_as_in_turn(case_in_float64: Callable, 
     torch.testing.assert_close(together.images, in_turn.images, rtol=1e-7, atol=1e-7)
     torch.testing.assert_close(together.consensus, in_turn.consensus, rtol=1e-7, atol=1e-7)
     assert together.evaluations == in_turn.evaluations
+
+
+class Leash(Bond):
+    """Holds each agent to where it was when the bond was renewed last."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, list[float]]] = []
+        self.home: Tensor | None = None
+
+    def is_due(self, step: int) -> bool:
+        return step in (3, 6)
+
+    def renew(self, agents: Tensor, latest: Sequence[float]) -> None:
+        self.home = agents.clone()
+        self.seen.append((len(agents), list(latest)))
+
+    def penalty(self, agents: Tensor) -> Tensor | None:
+        return None if self.home is None else 1e6 * (agents - self.home).square().flatten(1).sum(dim=1)
+
+    def describe(self, reconstruction: Reconstruction, agents: Tensor, best: int) -> Reconstruction:
+        return replace(reconstruction, notes=(f"agent {best} of {len(agents)}",))
+
+
+class Leashed(Coupling):
+    """Two agents, each held where it is; keeps the bonds that it made."""
+
+    agents = 2
+
+    def __init__(self) -> None:
+        self.bonds: list[Leash] = []
+
+    def bond(self, steps: int, labels: Tensor | None) -> Bond:
+        self.bonds.append(Leash())
+        return self.bonds[-1]
+
+
+def test_a_coupling_of_ones_own_is_one_class_with_its_bond(case: Callable) -> None:
+    """Called when it is due, in every restart anew; until then the agents are as free as restarts."""
+    leak, victim = case()
+    coupling, optimizer = Leashed(), Adam(0.1, step_decay(0.9))
+    attack = GradientMatching(
+        distance=SquaredL2(), optimizer=optimizer, iterations=10, restarts=2, coupling=coupling, box=False
+    )
+    result = attack.reconstruct(leak, victim, seed=4)
+    assert (result.evaluations, attack.candidates) == (2 * 2 * 10, 2)
+    assert [[count for count, _ in bond.seen] for bond in coupling.bonds] == [[2, 2]] * 2
+    free = GradientMatching(distance=SquaredL2(), optimizer=optimizer, iterations=10, box=False)
+    curves = [[v for _, v in free.reconstruct(leak, victim, seed=seed).curve] for seed in (4, 5, 6, 7)]
+    assert [latest for bond in coupling.bonds for latest in bond.seen[0][1]] == [curve[2] for curve in curves]
+    assert coupling.bonds[0].seen[1][1] != [curves[0][5], curves[1][5]]
+
+
+def test_what_a_coupling_says_and_needs_is_heard(case: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    attack = GradientMatching(
+        distance=SquaredL2(), optimizer=Adam(0.1, step_decay(0.9)), iterations=8, coupling=Leashed()
+    )
+    (note,) = attack.reconstruct(*case(), seed=4).notes
+    assert note in ("agent 0 of 2", "agent 1 of 2")
+    monkeypatch.setattr(Leashed, "reason_to_skip", lambda self, conditions: f"not at {conditions.image_size} px")
+    conditions = Conditions(ThreatModel(), 2, 5, bn_layers=0, trained=True, image_size=6)
+    assert attack.reason_to_skip(conditions) == "not at 6 px"
 
 
 @pytest.fixture
