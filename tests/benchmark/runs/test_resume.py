@@ -135,6 +135,6 @@ def test_stopping_by_hand_says_how_to_go_on(gradinv, write_suite, monkeypatch, t
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gradinv.benchmark.runs.runner.run_plan", stopped)
+    monkeypatch.setattr("gradinv.benchmark.runs.run_plan", stopped)
     result = gradinv("run", write_suite(), "--out", tmp_path / "run")
     assert (result.status, result.err) == (130, "gradinv: stopped; the same command goes on from here\n")
