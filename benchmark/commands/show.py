@@ -60,5 +60,7 @@ def _doc(target: Any) -> str:
 
 def granted_levels() -> dict[str, dict[str, str]]:
     """Column -> level -> meaning of everything that a threat model may grant, for pages and for checks of boards."""
-    tables = {"bn_statistics": BN_STATISTICS, "labels": LABELS}
-    return {column: {name: level.meaning for name, level in table.items()} for column, table in tables.items()}
+    return {
+        "bn_statistics": {name: level.meaning for name, level in BN_STATISTICS.items()},
+        "labels": {name: level.meaning for name, level in LABELS.items()},
+    }
