@@ -129,7 +129,7 @@ def _altered(run: RunDirectory, trial: str) -> str:
     path = run.checksums(trial)
     if not path.is_file():
         return "" if _schema_of(run.record(trial)) < FIRST_WITH_CHECKSUMS else f"{path.name} is missing"
-    # The pictures are looked at where they are read: their size would make every listing slow.
+    # The record alone: to hash the pictures too, which no number is made of here, would make every listing slow.
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return "" if checksum_line(run.record(trial)) in lines else f"{path.name} does not fit it"
 
