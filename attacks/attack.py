@@ -71,3 +71,12 @@ class Attack(Parametrised):
     def prior_only(self) -> "Attack | None":
         """The same attack blind to the gradient (the control `prior_only`); None for an attack without a prior."""
         return None
+
+    @property
+    def uses_statistics(self) -> bool:
+        """Whether the attack goes by granted batch-norm statistics, so that the control `no_statistics` is due."""
+        return False
+
+    def no_statistics(self) -> "Attack | None":
+        """The same attack blind to the gradient and to granted batch-norm statistics; None where nothing is left."""
+        return None

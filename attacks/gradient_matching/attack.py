@@ -130,10 +130,22 @@ class GradientMatching(Attack):
 
     def prior_only(self) -> "GradientMatching | None":
         """The same attack with the distance off; None where no prior is left."""
-        if not self.priors:
+        return self._blind(self.priors)
+
+    @property
+    def uses_statistics(self) -> bool:
+        """Whether a prior compares batch-norm statistics."""
+        return any(prior.needs_bn_statistics for prior in self.priors)
+
+    def no_statistics(self) -> "GradientMatching | None":
+        """The same attack with the distance and every batch-norm prior off; None where no prior is left."""
+        return self._blind([prior for prior in self.priors if not prior.needs_bn_statistics])
+
+    def _blind(self, priors: Sequence[Prior]) -> "GradientMatching | None":
+        if not priors:
             return None
         blind = type(self)(**self.hyperparameters)
-        blind.distance = None
+        blind.distance, blind.priors = None, list(priors)
         return blind
 
     def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:

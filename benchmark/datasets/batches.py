@@ -55,9 +55,17 @@ def draw_batch(
 
 
 def draw_like(
-    dataset: Dataset, batch: Batch, *, repetition: int, purpose: str, role: Role = "evaluation"
+    dataset: Dataset,
+    batch: Batch,
+    *,
+    repetition: int,
+    purpose: str,
+    role: Role = "evaluation",
+    any_class: bool = False,
 ) -> Batch | None:
     """Different images with the same labels, slot by slot; None where a class has no further image.
+
+    With `any_class` their labels are whatever they are.
 
     No image is in the batch, is drawn twice, or overlaps an image of either. Slot k is the first fitting image in
     an order that depends on the data set's name, the role, the repetition and the purpose. It is kept off the images
@@ -70,7 +78,8 @@ def draw_like(
     drawn: list[int] = []
     for label in batch.labels.tolist():
         forbidden = [*batch.indices, *drawn]
-        fitting = next((i for i in order if split.labels[i] == label and _fits(split, i, forbidden)), None)
+        candidates = (i for i in order if any_class or split.labels[i] == label)
+        fitting = next((i for i in candidates if _fits(split, i, forbidden)), None)
         if fitting is None:
             return None
         drawn.append(fitting)

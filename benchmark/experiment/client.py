@@ -11,7 +11,7 @@ from torch.func import functional_call
 from gradinv.attacks.grants import granted_labels, granted_statistics
 from gradinv.attacks.leak import Leak, ThreatModel
 from gradinv.attacks.update import Parameters, create_update
-from gradinv.attacks.victim import Victim, bn_layers
+from gradinv.attacks.victim import Victim, bn_layers, trained_parameters
 from gradinv.benchmark.datasets import Batch
 from gradinv.benchmark.defenses import Defense
 
@@ -72,7 +72,7 @@ def client_update(
 
 def _computed(module: nn.Module, images: Tensor, labels: Tensor, bn_mode: str, update: str) -> dict[str, Tensor]:
     network = _in_mode(module, bn_mode)
-    parameters = {name: value.detach().requires_grad_(True) for name, value in module.named_parameters()}
+    parameters = {name: value.detach().requires_grad_(True) for name, value in trained_parameters(module).items()}
 
     def logits(parameters: Parameters, images: Tensor) -> Tensor:
         # Not through the attacker's `Victim`: the self-check would then compare a thing with itself.

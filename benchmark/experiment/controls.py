@@ -1,6 +1,6 @@
 """Controls: what an attack is compared with, so that its number proves what the gradient gave away.
 
-Three attack like the attack, with the gradient replaced or left out; two reconstruct without attacking at all.
+Four attack like the attack, with the gradient replaced or left out; two reconstruct without attacking at all.
 """
 
 from dataclasses import replace
@@ -13,7 +13,9 @@ from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.benchmark.datasets import Batch, Dataset, draw_like, mean_image
 from gradinv.benchmark.experiment.client import ImpossibleCellError
 
-OF_AN_ATTACK = ("other_gradient", "noise_gradient", "prior_only")
+OF_AN_ATTACK = ("other_gradient", "noise_gradient", "prior_only", "no_statistics")
+BLIND = ("prior_only", "no_statistics")
+"""Of these, the ones without a distance: they cannot share a descent with trials that see a gradient."""
 WITHOUT_ATTACK = ("same_class", "mean_image")
 CONTROLS = OF_AN_ATTACK + WITHOUT_ATTACK
 MEANING = {
@@ -21,6 +23,7 @@ MEANING = {
     "luck give",
     "noise_gradient": "the attack on Gaussian noise with each gradient tensor's own norm",
     "prior_only": "the attack with its gradient distance off",
+    "no_statistics": "`prior_only` without the granted batch-norm statistics either, for attacks that use them",
     "same_class": "a random other image of the same class",
     "mean_image": "the mean of the training images",
 }
@@ -46,18 +49,43 @@ def prior_only(attack: Attack) -> Attack:
     return blind
 
 
-def other_batch(dataset: Dataset, batch: Batch, repetition: int, purpose: str) -> Batch:
-    """Another batch with the same labels, slot by slot; ImpossibleCellError where a class has no other image."""
-    drawn = draw_like(dataset, batch, repetition=repetition, purpose=purpose)
+def no_statistics(attack: Attack) -> Attack:
+    """The attack without its distance and without granted statistics; ImpossibleCellError where nothing is left."""
+    if not attack.uses_statistics:
+        raise ImpossibleCellError("the attack uses no granted statistics, so `prior_only` is this control")
+    blind = attack.no_statistics()
+    if blind is None:
+        raise ImpossibleCellError("the attack has no other prior, so nothing is left without statistics")
+    return blind
+
+
+def decoy_batch(dataset: Dataset, batch: Batch, repetition: int) -> tuple[Batch, str]:
+    """Another batch with the same labels, whose update stands in for the true one, and a note where it is unusual.
+
+    Where a class has no other image (a set with one image a class), images of any other class stand under the labels of
+    the batch. ImpossibleCellError where the data set has not even these.
+    """
+    drawn = draw_like(dataset, batch, repetition=repetition, purpose="other_gradient")
+    if drawn is not None:
+        return drawn, ""
+    others = draw_like(dataset, batch, repetition=repetition, purpose="other_gradient", any_class=True)
+    if others is None:
+        raise ImpossibleCellError("the data set has no other images")
+    return replace(others, labels=batch.labels), "other_gradient: images of other classes, under the batch's labels"
+
+
+def other_images(dataset: Dataset, batch: Batch, repetition: int) -> Tensor:
+    """Other images of the same classes, slot by slot; ImpossibleCellError where a class has no other image."""
+    drawn = draw_like(dataset, batch, repetition=repetition, purpose="same_class")
     if drawn is None:
         raise ImpossibleCellError("a class of the batch has no other image")
-    return drawn
+    return drawn.images
 
 
 def without_attack(control: str, dataset: Dataset, batch: Batch, repetition: int) -> Reconstruction:
     """What `same_class` or `mean_image` offers as reconstructions, images (B, 3, H, W) in [0, 1]."""
     if control == "same_class":
-        images = other_batch(dataset, batch, repetition, "same_class").images
+        images = other_images(dataset, batch, repetition)
     else:
         images = mean_image(dataset).expand_as(batch.images)
     # No labels: the images have the right ones by construction, and a perfect label accuracy would say nothing.

@@ -51,6 +51,7 @@ class Outcome:
     seconds: float = 0.0
     peak_memory_mb: float | None = None
     engine: str = "eager"
+    weights_source: str = ""
     notes: list[str] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
 

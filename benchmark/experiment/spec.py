@@ -18,6 +18,7 @@ from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import ATTACKS
 from gradinv.benchmark.datasets import DATASETS, seed_of
 from gradinv.benchmark.defenses import DEFENSES, create_defense
+from gradinv.benchmark.experiment.controls import BLIND
 from gradinv.benchmark.victims import VictimSpec
 from gradinv.metrics.images import METRICS, measured_metrics
 from gradinv.metrics.keys import Key, bracketed, parse_key
@@ -70,7 +71,7 @@ class TrialSpec(BaseModel):
         if create_defense(self.defense).changes_model:
             differing.remove("defense")
         # A blind attack has no distance, so that it cannot share a descent with those that see a gradient.
-        blind = self.control if self.control == "prior_only" else ""
+        blind = self.control if self.control in BLIND else ""
         return self.model_dump_json(exclude=differing) + blind
 
     def seed(self, purpose: str) -> int:

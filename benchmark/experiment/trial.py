@@ -51,6 +51,7 @@ class _Received:
     leak: Leak
     zero_gradient_share: float
     update_cosine: float
+    notes: tuple[str, ...] = ()
 
 
 def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVictim) -> list[Outcome]:
@@ -76,16 +77,22 @@ def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVic
     _synchronise(first.device)
     seconds = (time.perf_counter() - start) / len(specs)
     memory = _peak_memory_mb(first.device)
+    outcomes = [
+        score(batch, reconstruction, spec.metrics, (loaded.mean, loaded.std))
+        for spec, batch, reconstruction in zip(specs, batches, reconstructions, strict=True)
+    ]
     return [
         replace(
-            score(batch, reconstruction, spec.metrics, (loaded.mean, loaded.std)),
+            outcome,
             engine=reconstruction.engine,
             seconds=seconds,
             peak_memory_mb=memory,
             zero_gradient_share=update.zero_gradient_share,
             update_cosine=update.update_cosine,
+            notes=[*outcome.notes, *update.notes],
+            weights_source=loaded.source,
         )
-        for spec, batch, update, reconstruction in zip(specs, batches, received, reconstructions, strict=True)
+        for outcome, update, reconstruction in zip(outcomes, received, reconstructions, strict=True)
     ]
 
 
@@ -133,7 +140,7 @@ def _victim(spec: TrialSpec, module: nn.Module) -> Victim:
 
 
 def possible_attack(spec: TrialSpec, *, classes: int, bn_layers: int, state: str) -> Attack:
-    """The attack of this trial, for the control `prior_only` blind to the gradient.
+    """The attack of this trial, for the controls `prior_only` and `no_statistics` blind to the gradient.
 
     Raises ImpossibleCellError with the reason where the attack cannot be run in this cell.
     """
@@ -150,7 +157,9 @@ def possible_attack(spec: TrialSpec, *, classes: int, bn_layers: int, state: str
     reason = attack.reason_to_skip(conditions)
     if reason is not None:
         raise ImpossibleCellError(reason)
-    return controls.prior_only(attack) if spec.control == "prior_only" else attack
+    if spec.control in controls.BLIND:
+        return controls.prior_only(attack) if spec.control == "prior_only" else controls.no_statistics(attack)
+    return attack
 
 
 def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVictim, victim: Victim) -> _Received:
@@ -169,14 +178,16 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
         mean=loaded.mean,
         std=loaded.std,
     )
+    notes: tuple[str, ...] = ()
     # After `observe`, so that labels and statistics stay those of the private batch and the gradient alone differs.
     if spec.control == "other_gradient":
-        decoy = controls.other_batch(dataset, batch, spec.repetition, spec.control)
+        decoy, note = controls.decoy_batch(dataset, batch, spec.repetition)
+        notes = (note,) if note else ()
         leak = replace(leak, gradients=_update(spec, decoy, loaded, victim).sent)
     elif spec.control == "noise_gradient":
         leak = controls.noise_gradient(leak, spec.seed("noise_gradient"))
     # In numbers, so that the update's own tensors, as large as the network, are not kept while the attack runs.
-    return _Received(leak, zero_gradient_share(update.undefended.values()), update_cosine(update))
+    return _Received(leak, zero_gradient_share(update.undefended.values()), update_cosine(update), notes)
 
 
 def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim) -> ClientUpdate:

@@ -14,6 +14,7 @@ from pathlib import Path
 from traceback import format_exception
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from gradinv.benchmark.datasets import Dataset, create_dataset
@@ -105,20 +106,21 @@ def _victim(job: Job, dataset: Dataset) -> LoadedVictim:
     if spec.weights_hash is None:
         raise ValueError(f"the weights of {spec.victim.key} are not known; prepare the plan before it is run")
     path = job.run.weights(spec.weights_hash)
-    module = _module(path, spec.victim.model, len(dataset.classes), spec.image_size, spec.victim.stem)
+    module, source = _module(path, spec.victim.model, len(dataset.classes), spec.image_size, spec.victim.stem)
     mean, std = normalisation_for(spec.victim, dataset)
-    return LoadedVictim(module, mean, std, spec.weights_hash, planned.cell.victim_state, accuracy=None)
+    return LoadedVictim(module, mean, std, spec.weights_hash, planned.cell.victim_state, accuracy=None, source=source)
 
 
 @lru_cache(maxsize=1)
-def _module(path: Path, model: str, num_classes: int, image_size: int, stem: Stem) -> torch.nn.Module:
-    """The network of a weight file; the last one is kept, since trials come victim by victim."""
+def _module(path: Path, model: str, num_classes: int, image_size: int, stem: Stem) -> tuple[torch.nn.Module, str]:
+    """The network of a weight file and the source of its weights; the last is kept: trials come victim by victim."""
     # Safetensors only: a run directory may come from someone else, and no pickle is ever loaded.
     module = build_network(model, num_classes=num_classes, image_size=image_size, stem=stem)
     module.load_state_dict(load_file(path))
     if weights_hash(module) != path.stem:
         raise VictimError(f"{path} does not hold the weights that its name says; delete it and run the suite again")
-    return module
+    with safe_open(path, framework="pt") as file:
+        return module, (file.metadata() or {}).get("source", "")
 
 
 def run_here(jobs: Sequence[Job]) -> Generator[Record]:

@@ -207,8 +207,10 @@ def _attacks_and_controls(block: Block) -> Iterator[tuple[str, str]]:
     """(attack, control) of every row: each attack, then its controls; last the controls that attack nothing."""
     for attack in block.attacks:
         yield attack, ""
+        uses_statistics = create_attack(attack).uses_statistics
         for control in block.controls:
-            if control in controls.OF_AN_ATTACK:
+            # For an attack without statistics it would be `prior_only` under another name.
+            if control in controls.OF_AN_ATTACK and (uses_statistics or control != "no_statistics"):
                 yield attack, control
     for control in block.controls:
         if control in controls.WITHOUT_ATTACK:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from torch import nn
 from tqdm import tqdm
@@ -12,22 +13,29 @@ from gradinv.benchmark.victims import load_victim, needs_training, weights_hash
 from gradinv.metrics.records import RunDirectory, write_tensors
 
 
+class Weights(NamedTuple):
+    """A victim's network with its weights, and where these come from, in words."""
+
+    module: nn.Module
+    source: str
+
+
 def prepare(plan: Plan, run: RunDirectory, *, download: bool = False, progress: bool = True) -> Plan:
     """Load or train every victim and keep its weights where workers read them; returns the plan with every trial's id.
 
     Raises VictimError or DataError where a victim cannot be had, and then nothing is written.
     """
-    modules: dict[PlannedVictim, nn.Module] = {}
+    victims: dict[PlannedVictim, Weights] = {}
     shown = progress and sys.stderr.isatty()
     # The bar waits a second: loading takes less, training has a bar of its own below this one.
     for victim in tqdm(plan.networks, desc="victims", unit="victim", disable=not shown, leave=False, delay=1):
-        modules[victim] = _module(plan, victim, download=download, progress=progress)
+        victims[victim] = _weights(plan, victim, download=download, progress=progress)
     # All are here before the first is written: a request that fails at its last victim leaves no half run directory.
-    hashes = {victim: weights_hash(module) for victim, module in modules.items()}
-    for victim, module in modules.items():
+    hashes = {victim: weights_hash(weights.module) for victim, weights in victims.items()}
+    for victim, weights in victims.items():
         path = run.weights(hashes[victim])
         if not path.exists():  # another shard's process, or an earlier run, may have put it there
-            write_tensors(path, module.state_dict())
+            write_tensors(path, weights.module.state_dict(), {"source": weights.source})
     return _with_weights(plan, hashes)
 
 
@@ -37,18 +45,19 @@ def without_training(plan: Plan, *, download: bool = False) -> Plan:
     Writes nothing. Raises VictimError or DataError where a victim can be neither loaded nor trained.
     """
     hashes = {
-        victim: weights_hash(_module(plan, victim, download=download, progress=False))
+        victim: weights_hash(_weights(plan, victim, download=download, progress=False).module)
         for victim in plan.networks
         if not needs_training(victim.spec, plan.datasets[victim.dataset, victim.image_size])
     }
     return _with_weights(plan, hashes)
 
 
-def _module(plan: Plan, victim: PlannedVictim, *, download: bool, progress: bool) -> nn.Module:
+def _weights(plan: Plan, victim: PlannedVictim, *, download: bool, progress: bool) -> Weights:
     if victim.spec.state == "untrained":
-        return plan.networks[victim].module  # what was planned with is the victim itself
+        return Weights(plan.networks[victim].module, "")  # what was planned with is the victim itself
     dataset = plan.datasets[victim.dataset, victim.image_size]
-    return load_victim(victim.spec, dataset, download=download, progress=progress).module
+    loaded = load_victim(victim.spec, dataset, download=download, progress=progress)
+    return Weights(loaded.module, loaded.source)
 
 
 def _with_weights(plan: Plan, hashes: Mapping[PlannedVictim, str]) -> Plan:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gradinv.benchmark.datasets import Dataset
 from gradinv.benchmark.victims.networks import VictimError, build_network, require_model
 from gradinv.benchmark.victims.normalisation import Normalisation, normalisation_of
+from gradinv.benchmark.victims.packaged_weights import PACKAGED, fill_from_package, packaged_source
 from gradinv.benchmark.victims.spec import VictimSpec
 from gradinv.benchmark.victims.training import default_recipe, train_victim, victim_path
 from gradinv.benchmark.victims.zero_gradients import gradients_of_noise, zero_gradient_share
@@ -30,7 +31,8 @@ class LoadedVictim:
     """A network in eval mode with what must be known about it.
 
     `mean` and `std` (one number a channel) normalise images in [0, 1]; `weights_hash` has 16 hexadecimal digits;
-    `accuracy` is the share of tuning and evaluation images it gets right, None where nobody measured it;
+    `source` says in words where pretrained weights come from (empty for others); `accuracy` is the share of tuning and
+    evaluation images it gets right, None where nobody measured it;
     `zero_gradient_share` of the parameters lie in tensors whose gradient is exactly zero for random images. `state` is
     the specification's, or `untrained_degenerate` where that share is above 5 % without training.
     """
@@ -42,24 +44,27 @@ class LoadedVictim:
     state: str
     accuracy: float | None
     zero_gradient_share: float | None = None
+    source: str = ""
 
 
 def load_victim(spec: VictimSpec, dataset: Dataset, *, download: bool = False, progress: bool = True) -> LoadedVictim:
     """The victim for that data set's classes and image size.
 
     A trained or early victim comes from the cache, or is trained in place where the cache has none. A pretrained one
-    takes timm's weights from the local caches, or downloads them if `download` is set; nothing else stands in for it.
+    takes timm's weights from the local caches, else those of an installed package that fit it (`packaged_weights.py`),
+    or downloads timm's if `download` is set; nothing else stands in for them.
     Raises UnknownNameError for an unknown model, DataError where data are missing, VictimError where the weights are
     missing or do not fit.
     """
     require_model(spec.model)
-    accuracy = None
+    accuracy, source = None, ""
     mean, std = normalisation_for(spec, dataset)
     if spec.weights is not None:
         module = _build(spec, dataset)
         _fill(module, _read_weights(Path(spec.weights).expanduser()), spec.weights)
+        source = Path(spec.weights).name
     elif spec.state == "pretrained":
-        module = _pretrained(spec, dataset, download)
+        module, source = _pretrained(spec, dataset, download)
     elif spec.state == "untrained":
         module = untrained_network(spec, dataset)
     else:
@@ -67,7 +72,7 @@ def load_victim(spec: VictimSpec, dataset: Dataset, *, download: bool = False, p
     share = zero_gradient_share(gradients_of_noise(module, dataset.image_size))
     degenerate = spec.state == "untrained" and share > DEGENERATE_SHARE
     state = "untrained_degenerate" if degenerate else spec.state
-    return LoadedVictim(module, mean, std, weights_hash(module), state, accuracy, share)
+    return LoadedVictim(module, mean, std, weights_hash(module), state, accuracy, share, source)
 
 
 def untrained_network(spec: VictimSpec, dataset: Dataset) -> nn.Module:
@@ -119,7 +124,8 @@ def _trained(spec: VictimSpec, dataset: Dataset, progress: bool) -> tuple[nn.Mod
     return module, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["accuracy"]
 
 
-def _pretrained(spec: VictimSpec, dataset: Dataset, download: bool) -> nn.Module:
+def _pretrained(spec: VictimSpec, dataset: Dataset, download: bool) -> tuple[nn.Module, str]:
+    """The network with pretrained weights, and where these come from."""
     config = timm.get_pretrained_cfg(spec.model)
     if config is None or not config.has_weights:
         raise VictimError(f"timm has no pretrained weights of {spec.model}; give a weight file (weights: PATH)")
@@ -128,17 +134,31 @@ def _pretrained(spec: VictimSpec, dataset: Dataset, download: bool) -> nn.Module
             f"the pretrained weights of {spec.model} know {config.num_classes} classes and {dataset.name} has "
             f"{len(dataset.classes)}; take a data set with those classes, or state trained"
         )
-    # timm downloads what it does not find, without asking; so it is only called where that may be or is not needed.
     local = _cached_weights(config)
+    if local is None and packaged_source(spec.model):
+        module = _build(spec, dataset)
+        fill_from_package(module, spec.model)
+        return module, packaged_source(spec.model)
+    # timm downloads what it does not find, without asking; so it is only called where that may be or is not needed.
     if local is None and not download:
+        package = "install gradinv[pretrained], " * (spec.model in PACKAGED)
         raise VictimError(
-            f"the pretrained weights of {spec.model} are not on this machine; pass --download, or give a weight file "
-            "(weights: PATH)"
+            f"the pretrained weights of {spec.model} are not on this machine; {package}pass --download, or give a "
+            "weight file (weights: PATH)"
         )
     try:
-        return _build(spec, dataset, pretrained=True, pretrained_file=local)
+        module = _build(spec, dataset, pretrained=True, pretrained_file=local)
     except OSError as error:
         raise VictimError(f"the pretrained weights of {spec.model} cannot be had: {error}") from error
+    return module, f"timm: {config.hf_hub_id or config.url}"
+
+
+def pretrained_source(model: str) -> str:
+    """Where pretrained weights of a model are on this machine, in words; empty where they would be downloaded."""
+    config = timm.get_pretrained_cfg(model)
+    if config is not None and config.has_weights and _cached_weights(config) is not None:
+        return f"timm: {config.hf_hub_id or config.url}"
+    return packaged_source(model)
 
 
 def _cached_weights(config: Any) -> str | None:

@@ -38,10 +38,10 @@ def write_csv(frame: "pd.DataFrame", path: Path) -> Path:
     return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
-def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> Path:
-    """Write tensors to one safetensors file; returns the path."""
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: dict[str, str] | None = None) -> Path:
+    """Write tensors, and words about them, to one safetensors file; returns the path."""
     from safetensors.torch import save_file  # boards are written without torch
 
     # safetensors refuses tensors that share memory and those that are no dense block, as views of a batch may be.
     dense = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
-    return write_whole(path, lambda file: save_file(dense, file))
+    return write_whole(path, lambda file: save_file(dense, file, metadata))

@@ -85,7 +85,8 @@ class Record(_Frozen):
     `metrics` holds what is measured once a batch, such as `label_accuracy`; what is measured of each image stands in
     `images`. `stopped` says why the budget was not spent; empty where it was. `alignments` counts the alignments of
     agents' images that were accepted and, by reason, rejected. `zero_gradient_share` of the parameters lie in tensors
-    whose gradient is zero; `update_cosine` is that of the defended to the true update. A record of an older schema is
+    whose gradient is zero; `update_cosine` is that of the defended to the true update; `weights_source` says where
+    pretrained weights came from. A record of an older schema is
     taken too (`upgrade.upgraded`), any unknown field is refused.
     """
 
@@ -117,6 +118,7 @@ class Record(_Frozen):
     seconds: float = 0.0
     peak_memory_mb: float | None = None
     engine: str = "eager"
+    weights_source: str = ""
     threads: int = 1
     device: str = "cpu"
     versions: dict[str, str] = Field(default_factory=dict)

@@ -28,7 +28,8 @@ def leak() -> Leak:
 
 def test_every_control_is_named_and_explained() -> None:
     assert set(controls.MEANING) == set(controls.CONTROLS)
-    assert controls.CONTROLS == ("other_gradient", "noise_gradient", "prior_only", "same_class", "mean_image")
+    of_an_attack = ("other_gradient", "noise_gradient", "prior_only", "no_statistics")
+    assert (*of_an_attack, "same_class", "mean_image") == controls.CONTROLS
 
 
 def test_noise_keeps_each_tensors_norm_and_the_rest_of_the_leak(leak: Leak) -> None:
@@ -71,18 +72,44 @@ def test_prior_only_is_impossible_for_an_attack_without_a_prior() -> None:
 def test_another_batch_has_the_same_labels_and_none_of_the_images(make_dataset: Callable, repetition: int) -> None:
     dataset = make_dataset()
     batch = draw_batch(dataset, repetition=repetition, batch_size=4)
-    other, same_class = (controls.other_batch(dataset, batch, repetition, p) for p in ("other_gradient", "same_class"))
-    for drawn in (other, same_class):
-        assert drawn.labels.tolist() == batch.labels.tolist()
-        assert not set(drawn.hashes) & set(batch.hashes)
-    assert other.hashes != same_class.hashes
+    decoy, note = controls.decoy_batch(dataset, batch, repetition)
+    assert (decoy.labels.tolist(), note) == (batch.labels.tolist(), "")
+    assert not set(decoy.hashes) & set(batch.hashes)
+    same_class = controls.other_images(dataset, batch, repetition)
+    assert not any(torch.equal(image, other) for image in same_class for other in batch.images)
+    assert not torch.equal(same_class, decoy.images)
 
 
 def test_a_class_of_one_image_has_no_other(make_dataset: Callable) -> None:
     dataset = make_dataset(held_out=2)
     batch = draw_batch(dataset, repetition=0, batch_size=2)
     with pytest.raises(ImpossibleCellError, match="no other image"):
-        controls.other_batch(dataset, batch, 0, "other_gradient")
+        controls.other_images(dataset, batch, 0)
+
+
+def test_where_a_class_has_one_image_others_stand_under_its_label(make_dataset: Callable) -> None:
+    dataset = make_dataset(held_out=2)
+    batch = draw_batch(dataset, repetition=0, batch_size=2)
+    decoy, note = controls.decoy_batch(dataset, batch, 0)
+    assert decoy.labels.tolist() == batch.labels.tolist()
+    assert len({*decoy.hashes, *batch.hashes}) == 4
+    true_labels = dataset.split("evaluation").labels[list(decoy.indices)]
+    assert all(label != own for label, own in zip(decoy.labels.tolist(), true_labels, strict=True))
+    assert "images of other classes" in note
+    everything = draw_batch(dataset, repetition=0, batch_size=4)
+    with pytest.raises(ImpossibleCellError, match="no other images"):
+        controls.decoy_batch(dataset, everything, 0)
+
+
+def test_no_statistics_leaves_the_other_priors() -> None:
+    with pytest.raises(ImpossibleCellError, match="uses no granted statistics"):
+        controls.no_statistics(create_attack("inverting_gradients"))
+    with pytest.raises(ImpossibleCellError, match="nothing is left without statistics"):
+        controls.no_statistics(create_attack("gradinversion.fidelity[alpha_tv=0,alpha_l2=0]"))
+    blind = controls.no_statistics(create_attack("gradinversion.fidelity"))
+    assert blind.distance is None
+    assert len(blind.priors) == 2
+    assert not blind.uses_statistics
 
 
 def test_what_stands_in_without_an_attack(make_dataset: Callable) -> None:
@@ -93,7 +120,7 @@ def test_what_stands_in_without_an_attack(make_dataset: Callable) -> None:
     torch.testing.assert_close(mean.images, torch.tensor(train).float().expand(3, -1, -1, -1), rtol=0, atol=1e-6)
     assert torch.equal(mean.images[0], mean_image(dataset))
     same = controls.without_attack("same_class", dataset, batch, 0)
-    assert torch.equal(same.images, controls.other_batch(dataset, batch, 0, "same_class").images)
+    assert torch.equal(same.images, controls.other_images(dataset, batch, 0))
     for reconstruction in (mean, same):
         assert reconstruction.labels.tolist() == []
         assert (reconstruction.evaluations, reconstruction.objective_end, reconstruction.label_method) == (0, None, "")

