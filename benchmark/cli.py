@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from gradinv.benchmark.commands import boards, compare, iip, labels, look, run, train
+from gradinv.benchmark.commands import boards, compare, identify, labels, look, run, train
 from gradinv.metrics.registry import RequestError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app.command()(boards.leaderboard)
 app.command()(boards.plot)
 app.command()(compare.compare)
 app.command()(labels.labels)
-app.command()(iip.iip)
+app.command()(identify.identify)
 app.command()(train.train)
 app.command()(look.check)
 app.command()(look.doctor)

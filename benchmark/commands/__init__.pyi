@@ -1,7 +1,7 @@
 from . import (
     boards as boards,
     compare as compare,
-    iip as iip,
+    identify as identify,
     labels as labels,
     look as look,
     run as run,

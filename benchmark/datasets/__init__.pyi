@@ -2,6 +2,7 @@ from .base import (
     ArraySplit as ArraySplit,
     Dataset as Dataset,
     Normalisation as Normalisation,
+    Role as Role,
     Split as Split,
     held_out_loaders as held_out_loaders,
 )
@@ -18,4 +19,7 @@ from .registry import (
     dataset_names as dataset_names,
     register_dataset as register_dataset,
 )
-from .seeds import seed_of as seed_of
+from .seeds import (
+    random_state as random_state,
+    seed_of as seed_of,
+)

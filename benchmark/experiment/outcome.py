@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gradinv.attacks.leak import Reconstruction
 from gradinv.benchmark.datasets import Batch
+from gradinv.benchmark.experiment.identity import Identity
 from gradinv.benchmark.experiment.isolation import share_not_finite
 from gradinv.benchmark.victims import Normalisation, denormalise
 from gradinv.metrics.images import (
@@ -44,6 +45,9 @@ class Outcome:
     curve: list[tuple[int, float]] = field(default_factory=list)
     snapshots: list[int] = field(default_factory=list)
     snapshot_psnr: list[float] = field(default_factory=list)
+    snapshot_identity: list[float] = field(default_factory=list)
+    judges: dict[str, str] = field(default_factory=dict)
+    pool: str = ""
     zero_gradient_share: float | None = None
     update_cosine: float | None = None
     final_psnr: float | None = None
@@ -57,9 +61,16 @@ class Outcome:
 
 
 def score(
-    batch: Batch, reconstruction: Reconstruction, metrics: Sequence[str], normalisation: Normalisation
+    batch: Batch,
+    reconstruction: Reconstruction,
+    metrics: Sequence[str],
+    normalisation: Normalisation,
+    identity: Identity,
 ) -> Outcome:
-    """Match once, score every image with every metric, keep the pictures in the originals' order."""
+    """Match once, score every image with every metric, keep the pictures in the originals' order.
+
+    `identity` ranks each original in the pool of its data set.
+    """
     pictures = _in_pixels(reconstruction, normalisation)
     assignment = match(pictures["reconstruction"], batch.images)
     # Indexed, since index_select would change the memory layout, and with it the last digit of a convolution's result.
@@ -67,13 +78,14 @@ def score(
     claims_labels = len(reconstruction.labels) == len(batch)  # a control without an attack returns none
     labels = reconstruction.labels.cpu() if claims_labels else None
     # Floats, never the 8-bit pictures that are stored: rounding would bound what an exact image can reach.
-    scored = ScoredBatch(pictures["reconstruction"], batch.images, labels, batch.labels)
+    scored = identity.with_pool(ScoredBatch(pictures["reconstruction"], batch.images, labels, batch.labels))
     scores = score_batch(scored, measured_metrics(metrics))
+    values = scores.values | identity.network_ranks(scored)
     broken = share_not_finite(reconstruction)
     notes = [f"{broken:.1%} of the returned values are not finite, and were scored as mid-grey"] * (broken > 0)
     return Outcome(
         state="diverged" if reconstruction.diverged or broken else "done",
-        images=_images(batch, assignment, scores.values, _details(pictures, batch.images)),
+        images=_images(batch, assignment, values, _details(pictures, batch.images) | identity.details()),
         metrics=scores.batch_values,
         slot_accuracy=slot_accuracy(assignment),
         label_method=reconstruction.label_method,
@@ -84,6 +96,9 @@ def score(
         stopped=reconstruction.stopped,
         curve=list(reconstruction.curve),
         snapshots=list(reconstruction.snapshot_at),
+        snapshot_identity=identity.lowpass(pictures["snapshots"], scored) if "snapshots" in pictures else [],
+        judges=identity.judges,
+        pool=identity.pool.name,
         snapshot_psnr=[_mean(_psnr(snapshot, batch.images)) for snapshot in pictures.get("snapshots", ())],
         final_psnr=_mean(_psnr(pictures["final"], batch.images)),
         alignments=dict(reconstruction.alignments),

@@ -30,6 +30,7 @@ from gradinv.benchmark.experiment.client import (
     self_check,
     update_cosine,
 )
+from gradinv.benchmark.experiment.identity import Identity
 from gradinv.benchmark.experiment.isolation import check_result, restored_switches
 from gradinv.benchmark.experiment.outcome import Outcome, score
 from gradinv.benchmark.experiment.spec import PlannedTrial, TrialSpec
@@ -78,7 +79,7 @@ def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVic
     seconds = (time.perf_counter() - start) / len(specs)
     memory = _peak_memory_mb(first.device)
     outcomes = [
-        score(batch, reconstruction, spec.metrics, (loaded.mean, loaded.std))
+        score(batch, reconstruction, spec.metrics, (loaded.mean, loaded.std), _identity(spec, dataset, batch))
         for spec, batch, reconstruction in zip(specs, batches, reconstructions, strict=True)
     ]
     return [
@@ -122,7 +123,12 @@ def _batch(spec: TrialSpec, dataset: Dataset) -> Batch:
 
 def _without_attack(spec: TrialSpec, dataset: Dataset, batch: Batch) -> Outcome:
     reconstruction = controls.without_attack(spec.control, dataset, batch, spec.repetition)
-    return score(batch, reconstruction, spec.metrics, ((0.0,), (1.0,)))  # it is in [0, 1] already
+    pixels = ((0.0,), (1.0,))  # it is in [0, 1] already
+    return score(batch, reconstruction, spec.metrics, pixels, _identity(spec, dataset, batch))
+
+
+def _identity(spec: TrialSpec, dataset: Dataset, batch: Batch) -> Identity:
+    return Identity.of(dataset, batch, spec.victim.model, spec.weights_hash)
 
 
 def _defended(spec: TrialSpec, loaded: LoadedVictim) -> LoadedVictim:

@@ -1,5 +1,8 @@
 from .engine_choice import EngineChoice as EngineChoice
-from .identification import identify as identify
+from .identification import (
+    chosen_judge as chosen_judge,
+    identify as identify,
+)
 from .plan import (
     Plan as Plan,
     Planner as Planner,

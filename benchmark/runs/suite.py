@@ -14,7 +14,7 @@ from gradinv.attacks.registry import create_attack, hyperparameters
 from gradinv.benchmark.defenses import canonical_defense
 from gradinv.benchmark.experiment import CONTROLS
 from gradinv.benchmark.victims import VictimSpec
-from gradinv.metrics.images import METRICS, board_metrics
+from gradinv.metrics.images import METRICS, default_metrics
 from gradinv.metrics.keys import Key, parse_key
 from gradinv.metrics.registry import InvalidEntryError, RequestError, UnknownNameError, unknown
 
@@ -44,7 +44,7 @@ class Block(_Strict):
     batches: PositiveInt | dict[PositiveInt, PositiveInt] = 8
     budget: PositiveInt | Literal["paper"] = 1000
     # Asked for with every suite, since a plug-in may have registered a metric for every board meanwhile.
-    metrics: tuple[str, ...] = Field(default_factory=lambda: board_metrics("image"))
+    metrics: tuple[str, ...] = Field(default_factory=default_metrics)
 
     @field_validator("controls", mode="before")
     @classmethod

@@ -2,6 +2,7 @@ from .loading import (
     LoadedVictim as LoadedVictim,
     load_victim as load_victim,
     normalisation_for as normalisation_for,
+    packaged_network as packaged_network,
     pretrained_source as pretrained_source,
     untrained_network as untrained_network,
     weights_hash as weights_hash,
@@ -17,7 +18,10 @@ from .normalisation import (
     denormalise as denormalise,
     normalise as normalise,
 )
-from .packaged_weights import PACKAGED as PACKAGED
+from .packaged_weights import (
+    PACKAGED as PACKAGED,
+    packaged_source as packaged_source,
+)
 from .spec import VictimSpec as VictimSpec
 from .training import (
     needs_training as needs_training,

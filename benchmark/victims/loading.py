@@ -88,9 +88,13 @@ def normalisation_for(spec: VictimSpec, dataset: Dataset) -> Normalisation:
     """Mean and standard deviation a channel of the images that the victim sees: a pretrained one has timm's own."""
     if spec.state != "pretrained":
         return normalisation_of(spec.model, dataset)
-    config = timm.get_pretrained_cfg(spec.model)
+    return _pretrained_normalisation(spec.model)
+
+
+def _pretrained_normalisation(model: str) -> Normalisation:
+    config = timm.get_pretrained_cfg(model)
     if config is None:
-        raise VictimError(f"timm does not say how {spec.model} normalises its images; take state trained")
+        raise VictimError(f"timm does not say how {model} normalises its images; take state trained")
     return tuple(config.mean), tuple(config.std)
 
 
@@ -151,6 +155,14 @@ def _pretrained(spec: VictimSpec, dataset: Dataset, download: bool) -> tuple[nn.
     except OSError as error:
         raise VictimError(f"the pretrained weights of {spec.model} cannot be had: {error}") from error
     return module, f"timm: {config.hf_hub_id or config.url}"
+
+
+def packaged_network(model: str, image_size: int) -> LoadedVictim:
+    """A model with its packaged weights, normalised as it was trained; VictimError where these are not here."""
+    module = build_network(model, num_classes=1000, image_size=image_size)
+    fill_from_package(module, model)
+    mean, std = _pretrained_normalisation(model)
+    return LoadedVictim(module, mean, std, weights_hash(module), "pretrained", None, source=packaged_source(model))
 
 
 def pretrained_source(model: str) -> str:

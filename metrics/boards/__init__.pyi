@@ -1,4 +1,3 @@
-from . import works as works
 from .check import check_board as check_board
 from .columns import leaderboard_columns as leaderboard_columns
 from .image_table import read_board as read_board

@@ -16,8 +16,10 @@ from gradinv.metrics.boards.rows import (
     require,
     words_of,
 )
-from gradinv.metrics.boards.rules import Levels, metrics_of, row_faults, spends_less
+from gradinv.metrics.boards.rules import FIRST_WITH_RESPECTS, Levels, metrics_of, row_faults, spends_less
+from gradinv.metrics.boards.verdict_fields import gain_fields, leak_fields
 from gradinv.metrics.comparison import FEWEST, in_words, nearest
+from gradinv.metrics.leakage import Leakage, leakage_of
 from gradinv.metrics.records import (
     SETTING,
     Address,
@@ -28,7 +30,7 @@ from gradinv.metrics.records import (
     controls_of,
     sample_means_by_images,
 )
-from gradinv.metrics.statistics import gain_over_controls, interval
+from gradinv.metrics.statistics import interval
 
 # Of each kind one at least: the first says what luck and priors give, the second what any image of the class gives.
 GRADIENT_CONTROLS = ("other_gradient", "prior_only")
@@ -39,6 +41,7 @@ _GAIN = ("best_control", "psnr_gain_mean", "psnr_gain_low", "psnr_gain_high", "w
 _MEASURED = ("psnr_mean", "psnr_low", "psnr_high", "evaluations", "seconds_mean")
 # Not every column of today: later ones of this schema are missing in boards that were published before them.
 _REQUIRED = (*_IDENTITY, *_COUNTS, "state", "is_control", *_MEASURED, *_GAIN, "versions", "date", "schema", "notes")
+_PARTS = ("low", "high", "mean")
 _TOLERANCE = 1e-6  # relative: another version of numpy may add in another order
 
 Fault = tuple[PublishedRow, str]
@@ -192,17 +195,25 @@ def _differing(row: PublishedRow, sample: Sample, samples: Sequence[Sample]) -> 
         computed = interval([means[batch] for batch in sorted(means)])
         yield from _apart(row.words, metric, {"low": computed.low, "high": computed.high})
     yield from _other_originals(sample, samples)
-    attack_psnr = sample_means_by_images(sample, "psnr")
-    control_psnr = {
-        name: sample_means_by_images(control, "psnr") for name, control in controls_for(sample, samples).items()
-    }
-    # From the images alone, so that nobody can claim a gain by editing the board.
-    gain = gain_over_controls(attack_psnr, control_psnr, higher_is_better=True)
-    if gain is None:
-        return
-    if gain.control != row.words["best_control"]:
-        yield f"best_control is {row.words['best_control']!r}, of its images {gain.control}"
-    yield from _apart(row.words, "psnr_gain", {"low": gain.low, "high": gain.high, "mean": gain.mean})
+    if not row.cell.is_control:
+        # From the images alone, so that nobody can claim a leak by editing the board.
+        yield from _other_verdict(row.words, leakage_of(sample, controls_for(sample, samples)))
+
+
+def _other_verdict(words: Words, leakage: Leakage) -> Iterator[str]:
+    """What a row says of its gains and of what leaks, and its images do not."""
+    for name, value in gain_fields(leakage).items():
+        if name not in words:
+            continue  # a board from before this respect
+        if isinstance(value, str):
+            if words[name] != value:
+                yield f"{name} is {words[name]!r}, of its images {value}"
+        elif name.endswith("_low"):
+            gain = name.removesuffix("_low")
+            yield from _apart(words, gain, {part: float(gain_fields(leakage)[f"{gain}_{part}"]) for part in _PARTS})
+    for name, value in leak_fields(leakage).items():
+        if name in words and int(words["schema"]) >= FIRST_WITH_RESPECTS and words[name] != value:
+            yield f"{name} is {words[name]!r}, of its images {value!r}"
 
 
 def _other_originals(sample: Sample, samples: Sequence[Sample]) -> Iterator[str]:

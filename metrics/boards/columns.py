@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from gradinv.metrics.images import board_metrics, facts_of
+from gradinv.metrics.images import board_metrics, facts_of, judge_of
 from gradinv.metrics.records import IDENTITY, SETTING, Column
 
 # 2: a board may lack a setting column that came after it was published; readers take the column's default for it.
 # 3: hashes tell rows of different weights, data, sources and engines apart.
-LEADERBOARD_SCHEMA = 3
+# 4: the verdict is over pixels, structure and identity, and says where a leak comes from.
+LEADERBOARD_SCHEMA = 4
 BUDGET_LEFT = "budget left"
 """How the note of a row begins that says why an attack did not spend its whole budget."""
 
@@ -49,9 +50,21 @@ _IMAGE_TAIL = {"state": _COUNTS["state"]}
 
 DETAILS = {
     "agent_spread": Column("standard deviation over the agents, mean over the pixels", "pixel value", 0, 1),
+    "identity_pool": Column("photographs that the original was looked for among, itself included", "count", 1),
     "consensus_psnr": Column("PSNR of the agents' consensus, which is not what is scored", "dB", 0, direction="higher"),
 }
 """What some attacks say of an image beside its reconstruction: columns of an image table that has such attacks."""
+
+
+def _gain_columns(respect: str, measure: str) -> dict[str, Column]:
+    """The gain in one respect over the control that comes closest, signed so that more is better."""
+    return {
+        f"{respect}_control": Column(f"the control that comes closest in {respect}"),
+        f"{respect}_gain_mean": Column(f"gain over `{respect}_control` in {measure}", "1", direction="higher"),
+        f"{respect}_gain_low": Column("lower 95 % bound of the gain", "1", direction="higher"),
+        f"{respect}_gain_high": Column("upper 95 % bound of the gain", "1", direction="higher"),
+    }
+
 
 _CONTROLS = {
     "slot_accuracy_mean": Column("share of images already in their own slot before matching", "share", 0, 1),
@@ -60,7 +73,22 @@ _CONTROLS = {
     "psnr_gain_mean": Column("PSNR minus that of `best_control`, paired by batch", "dB", direction="higher"),
     "psnr_gain_low": Column("lower 95 % bound of the gain", "dB", direction="higher"),
     "psnr_gain_high": Column("upper 95 % bound of the gain", "dB", direction="higher"),
-    "works": Column("whether `psnr_gain_low` > 0; empty for controls and below 2 paired batches", "true/false"),
+    **_gain_columns("structure", "`structure`"),
+    **_gain_columns("identity", "normalised rank, by the judge that is least convinced"),
+    "identity_judge": Column("the judge that decides on identity: of all, the one that is least convinced"),
+    "identity_pool": Column("photographs that originals are looked for among, the original included", "count", 1),
+    "works": Column(
+        "whether the gradient gave anything away: `from_gradient` names a respect; false for controls", "true/false"
+    ),
+    "leaks": Column("respects that leak, from the gradient or from granted statistics; `none`; empty: not known"),
+    "from_gradient": Column("respects in which the attack beats every control, after Holm's correction"),
+    "from_statistics": Column(
+        "respects in which `prior_only` beats `no_statistics` and every control that shows an image; empty where no "
+        "statistics of the batch are granted"
+    ),
+    "from_labels": Column("respects in which `same_class` beats `mean_image`"),
+    "from_prior": Column("respects in which the priors alone beat `mean_image`"),
+    "verdict": Column("what leaks, and from where, in a sentence; empty for controls"),
 }
 
 _COSTS = {
@@ -106,10 +134,19 @@ def metric_columns(metric: str) -> dict[str, Column]:
     meaning = f"{column.meaning}: mean over batches" + f", more than {cap:g} counted as {cap:g}" * math.isfinite(cap)
     # Without a range: half the width of a t interval is added to the mean, whatever the values can be.
     bound = Column("", column.unit, direction=column.direction)
-    return {
+    columns = {
         f"{metric}_mean": replace(column, meaning=meaning, high=min(column.high, cap)),
         f"{metric}_low": replace(bound, meaning="lower 95 % bound of that mean"),
         f"{metric}_high": replace(bound, meaning="upper 95 % bound of that mean"),
+    }
+    return columns | (_rank_columns(metric) if judge_of(metric) else {})
+
+
+def _rank_columns(metric: str) -> dict[str, Column]:
+    return {
+        f"{metric}_top1": Column("share of images whose original is the first of the pool", "share", 0, 1, "higher"),
+        f"{metric}_top10": Column("share of images whose original is among the first ten", "share", 0, 1, "higher"),
+        f"{metric}_median": Column("median rank of the original in the pool", "rank", 1, direction="lower"),
     }
 
 

@@ -15,6 +15,7 @@ from gradinv.metrics.boards.columns import (
     leaderboard_columns,
 )
 from gradinv.metrics.boards.rows import images_beside
+from gradinv.metrics.boards.verdict_fields import Fields, pool_fields, rank_fields, verdict_fields
 from gradinv.metrics.images import board_metrics, counting
 from gradinv.metrics.records import (
     IDENTITY,
@@ -30,19 +31,16 @@ from gradinv.metrics.records import (
     differing_fields,
     image_metrics,
     mean,
-    means_by_images,
     metric_names,
     setting_of,
     trials_by_cell,
     write_csv,
 )
-from gradinv.metrics.statistics import gain_over_controls, interval
+from gradinv.metrics.statistics import interval
 from gradinv.metrics.typesetting import state_in_words
 
 # From the best to the worst: a row has the state of the worst of its trials.
 SEVERITY: tuple[State, ...] = ("done", "diverged", "skipped", "oom", "failed")
-Fields = dict[str, Any]
-"""Column -> value of one row, before the columns give it a type."""
 
 
 def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
@@ -72,16 +70,17 @@ def _row(
     metrics: Iterable[str],
 ) -> Fields:
     notes = _state_notes(trials)
-    row = _text_fields(cell, trials) | _counts(trials) | _costs(trials)
+    row = _text_fields(cell, trials) | _counts(trials) | _costs(trials) | pool_fields(trials)
+    row |= {"works": _word(False)}  # of a control, and of an attack of which nothing can be said
     notes += ["one batch: no intervals"] * (row["n_batches"] == 1)
     for metric in metrics:
-        row |= _measured(metric, trials, notes)
+        row |= _measured(metric, trials, notes) | rank_fields(metric, trials)
     if not cell.is_control:
         controls = {control: candidates[control] for control in controls_of(cell, candidates)}
         missing = _other_specifications(trials, candidates, controls)
         notes += missing
         # With a control of its own missing, the others could be beaten by a strong prior alone.
-        row |= {} if missing else _gain(trials, controls, notes)
+        row |= {} if missing else verdict_fields(trials, controls, notes)
     # Each note once: eight trials without weights say the same eight times.
     return row | {"notes": "; ".join(dict.fromkeys(notes))}
 
@@ -234,33 +233,3 @@ def _other_specifications(
         fields = [name for name in differing_fields(trials[0].spec, runs[0].spec) if name not in ignored]
         notes.append(f"not compared with {candidate.attack}: it was run with other {', '.join(fields)}")
     return notes
-
-
-def _gain(trials: Sequence[Record], controls: Mapping[Cell, Sequence[Record]], notes: list[str]) -> Fields:
-    """The paired gain in PSNR over the best of all controls, and a note for each control that has no values."""
-    # By what the batch shows and not by its number alone: a data set may have changed between two trials.
-    values = {control.attack: means_by_images(runs, "psnr") for control, runs in controls.items()}
-    attack_values = means_by_images(trials, "psnr")
-    if not attack_values:
-        return {}
-    notes += [
-        f"not compared with {control.attack} ({state_in_words(runs[0])})"
-        for control, runs in controls.items()
-        if not values[control.attack]
-    ]
-    gain = gain_over_controls(attack_values, values, higher_is_better=True)
-    if gain is None:
-        notes.append("no control has values for these batches")
-        return {}
-    if gain.n < 2:
-        notes.append("too few batches to say whether it works")
-    elif gain.n < len(attack_values):
-        notes.append(f"gain over {gain.n} of {len(attack_values)} batches")
-    return {
-        "best_control": gain.control,
-        "psnr_gain_mean": gain.mean,
-        "psnr_gain_low": gain.low,
-        "psnr_gain_high": gain.high,
-        # One paired batch has a gain but no interval: nothing can be said of it.
-        "works": _word(gain.works) if gain.n >= 2 else "",
-    }

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from gradinv.metrics.boards.works import answer
 from gradinv.metrics.comparison import Comparison, adjusted, compare_samples
+from gradinv.metrics.leakage import NONE
 from gradinv.metrics.records import Cell, Record, Sample, Setting, by_setting, ordered, sample_of, trials_by_cell
 from gradinv.metrics.typesetting import state_in_words
 
@@ -38,8 +38,9 @@ class BoardLine:
 
     @property
     def works(self) -> str:
-        """`yes`, `no`, or empty where nothing can be said."""
-        return answer(self.row)
+        """`yes` where something leaks, `no` where nothing does, empty where nothing can be said."""
+        leaks = self.row["leaks"]
+        return "" if not leaks else "no" if leaks == NONE else "yes"
 
     @property
     def reason(self) -> str:
@@ -114,4 +115,4 @@ def metrics_measured(lines: Sequence[BoardLine]) -> list[str]:
     # What has an interval is a metric; the gain has one too, and is none.
     names = [name.removesuffix("_low") for line in lines[:1] for name in line.row if name.endswith("_low")]
     measured = {name for name in names for line in lines if not math.isnan(line.number(f"{name}_mean"))}
-    return [name for name in names if name in measured and name != "psnr_gain"]
+    return [name for name in names if name in measured and not name.endswith("_gain")]

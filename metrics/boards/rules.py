@@ -7,8 +7,11 @@ from typing import get_args
 from gradinv.metrics.boards.columns import BUDGET_LEFT, LEADERBOARD_SCHEMA, leaderboard_columns
 from gradinv.metrics.boards.rows import PublishedRow, Words, count, number
 from gradinv.metrics.images import board_metrics
+from gradinv.metrics.leakage import parted
 from gradinv.metrics.records import State
 
+FIRST_WITH_RESPECTS = 4
+"""Schema of boards from which on the verdict is over pixels, structure and identity."""
 KEPT = 0.95
 """Smallest share of its budget that an attack spends without a note that says why."""
 
@@ -28,7 +31,7 @@ _ROUNDING = 1e-6  # of a mean of values in single precision
 def metrics_of(words: Words) -> list[str]:
     """The metrics of a board, plug-ins' too: those that have all three columns."""
     names = [name.removesuffix("_mean") for name in words if name.endswith("_mean")]
-    return [name for name in names if f"{name}_low" in words and f"{name}_high" in words and name != "psnr_gain"]
+    return [name for name in names if f"{name}_low" in words and f"{name}_high" in words and not name.endswith("_gain")]
 
 
 def row_faults(row: PublishedRow, levels: Levels) -> Iterator[str]:
@@ -121,12 +124,34 @@ def _unmeasured(words: Words) -> Iterator[str]:
 
 
 def _verdict(row: PublishedRow) -> Iterator[str]:
-    words, low = row.words, _value(row.words["psnr_gain_low"])
-    expected = "" if math.isnan(low) else "true" if low > 0 else "false"
-    if row.cell.is_control and (words["works"] or words["best_control"]):
+    words = row.words
+    if row.cell.is_control and (words["works"] == "true" or words["best_control"]):
         yield "a control has no `works` and no `best_control`"
-    elif words["works"] != expected:
+    elif int(words["schema"]) < FIRST_WITH_RESPECTS:
+        yield from _verdict_on_pixels(words)
+    else:
+        yield from _verdict_on_respects(words)
+
+
+def _verdict_on_pixels(words: Words) -> Iterator[str]:
+    """Boards from before the verdict knew more than PSNR: `works` follows from one interval."""
+    low = _value(words["psnr_gain_low"])
+    expected = "" if math.isnan(low) else "true" if low > 0 else "false"
+    if words["works"] != expected:
         yield f"works is {words['works']!r}, but psnr_gain_low {words['psnr_gain_low'] or 'is empty'}"
+
+
+def _verdict_on_respects(words: Words) -> Iterator[str]:
+    """`works` and `leaks` follow from the respects, and no respect leaks whose interval holds 0."""
+    gradient, statistics = parted(words["from_gradient"]), parted(words["from_statistics"])
+    if (words["works"] == "true") != bool(gradient):
+        yield f"works is {words['works']!r}, but from_gradient {words['from_gradient'] or 'is empty'}"
+    if {*parted(words["leaks"])} != {*gradient, *statistics}:
+        yield f"leaks is {words['leaks']!r}, not what from_gradient and from_statistics name"
+    for respect in gradient:
+        low = f"{'psnr' if respect == 'pixels' else respect}_gain_low"
+        if not _value(words[low]) > 0:  # written so that an empty one fails it
+            yield f"from_gradient names {respect}, but {low} is {words[low] or 'empty'}"
 
 
 def _overspent(row: PublishedRow) -> Iterator[str]:

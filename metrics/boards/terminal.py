@@ -7,23 +7,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradinv.metrics.boards.lines import BoardLine
-from gradinv.metrics.boards.works import NO_BETTER, TOO_FEW, WORKS, in_words
+from gradinv.metrics.images import identity_name
+from gradinv.metrics.leakage import NO_BETTER, TOO_FEW, badge
 from gradinv.metrics.records import Setting, granted, ordered, title, varying, wrap_key
 from gradinv.metrics.typesetting import fixed, percent, with_interval
 
 LEGEND = (
-    "Mean over n batches [95 % interval]; dimmed rows are controls. PSNR and SSIM: higher is better. Gain: "
-    "PSNR minus that of the best control, paired by batch.\n"
-    f"{WORKS}: the whole interval of the gain lies above 0, so the attack gets more out of the leaked update than "
-    "chance, labels and priors give.\n"
-    f"{NO_BETTER}: the gain can be 0 or less. {TOO_FEW}: below two, nothing can be said."
+    "Mean over n batches [95 % interval]; dimmed rows are controls. PSNR and structure: higher is better. Rank: where "
+    "the original stands in the pool by the judge that is least convinced; 0 is the first place, 0.5 chance. "
+    "Gain: PSNR minus that of the best control, paired by batch.\n"
+    "Pixels (PSNR), structure and identity (rank) leak where the attack beats every control in them, corrected for "
+    "looking at three: it gets more out of the leaked update than chance, labels, statistics and priors give.\n"
+    f"{NO_BETTER}: in none of those looked at. {TOO_FEW}: below two, nothing can be said."
 )
 _KEY_WIDTH = 24
-_HEADINGS = ("attack", "n", "PSNR dB", "SSIM", "labels", "gain dB", "best control", "verdict")
-_NARROW_HEADINGS = ("attack", "n", "PSNR dB", "gain dB", "verdict")
+_HEADINGS = ("attack", "n", "PSNR dB", "structure", "rank", "labels", "gain dB", "best control", "verdict")
+_NARROW_HEADINGS = ("attack", "n", "PSNR dB", "rank", "verdict")
 _NARROW = 100  # columns of a terminal that is too small for all headings
 _ASIDES = {"n_diverged": "diverged", "n_failed": "failed, not counted"}
-_COLOURS = {WORKS: "green", NO_BETTER: "yellow"}
 
 
 def print_leaderboard(settings: Sequence[tuple[Setting, Sequence[BoardLine]]], console: Console) -> None:
@@ -74,14 +75,22 @@ def _texts(line: BoardLine, name: str) -> dict[str, str]:
         "attack": escape(name + "".join(asides)),
         "n": str(line.row["n_batches"]),
         "PSNR dB": with_interval(*line.interval("psnr"), decimals=1),
-        "SSIM": fixed(line.number("ssim_mean"), 2),
+        "structure": fixed(line.number("structure_mean"), 2),
+        "rank": fixed(_rank(line), 2),
         "labels": percent(line.number("label_accuracy_mean")),
         "gain dB": "" if is_control else with_interval(*line.interval("psnr_gain"), decimals=1),
         "best control": line.row["best_control"],
-        "verdict": "" if is_control else _coloured(in_words(line.row)),
+        "verdict": "" if is_control else _coloured(line),
     }
 
 
-def _coloured(verdict: str) -> str:
-    colour = _COLOURS.get(verdict)
+def _rank(line: BoardLine) -> float:
+    """The normalised rank by the judge that decided; of a row without a verdict by the weight-free one."""
+    judge = line.row["identity_judge"] or "lowpass"
+    return line.number(f"{identity_name(judge)}_mean")
+
+
+def _coloured(line: BoardLine) -> str:
+    colour = {"yes": "green", "no": "yellow"}.get(line.works)
+    verdict = escape(badge(line.row))
     return f"[{colour}]{verdict}[/{colour}]" if colour else verdict

@@ -7,8 +7,9 @@ from typing import Any
 from gradinv.metrics.comparison.compare import Comparison, adjusted, compare_samples
 from gradinv.metrics.comparison.meetings import Meeting, NotComparableError, left_alone, meetings, unequal_budgets
 from gradinv.metrics.images import board_metrics, facts_of
-from gradinv.metrics.records import Sample, Unit, controls_for, sample_means_by_images
-from gradinv.metrics.statistics import gain_over_controls, optimality
+from gradinv.metrics.leakage import leakage_of
+from gradinv.metrics.records import Sample, Unit, controls_for
+from gradinv.metrics.statistics import optimality
 
 Beaten = tuple[int, int]
 """For how many victim seeds an attack beats its controls, and for how many that is known."""
@@ -108,17 +109,10 @@ def _unknown_metrics(samples: Iterable[Sample]) -> list[str]:
 
 
 def _beaten(seeds: Iterable[Sample], samples: Sequence[Sample]) -> Beaten:
-    """For how many of the seeds the attack's PSNR beats every control, of those where there are controls."""
-    works = []
-    for attack in seeds:
-        controls = {
-            name: sample_means_by_images(control, "psnr") for name, control in controls_for(attack, samples).items()
-        }
-        gain = gain_over_controls(sample_means_by_images(attack, "psnr"), controls, higher_is_better=True)
-        # A gain of one batch has no interval, so that nothing is known of it.
-        if gain is not None and gain.n >= 2:
-            works.append(gain.works)
-    return sum(works), len(works)
+    """For how many of the seeds the attack beats every control in some respect, of those where that is known."""
+    verdicts = [leakage_of(attack, controls_for(attack, samples)).gradient for attack in seeds]
+    known = [verdict for verdict in verdicts if verdict is not None]
+    return sum(map(bool, known)), len(known)
 
 
 def _adjusted(family: Sequence[Findings]) -> list[Findings]:

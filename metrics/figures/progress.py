@@ -16,7 +16,15 @@ from gradinv.metrics.records import Cell, Record, controls_of, granted
 from gradinv.metrics.statistics import Interval, interval
 
 Progress = list[tuple[int, Interval]]
-"""(evaluations, PSNR over batches), in the order of the evaluations."""
+"""(evaluations, PSNR or normalised rank over batches), in the order of the evaluations."""
+_RECORDED = {"psnr": "snapshot_psnr", "identity_lowpass": "snapshot_identity"}
+"""Metric -> the field of a record that holds it for each snapshot."""
+_LABELS = {
+    "psnr": "PSNR of the iterate (dB), higher is better",
+    "identity_lowpass": "normalised rank of the original, lower is better; 0.5: chance",
+}
+Courses = Mapping[str, Progress]
+"""Metric -> its course over the evaluations."""
 
 
 def draw_progress(records: Sequence[Record], out_dir: Path) -> list[Path]:
@@ -27,32 +35,34 @@ def draw_progress(records: Sequence[Record], out_dir: Path) -> list[Path]:
 def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
     for scene in shown:
         if scene.attacks:
-            by_cell = {cell: progress(trials) for cell, trials in scene.trials.items()}
+            by_cell = {
+                cell: {metric: progress(trials, metric) for metric in _RECORDED}
+                for cell, trials in scene.trials.items()
+            }
             yield Drawing(f"progress-{scene.name}", partial(_figure, scene, by_cell), _table(by_cell))
 
 
-def progress(trials: Sequence[Record]) -> Progress:
-    """Mean PSNR over batches with its interval, at each evaluation where every one of the trials has a snapshot."""
-    snapshots = [dict(zip(trial.snapshots, trial.snapshot_psnr, strict=True)) for trial in trials]
+def progress(trials: Sequence[Record], metric: str = "psnr") -> Progress:
+    """Mean of a metric over batches with its interval, where every one of the trials has a snapshot and measured it."""
+    recorded = [getattr(trial, _RECORDED[metric]) for trial in trials]
+    if not all(recorded):
+        return []  # older records know no ranks of their snapshots
+    snapshots = [
+        dict(zip(trial.snapshots, values, strict=True)) for trial, values in zip(trials, recorded, strict=True)
+    ]
     # A trial that stopped early lacks the later ones: a mean over those that went on would compare other batches.
-    common = sorted(set.intersection(*(set(psnr_at) for psnr_at in snapshots)))
-    return [(evaluations, interval([psnr_at[evaluations] for psnr_at in snapshots])) for evaluations in common]
+    common = sorted(set.intersection(*(set(value_at) for value_at in snapshots)))
+    return [(evaluations, interval([value_at[evaluations] for value_at in snapshots])) for evaluations in common]
 
 
-def _figure(scene: Scene, by_cell: Mapping[Cell, Progress]) -> Figure:
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
-    axis = figure.subplots()
-    for index, attack in enumerate(scene.attacks):
-        color, marker = look(index)
-        _line(axis, by_cell[attack], color, "-", marker, attack.key)
-        for control in controls_of(attack, by_cell):
-            if control.attack == "other_gradient":
-                _line(axis, by_cell[control], color, "--", "", None)
-    # One entry for all dashed lines: each attack's own would double the legend.
-    axis.plot([], [], color=GREY, linestyle="--", label="dashed: fed another batch's gradient")
-    # Snapshots are kept at geometric evaluations.
-    axis.set(xlabel="evaluations", ylabel="PSNR of the iterate (dB), higher is better", xscale="log")
-    figure.legend(loc="outside lower center", ncols=2)
+def _figure(scene: Scene, by_cell: Mapping[Cell, Courses]) -> Figure:
+    metrics = [metric for metric in _RECORDED if any(courses[metric] for courses in by_cell.values())]
+    figure = Figure(figsize=(7.5, 2 + 3 * len(metrics)), layout="constrained")
+    axes = figure.subplots(len(metrics), sharex=True, squeeze=False)[:, 0]
+    for metric, axis in zip(metrics, axes, strict=True):
+        _panel(axis, scene, by_cell, metric)
+    axes[-1].set_xlabel("evaluations")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(
         f"Does more computation help?\n{scene.title}\n{granted(scene.setting)}\n"
         "Iterates as they stood, mean over batches with 95 % intervals; what "
@@ -60,6 +70,20 @@ def _figure(scene: Scene, by_cell: Mapping[Cell, Progress]) -> Figure:
         fontsize=9,
     )
     return figure
+
+
+def _panel(axis: Axes, scene: Scene, by_cell: Mapping[Cell, Courses], metric: str) -> None:
+    """One metric's courses: attacks as lines with bands, the attack on another batch's gradient dashed."""
+    for index, attack in enumerate(scene.attacks):
+        color, marker = look(index)
+        _line(axis, by_cell[attack][metric], color, "-", marker, attack.key)
+        for control in controls_of(attack, by_cell):
+            if control.attack == "other_gradient":
+                _line(axis, by_cell[control][metric], color, "--", "", None)
+    # One entry for all dashed lines: each attack's own would double the legend.
+    axis.plot([], [], color=GREY, linestyle="--", label="dashed: fed another batch's gradient")
+    # Snapshots are kept at geometric evaluations.
+    axis.set(ylabel=_LABELS[metric], xscale="log")
 
 
 def _line(axis: Axes, points: Progress, color: str, style: str, marker: str, label: str | None) -> None:
@@ -72,17 +96,21 @@ def _line(axis: Axes, points: Progress, color: str, style: str, marker: str, lab
         axis.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
 
 
-def _table(by_cell: Mapping[Cell, Progress]) -> pd.DataFrame:
+def _table(by_cell: Mapping[Cell, Courses]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for cell, points in by_cell.items():
-        for evaluations, psnr in points:
+    for cell, courses in by_cell.items():
+        ranks = dict(courses["identity_lowpass"])
+        for evaluations, psnr in courses["psnr"]:
             rows.append({
                 "key": cell.key,
                 "is_control": cell.is_control,
                 "evaluations": evaluations,
-                "psnr_mean": psnr.mean,
-                "psnr_low": psnr.low,
-                "psnr_high": psnr.high,
+                **_columns("psnr", psnr),
+                **(_columns("identity_lowpass", ranks[evaluations]) if ranks else {}),
                 "n_batches": psnr.n,
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _columns(metric: str, value: Interval) -> dict[str, float]:
+    return {f"{metric}_mean": value.mean, f"{metric}_low": value.low, f"{metric}_high": value.high}

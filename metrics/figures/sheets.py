@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, save_all, scenes
 from gradinv.metrics.figures.style import DARK_GREY
+from gradinv.metrics.images import judge_of, rank_of
 from gradinv.metrics.records import (
     IMAGES_SHOWN,
     SPREAD_GAIN,
@@ -210,7 +211,7 @@ def _why_empty(runs: Sequence[Record], batch: int) -> str:
 
 
 def _caption(trial: Record, slot: int, row: PictureRow) -> str:
-    """What is said beneath one picture, e.g. `PSNR 12.3 · SSIM 0.45`."""
+    """What is said beneath one picture, e.g. `PSNR 12.3 · rank 4`."""
     score = next((image for image in trial.images if image.slot == slot), None)
     if row.tensor == "reconstruction":
         text = "" if score is None else _values(score)
@@ -222,6 +223,15 @@ def _caption(trial: Record, slot: int, row: PictureRow) -> str:
 
 
 def _values(score: ImageScore) -> str:
-    headings = {"psnr": ("PSNR", 1), "ssim": ("SSIM", 2)}  # fewer digits than in tables: there is no room
+    headings = {"psnr": ("PSNR", 1)}  # fewer digits than in tables: there is no room
     texts = {name: fixed(score.metrics[name], headings[name][1]) for name in headings if name in score.metrics}
-    return " · ".join(f"{headings[name][0]} {text}" for name, text in texts.items() if text)
+    words = [f"{headings[name][0]} {text}" for name, text in texts.items() if text]
+    return " · ".join([*words, *_rank(score)])
+
+
+def _rank(score: ImageScore) -> list[str]:
+    """The rank of the original by the judge that is least convinced; nothing where no pool is known."""
+    normalised = [value for name, value in score.metrics.items() if judge_of(name)]
+    if not normalised or "identity_pool" not in score.details:
+        return []
+    return [f"rank {rank_of(max(normalised), score.details['identity_pool']):.0f}"]

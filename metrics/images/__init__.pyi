@@ -2,16 +2,19 @@ from .facts import (
     Facts as Facts,
     board_metrics as board_metrics,
     counting as counting,
+    default_metrics as default_metrics,
     facts_of as facts_of,
     measured_metrics as measured_metrics,
 )
-from .identifiability import (
+from .identity import (
     Pool as Pool,
-    identified as identified,
-)
-from .iip import (
-    iip_name as iip_name,
-    iip_title as iip_title,
+    cosine_likeness as cosine_likeness,
+    identity_name as identity_name,
+    judge_of as judge_of,
+    lowpass_features as lowpass_features,
+    lowpass_likeness as lowpass_likeness,
+    rank_of as rank_of,
+    ranks_of as ranks_of,
 )
 from .label_accuracy import shared_labels as shared_labels
 from .matching import (

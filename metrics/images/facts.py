@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gradinv.metrics.images.iip import iip_meaning, iip_title
 from gradinv.metrics.images.scoring import METRICS
 
 Per = Literal["image", "batch"]
+IDENTITY_PREFIX = "identity_"
+"""How the metrics begin that rank the original in a pool; the rest is the name of the judge."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Facts:
     per: Per = "image"
     board_column: int | None = None
     panel: bool = False
+    always: bool = False
+    needs_pool: bool = False
 
     @property
     def sign(self) -> float:
@@ -53,8 +56,11 @@ def facts_of(metric: str) -> Facts | None:
     # Not cached: a plug-in may be loaded between two calls.
     if metric in METRICS:
         return Facts(**METRICS.constants(metric))
-    if iip_title(metric):  # a family: network and pool stand in the name, so no entry can be registered beforehand
-        return Facts(iip_title(metric), "higher", iip_meaning(metric), low=0.0, high=1.0)
+    # A family: the judge stands in the name, so that no entry can be registered beforehand.
+    judge = metric.removeprefix(IDENTITY_PREFIX)
+    if judge != metric:
+        meaning = f"normalised rank of the original in the pool by the judge {judge}; 0.5: chance"
+        return Facts(f"identity ({judge})", "lower", meaning, low=0.0, high=1.0, panel=True, needs_pool=True)
     return None
 
 
@@ -62,7 +68,7 @@ def board_metrics(per: Per | None = None) -> tuple[str, ...]:
     """The metrics of every board, in the order of their columns; with `per` those of an image or of a batch alone.
 
     >>> board_metrics("image")
-    ('psnr', 'ssim', 'lpips_alex', 'lpips_vgg', 'gmsd', 'fft2d')
+    ('psnr', 'ssim', 'structure', 'lpips_alex', 'lpips_vgg', 'gmsd', 'fft2d', 'identity_lowpass')
     """
     facts = {name: facts for name in METRICS.names() if (facts := facts_of(name)) is not None}
     placed = [
@@ -73,12 +79,18 @@ def board_metrics(per: Per | None = None) -> tuple[str, ...]:
     return tuple(name for _, name in sorted(placed))
 
 
-def measured_metrics(asked: Sequence[str]) -> tuple[str, ...]:
-    """The metrics that a trial is scored with: those asked for, and those per batch of every board.
+def default_metrics() -> tuple[str, ...]:
+    """The metrics that a suite asks for where it names none: those of every board that are not measured anyway."""
+    return tuple(name for name in board_metrics("image") if not METRICS.constants(name).get("always"))
 
-    The latter cost nothing and stand in no specification: adding them there would change every trial's id.
+
+def measured_metrics(asked: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that a trial is scored with: those asked for, and those that are measured in every trial.
+
+    The latter cost little and stand in no specification: adding them there would change every trial's id.
     """
-    return tuple(dict.fromkeys((*asked, *board_metrics("batch"))))
+    always = (name for name in METRICS.names() if METRICS.constants(name).get("always"))
+    return tuple(dict.fromkeys((*asked, *always)))
 
 
 def counting(metric: str, values: Iterable[float]) -> list[float]:

@@ -17,6 +17,7 @@ from gradinv.metrics.images.scoring import ScoredBatch, register_metric
     high=1.0,
     per="batch",
     board_column=70,
+    always=True,
     panel=True,
 )
 def label_accuracy(batch: ScoredBatch) -> float:

@@ -5,14 +5,20 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from gradinv.metrics.images.identity import lowpass_features
+
+_CONTENT = 1e-4  # root mean square of a low-passed image below which it is empty
+
 
 def match(reconstructions: Tensor, originals: Tensor) -> Tensor:
-    """Match reconstructions to originals one to one, so that the sum of their mean squared errors is smallest.
+    """Match reconstructions to originals one to one, so that the sum of their costs is smallest.
 
-    Both (B, C, H, W) -> int64 (B,) on the same device: `assignment[slot]` is the index of the reconstruction matched
-    to the original in `slot`, so `reconstructions[assignment]` stands beside `originals`. A reconstruction with a
-    value that is not finite is the worst for every original. The originals are needed, so this is the evaluator's
-    oracle. ValueError where the shapes differ (Kuhn 1955, "The Hungarian method for the assignment problem").
+    The cost of a pair is 1 - the correlation of both at 16 x 16 pixels + their mean squared error: noise, contrast and
+    colour casts, which differ from one reconstruction to the next, do not decide it. Both (B, C, H, W) -> int64 (B,) on
+    the same device: `assignment[slot]` is the index of the reconstruction matched to the original in `slot`, so
+    `reconstructions[assignment]` stands beside `originals`. A reconstruction with a value that is not finite is the
+    worst for every original. The originals are needed, so this is the evaluator's oracle. ValueError where the shapes
+    differ (Kuhn 1955, "The Hungarian method for the assignment problem").
 
     >>> originals = torch.rand(3, 1, 4, 4)
     >>> match(originals[[2, 0, 1]], originals)
@@ -24,13 +30,22 @@ def match(reconstructions: Tensor, originals: Tensor) -> Tensor:
             f"{tuple(originals.shape)}"
         )
     # One reconstruction at a time: all pairs at once would need B x B x C x H x W values.
-    errors = [(originals - image).square().flatten(1).mean(1) for image in reconstructions]
-    cost = torch.stack(errors, 1).double().cpu().numpy()
+    errors = torch.stack([(originals - image).square().flatten(1).mean(1) for image in reconstructions], 1)
+    seen, known = (_contents(images) for images in (reconstructions, originals))
+    # The error beside the correlation: it tells copies of different brightness apart, and images without content.
+    cost = (1 - known @ seen.T + errors.double()).cpu().numpy()
     # scipy refuses infinite costs; one above all others keeps such a reconstruction last for every original.
     finite = cost[np.isfinite(cost)]
     cost[~np.isfinite(cost)] = 1 + 2 * finite.max(initial=0.0)
     _, assignment = linear_sum_assignment(cost)
     return torch.as_tensor(assignment, dtype=torch.int64, device=originals.device)
+
+
+def _contents(images: Tensor) -> Tensor:
+    """Low-passed images as vectors of norm 1, (B, D); zeros for one without content."""
+    flat = lowpass_features(images).flatten(1)
+    norm = flat.norm(dim=1, keepdim=True)
+    return torch.where(norm > _CONTENT * flat.shape[1] ** 0.5, flat / norm, 0)
 
 
 def slot_accuracy(assignment: Tensor) -> float:

@@ -1,13 +1,12 @@
 """MS-SSIM: structural similarity at five scales, for images that are large enough to have them."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from gradinv.metrics.images.scoring import register_metric
+from gradinv.metrics.images.windows import window_moments
 
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest scale first: section 3.2 of the paper
-_WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
 
@@ -46,22 +45,9 @@ def ms_ssim(reconstructions: Tensor, originals: Tensor) -> Tensor:
 
 def _terms(made: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
     """Luminance, and contrast times structure, at every pixel that the window covers wholly."""
-    made_mean, true_mean = _blur(made), _blur(true)
-    made_variance = _blur(made.square()) - made_mean.square()
-    true_variance = _blur(true.square()) - true_mean.square()
-    covariance = _blur(made * true) - made_mean * true_mean
+    made_mean, true_mean, made_variance, true_variance, covariance = window_moments(made, true)
     luminance = (2 * made_mean * true_mean + _C1) / (made_mean.square() + true_mean.square() + _C1)
     return luminance, (2 * covariance + _C2) / (made_variance + true_variance + _C2)
-
-
-def _blur(images: Tensor) -> Tensor:
-    """Mean under the Gaussian window, (B, C, H, W) -> (B, C, H - 10, W - 10)."""
-    places = torch.arange(_WINDOW, dtype=images.dtype, device=images.device) - _WINDOW // 2
-    window = torch.softmax(-places.square() / (2 * _SIGMA**2), 0)
-    single = images.flatten(0, 1)[:, None]
-    # The Gaussian is a product of two lines: two passes of 11 products a pixel instead of one of 121.
-    rows = F.conv2d(single, window.view(1, 1, -1, 1))
-    return F.conv2d(rows, window.view(1, 1, 1, -1)).unflatten(0, images.shape[:2])[:, :, 0]
 
 
 def _halve(images: Tensor) -> Tensor:

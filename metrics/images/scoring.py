@@ -12,10 +12,13 @@ from gradinv.metrics.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gradinv.metrics.images.identity import Pool
+
     ImageMetric = Callable[[Tensor, Tensor], Tensor]
+    PoolMetric = Callable[["ScoredBatch"], Tensor]
     BatchMetric = Callable[["ScoredBatch"], float]
 
-Metric = TypeVar("Metric", bound="ImageMetric | BatchMetric")
+Metric = TypeVar("Metric", bound="ImageMetric | PoolMetric | BatchMetric")
 
 # Targets are of two types, told apart by the fact `per`; so their type is given where they are called.
 METRICS: Registry[Any] = Registry(
@@ -33,13 +36,17 @@ class ScoredBatch:
 
     `reconstructions` and `originals` are both (B, C, H, W), C = 1 or 3, floats in [0, 1], each reconstruction in the
     slot of the original that it was matched to. `labels` (B,) are the attack's, in no order that counts, None where it
-    claims none; `true_labels` (B,) are the originals', None where nobody knows them. ValueError for other images.
+    claims none; `true_labels` (B,) are the originals', None where nobody knows them. `pool` holds the photographs that
+    an original is looked for among, `rivals` (B, M) says which of them each original is compared with. ValueError for
+    other images.
     """
 
     reconstructions: Tensor
     originals: Tensor
     labels: Tensor | None = None
     true_labels: Tensor | None = None
+    pool: Pool | None = None
+    rivals: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check the images once, so that no metric needs to."""
@@ -78,18 +85,22 @@ def register_metric(
     per: Literal["image", "batch"] = "image",
     board_column: int | None = None,
     panel: bool = False,
+    always: bool = False,
+    needs_pool: bool = False,
 ) -> Callable[[Metric], Metric]:
     """Decorator that registers a function as the metric `name`, with every fact that tables and figures need.
 
     Per image, the function is `(reconstructions, originals) -> values`: two float tensors (B, C, H, W) in [0, 1] to one
-    value per image, (B,). Per batch, it is `(ScoredBatch) -> value`: a float, NaN where this batch has none.
+    value per image, (B,); with `needs_pool` it is `(ScoredBatch) -> values`. Per batch, it is `(ScoredBatch) -> value`:
+    a float, NaN where this batch has none.
 
     `title` is the metric's name in tables and figures, `meaning` one line about a column of it, `direction` which
     values are better. [`low`, `high`] holds all values the metric can take; what exceeds `cap`, infinity included,
     counts as it in means. `min_size` is the smallest height or width in pixels it is defined for, `weights` names what
-    must be on the machine. With a `board_column` the metric is measured in every trial and has its columns on every
-    board, in the order of these numbers; without one it is measured on request. `panel`: the figure of quality shows
-    it where it was measured. InvalidEntryError where another metric has this name.
+    must be on the machine. With a `board_column` suites ask for the metric unless they name others, and it has its
+    columns on every board, in the order of these numbers; without one it is measured on request. With `always` it is
+    measured in every trial, whatever the suite asks for, and is no part of a specification. `panel`: the figure of
+    quality shows it where it was measured. InvalidEntryError where another metric has this name.
 
     In this package write facts as constants: they are read without importing the metric.
     """
@@ -107,6 +118,8 @@ def register_metric(
         per=per,
         board_column=board_column,
         panel=panel,
+        always=always,
+        needs_pool=needs_pool,
     )
 
 
@@ -135,6 +148,8 @@ def score_batch(batch: ScoredBatch, metrics: Sequence[str]) -> Scores:
         try:
             if entry.metadata["per"] == "batch":
                 batch_values[name] = entry.target(batch)
+            elif entry.metadata["needs_pool"]:
+                values[name] = entry.target(batch)
             else:
                 values[name] = entry.target(batch.reconstructions, batch.originals)
         except MetricUnavailable as error:

@@ -9,12 +9,14 @@ from gradinv.metrics.records.record import Record
 
 
 class Additions(BaseModel):
-    """Further metrics, one value a slot (None: not measured), and notes; both by the name of the metric."""
+    """Further metrics and details, one value a slot (None: not measured), notes and judges, all by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     metrics: dict[str, list[float | None]] = Field(default_factory=dict)
     notes: dict[str, str] = Field(default_factory=dict)
+    details: dict[str, list[float]] = Field(default_factory=dict)
+    judges: dict[str, str] = Field(default_factory=dict)
 
 
 def read_additions(path: Path) -> Additions:
@@ -32,8 +34,16 @@ def add(path: Path, measured: Additions) -> None:
     """Write metrics and notes to the file, in place of older ones of the same names."""
     earlier = read_additions(path)
     # A name that has only a note now could not be measured again, so its earlier values go.
-    kept = {name: values for name, values in earlier.metrics.items() if name not in measured.notes}
-    additions = Additions(metrics=kept | measured.metrics, notes=earlier.notes | measured.notes)
+    failed = {name for name in measured.notes if name not in measured.metrics}
+    kept = {name: values for name, values in earlier.metrics.items() if name not in failed}
+    # What only has a note now could not be measured; what has values now needs no earlier reason.
+    kept_notes = {name: text for name, text in earlier.notes.items() if name not in measured.metrics}
+    additions = Additions(
+        metrics=kept | measured.metrics,
+        notes=kept_notes | measured.notes,
+        details=earlier.details | measured.details,
+        judges=earlier.judges | measured.judges,
+    )
     write_text(path, additions.model_dump_json(indent=1))
 
 
@@ -42,14 +52,21 @@ def with_additions(record: Record, path: Path) -> Record:
     additions = read_additions(path)
     if not (additions.metrics or additions.notes):
         return record
-    if any(len(values) != len(record.images) for values in additions.metrics.values()):
+    lengths = {len(values) for columns in (additions.metrics, additions.details) for values in columns.values()}
+    if lengths - {len(record.images)}:
         raise ValueError(f"{path}: has not one value for each image; delete it and measure again")
     images = [
-        image.model_copy(update={"metrics": image.metrics | _values(additions, slot)})
+        image.model_copy(
+            update={
+                "metrics": image.metrics | _values(additions, slot),
+                "details": {name: values[slot] for name, values in additions.details.items()} | image.details,
+            }
+        )
         for slot, image in enumerate(record.images)
     ]
     notes = [f"{name}: {text}" for name, text in sorted(additions.notes.items())]
-    return record.model_copy(update={"images": images, "notes": [*record.notes, *notes]})
+    judges = additions.judges | record.judges
+    return record.model_copy(update={"images": images, "notes": [*record.notes, *notes], "judges": judges})
 
 
 def _values(additions: Additions, slot: int) -> dict[str, float]:

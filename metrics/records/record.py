@@ -86,8 +86,8 @@ class Record(_Frozen):
     `images`. `stopped` says why the budget was not spent; empty where it was. `alignments` counts the alignments of
     agents' images that were accepted and, by reason, rejected. `zero_gradient_share` of the parameters lie in tensors
     whose gradient is zero; `update_cosine` is that of the defended to the true update; `weights_source` says where
-    pretrained weights came from. A record of an older schema is
-    taken too (`upgrade.upgraded`), any unknown field is refused.
+    pretrained weights came from, `judges` who ranked the originals (metric -> weights in words), in which `pool`.
+    A record of an older schema is taken too (`upgrade.upgraded`), any unknown field is refused.
     """
 
     schema_version: int = SCHEMA
@@ -111,6 +111,9 @@ class Record(_Frozen):
     curve: list[tuple[int, float]] = Field(default_factory=list)
     snapshots: list[int] = Field(default_factory=list)
     snapshot_psnr: list[float] = Field(default_factory=list)
+    snapshot_identity: list[float] = Field(default_factory=list)
+    judges: dict[str, str] = Field(default_factory=dict)
+    pool: str = ""
     zero_gradient_share: float | None = None
     update_cosine: float | None = None
     final_psnr: float | None = None

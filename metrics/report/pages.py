@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from gradinv.metrics.boards import BoardLine, leaderboard_columns
 from gradinv.metrics.images import facts_of
+from gradinv.metrics.leakage import FAMILY, badge
 from gradinv.metrics.records import SETTING, Cell, Record, attacks_of, batch_mean, controls_of
 from gradinv.metrics.report.charts import Axis, Span, axis_of
-from gradinv.metrics.typesetting import between, digits_of, fixed, percent, signed
+from gradinv.metrics.typesetting import amount, between, digits_of, fixed, percent, signed
 
 _WORDS = {"higher": "higher is better", "lower": "lower is better"}
 _ARROWS = {"higher": "↑", "lower": "↓"}
@@ -91,6 +92,25 @@ def plain(line: BoardLine, column: str, decimals: int) -> Value:
     return Value("") if math.isnan(number) else Value(f"{number:,.{decimals}f}", repr(number))
 
 
+def verdict(line: BoardLine) -> str:
+    """What leaks and from where, with the gain in each respect over the control that comes closest."""
+    row = line.row
+    words = row["verdict"] or badge(row)
+    gains = [_gain(row, respect) for respect in FAMILY if row[_column(respect)]]
+    return f"{words[:1].upper()}{words[1:]}." + f" Gains over the best control: {'; '.join(gains)}." * bool(gains)
+
+
+def _column(respect: str) -> str:
+    return "best_control" if respect == "pixels" else f"{respect}_control"
+
+
+def _gain(row: Mapping[str, Any], respect: str) -> str:
+    metric = {"pixels": "psnr", "identity": "identity_lowpass"}.get(respect, respect)
+    prefix = "psnr" if respect == "pixels" else respect
+    size = signed(amount(metric, *(float(row[f"{prefix}_gain_{part}"]) for part in ("mean", "low", "high"))))
+    return f"{respect} {size} over {row[_column(respect)]}"
+
+
 def controls_beside(line: BoardLine, lines: Iterable[BoardLine]) -> list[BoardLine]:
     """The controls that a row is compared with; none for a control."""
     by_cell = {line.cell: line for line in lines}
@@ -151,6 +171,11 @@ def environment(line: BoardLine) -> list[tuple[str, str]]:
         "hyperparameters": _agreed(_hyperparameters(trial) for trial in line.trials),
         "suite hash": line.row["suite_hash"],
         "device": line.row["device"],
+        "source of the weights": _agreed(trial.weights_source for trial in line.trials),
+        "judges of identity": _agreed(
+            f"{name}: {words}" for trial in line.trials for name, words in trial.judges.items()
+        ),
+        "pool": _agreed(trial.pool for trial in line.trials),
         "CPU threads of a trial": line.row["threads"],
         "engine": line.row["engine"],
         "versions": line.row["versions"],

@@ -13,7 +13,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gradinv.metrics.boards import BEST, BoardLine, lines_by_setting, metrics_measured, winners, works, write_board
+from gradinv.metrics import leakage
+from gradinv.metrics.boards import BEST, BoardLine, lines_by_setting, metrics_measured, winners, write_board
 from gradinv.metrics.records import (
     BLIND_GRADIENTS,
     SETTING,
@@ -135,7 +136,7 @@ def _templates(metrics: Sequence[str]) -> Environment:
         "pages": pages,
         "headings": [pages.heading(name) for name in metrics],
         "BEST": BEST,
-        "works": works,
+        "leakage": leakage,
     }
     return environment
 

@@ -1,8 +1,10 @@
 from .attack_optimality import optimality as optimality
 from .intervals import (
+    Gain as Gain,
     Interval as Interval,
     gain_over_controls as gain_over_controls,
     interval as interval,
+    one_sided as one_sided,
 )
 from .paired_tests import (
     SEVERAL as SEVERAL,

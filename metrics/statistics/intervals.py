@@ -1,11 +1,12 @@
 """Confidence intervals over batches, and whether an attack beats its controls."""
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from gradinv.metrics.statistics.bootstrap import bca_interval
 
@@ -28,7 +29,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much an attack beats the strongest of its controls, with its interval over `n` paired batches."""
+    """By how much an attack beats the strongest of its controls, with its interval over `n` paired batches.
+
+    `p` is that of the one-sided test against the control that is hardest to beat; NaN below two batches.
+    """
 
     control: str
     mean: float
@@ -36,6 +40,7 @@ class Gain:
     high: float
     n: int
     works: bool
+    p: float
 
 
 def interval(values: Sequence[float] | np.ndarray, *, confidence: float = 0.95) -> Interval:
@@ -87,16 +92,33 @@ def gain_over_controls(
     ('mean_image', 10.0, True)
     """
     sign = 1.0 if higher_is_better else -1.0
-    gains = {}
+    gains: dict[str, Interval] = {}
+    tests: list[float] = []
     for name, control in controls.items():
         differences = [sign * (value - control[batch]) for batch, value in attack.items() if batch in control]
         if differences:
             gains[name] = interval(differences)
+            tests.append(one_sided(differences))
     if not gains:
         return None
     name = min(gains, key=lambda name: _strength(gains[name]))
     least = gains[name]
-    return Gain(name, least.mean, least.low, least.high, least.n, works=least.low > 0)
+    return Gain(name, least.mean, least.low, least.high, least.n, works=least.low > 0, p=float(np.max(tests)))
+
+
+def one_sided(differences: Sequence[float]) -> float:
+    """p-value of Student's test that the mean of the differences is at most 0; NaN below two of them.
+
+    >>> round(one_sided([1.0, 2.0, 3.0]), 4), one_sided([1.0])
+    (0.0371, nan)
+    """
+    sample = np.asarray(differences, dtype=np.float64)
+    if sample.size < 2:
+        return math.nan
+    mean, deviation = sample.mean(), sample.std(ddof=1)
+    if np.ptp(sample) <= _CONSTANT * np.abs(sample).max():
+        return float(mean <= 0)  # the statistic would be x / 0
+    return float(stdtr(sample.size - 1, -mean / (deviation / np.sqrt(sample.size))))
 
 
 def _strength(gain: Interval) -> tuple[float, float]:

@@ -1,0 +1,66 @@
+"""`gradinv identify`: judge the pictures of finished runs by metrics that their records lack, or by another network."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from gradinv.benchmark.commands.options import Download, victim_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gradinv.metrics.records import Record
+
+
+def identify(
+    runs: list[Path],
+    network: Annotated[
+        str | None, typer.Option(help="A further judge, a timm model; never the attacked victim. Else the default one.")
+    ] = None,
+    state: Annotated[
+        Literal["untrained", "trained", "pretrained"], typer.Option(help="State of the judge's weights.")
+    ] = "trained",
+    # Not 0, the seed of most victims: a judge must not be the network that was attacked.
+    seed: Annotated[int, typer.Option(help="Seed of the judge's weights; victims have 0.")] = 1,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of state trained; else by the size of the data.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A local weight file of the judge instead.")] = None,
+    download: Download = False,
+) -> None:
+    """Rank the originals of finished runs: does each picture point at its original among the pool's photographs?
+
+    Measures what the records lack of the metrics of every trial, and the ranks by `--network`. The values stand beside
+    the records; the runs' leaderboards are written again with their columns.
+    """
+    from gradinv.benchmark.runs import chosen_judge, identify as judge_run
+    from gradinv.metrics.boards import write_board
+    from gradinv.metrics.records import RunDirectory, read_records
+
+    file = None if weights is None else str(weights)
+    spec = None if network is None else victim_spec(network, state, seed=seed, epochs=epochs, weights=file)
+    judge = chosen_judge(spec, download=download)
+    for directory in runs:
+        records, faults = read_records([directory])
+        for fault in faults:
+            print(fault, file=sys.stderr)
+        run = RunDirectory(directory)
+        judged = judge_run(run, records, judge)
+        every = read_records([directory])[0]  # again: the values stand in files beside the records
+        write_board(every, run.board)
+        print("\n".join(_lines(every)))
+        print(f"{judged} of {sum(record.is_scored for record in records)} scored trials judged; wrote {run.board}")
+
+
+def _lines(records: "Sequence[Record]") -> "Iterator[str]":
+    """Each cell with its normalised ranks and their 95 % intervals; its controls say what chance and priors give."""
+    from gradinv.metrics.images import judge_of
+    from gradinv.metrics.records import samples_of
+    from gradinv.metrics.statistics import interval
+
+    for sample in samples_of(records, "records"):
+        cell = sample.cell
+        name = f"{cell.victim} {cell.victim_state} {cell.defense} B={cell.batch_size} {cell.key}"
+        for metric in filter(judge_of, sample.values):
+            rank = interval(list(sample.means(metric).values()))
+            yield f"{name}: {metric} {rank.mean:.3f} [{rank.low:.3f}, {rank.high:.3f}], {rank.n} batches"

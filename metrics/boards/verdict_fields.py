@@ -1,0 +1,88 @@
+"""The fields of a row that hold its verdict: gains over the controls, what leaks and from where, ranks."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from gradinv.metrics.images import judge_of, rank_of
+from gradinv.metrics.leakage import Leakage, joined, leakage_of, sentence
+from gradinv.metrics.records import Cell, Record, sample_of
+from gradinv.metrics.typesetting import state_in_words
+
+Fields = dict[str, Any]
+"""Column -> value of one row, before the columns give it a type."""
+
+
+def verdict_fields(trials: Sequence[Record], controls: Mapping[Cell, Sequence[Record]], notes: list[str]) -> Fields:
+    """What leaks and from where, the gains over the controls, and a note for each control that has no values."""
+    samples = {control.attack: sample_of(runs, "records") for control, runs in controls.items()}
+    attack = sample_of(trials, "records")
+    if not attack.values:
+        return {}
+    notes += [
+        f"not compared with {control.attack} ({state_in_words(runs[0])})"
+        for control, runs in controls.items()
+        if not samples[control.attack].values
+    ]
+    leakage = leakage_of(attack, samples)
+    if not leakage.gains:
+        notes.append("no control has values for these batches")
+        return {}
+    n_batches = sum(trial.is_scored for trial in trials)
+    notes += _too_few(leakage, n_batches)
+    return gain_fields(leakage) | leak_fields(leakage) | {"verdict": sentence(leakage)}
+
+
+def leak_fields(leakage: Leakage) -> Fields:
+    """The respects that leak, and from where, in the words of the columns."""
+    return {
+        "leaks": joined(leakage.leaks),
+        "works": "true" if leakage.gradient else "false",
+        "from_gradient": joined(leakage.gradient),
+        "from_statistics": joined(leakage.statistics),
+        "from_labels": joined(leakage.labels),
+        "from_prior": joined(leakage.prior),
+    }
+
+
+def _too_few(leakage: Leakage, n_batches: int) -> list[str]:
+    """Notes where the verdict rests on fewer batches than the row has."""
+    fewest = min(test.gain.n for test in leakage.gains.values())
+    if fewest < 2:
+        return ["too few batches to say what leaks"]
+    return [f"gain over {fewest} of {n_batches} batches"] * (fewest < n_batches)
+
+
+def gain_fields(leakage: Leakage) -> Fields:
+    """The gain in each respect over the control that comes closest."""
+    fields: Fields = {}
+    for respect, tested in leakage.gains.items():
+        prefix = {"pixels": "psnr"}.get(respect, respect)
+        fields["best_control" if respect == "pixels" else f"{respect}_control"] = tested.gain.control
+        fields |= {f"{prefix}_gain_{part}": getattr(tested.gain, part) for part in ("mean", "low", "high")}
+    if "identity" in leakage.gains:
+        fields["identity_judge"] = judge_of(leakage.gains["identity"].metric)
+    return fields
+
+
+def rank_fields(metric: str, trials: Sequence[Record]) -> Fields:
+    """What the ranks of a judge say beyond their mean: shares in the first places, and their median."""
+    ranks = [
+        rank_of(image.metrics[metric], image.details["identity_pool"])
+        for trial in trials
+        for image in trial.images
+        if metric in image.metrics and "identity_pool" in image.details
+    ]
+    if not (judge_of(metric) and ranks):
+        return {}
+    return {
+        f"{metric}_top1": sum(rank <= 1 for rank in ranks) / len(ranks),
+        f"{metric}_top10": sum(rank <= 10 for rank in ranks) / len(ranks),
+        f"{metric}_median": median(ranks),
+    }
+
+
+def pool_fields(trials: Sequence[Record]) -> Fields:
+    """The size of the pool; the largest where some originals have fewer rivals."""
+    sizes = [image.details["identity_pool"] for trial in trials for image in trial.images if image.details]
+    return {"identity_pool": int(max(sizes))} if sizes else {}

@@ -1,0 +1,183 @@
+"""Identity: the rank of the original among a pool of photographs, when a judge sorts them by likeness to a picture.
+
+A picture can show who or what was photographed and still be worse than the mean image by PSNR. Ranks are normalised: 0
+is the original in first place, 0.5 chance.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gradinv.metrics.images.facts import IDENTITY_PREFIX
+from gradinv.metrics.images.scoring import MetricUnavailable, ScoredBatch, register_metric
+
+LOWPASS_SIDE = 16
+_CHUNK = 64  # pictures at once: 64 at 224 px take 39 MB
+
+FeatureMaker = Callable[[Tensor], Tensor]
+"""Images (n, 3, H, W) in [0, 1] -> features (n, ...): what a judge sees in each."""
+Likeness = Callable[[Tensor, Tensor, int], Tensor]
+"""Features of B pictures, those of N photographs, how many of these are the pool's -> likeness (B, N)."""
+_TIED = 1e-9
+_CONTENT = 1e-4  # root mean square below which a low-passed picture is empty
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The photographs that a picture may be taken for: `size` of them, read by `images` as (n, 3, H, W) in [0, 1].
+
+    `name` says in words which they are. Their features are made once for each judge.
+    """
+
+    name: str
+    size: int
+    images: Callable[[Sequence[int]], Tensor]
+    _features: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def features(self, judge: str, make: FeatureMaker) -> Tensor:
+        """What the judge of that name sees in each photograph, (size, ...)."""
+        if judge not in self._features:
+            self._features[judge] = torch.cat([make(chunk) for chunk in self._chunks()])
+        return self._features[judge]
+
+    def knows(self, judge: str) -> bool:
+        """Whether the features of that judge are here."""
+        return judge in self._features
+
+    def remember(self, judge: str, features: Tensor) -> None:
+        """Take features (size, ...) of a judge that were made before."""
+        self._features[judge] = features
+
+    def _chunks(self) -> Iterator[Tensor]:
+        for start in range(0, self.size, _CHUNK):
+            yield self.images(range(start, min(start + _CHUNK, self.size)))
+
+
+def normalised_ranks(own: Tensor, others: Tensor, rivals: Tensor) -> Tensor:
+    """Where the original of each picture stands among its rivals.
+
+    `own` (B,) is the likeness of each picture to its original, `others` (B, M) that to every photograph of the pool,
+    `rivals` (B, M) booleans: which of the pool each original is compared with (never itself). Returns (B,) in [0, 1]:
+    the share of rivals that are nearer than the original, a tie counting half, so that a picture without any content
+    has 0.5; NaN without rivals. The rank is 1 + that share times the number of rivals.
+
+    >>> rivals = torch.tensor([[False, True, True, True, True]])
+    >>> normalised_ranks(torch.tensor([0.5]), torch.tensor([[0.5, 0.9, 0.1, 0.1, 0.5]]), rivals)
+    tensor([0.3750], dtype=torch.float64)
+    """
+    # Rounding differs between a product of matrices and a sum: what is this near counts as equal.
+    tied = torch.isclose(others, own[:, None], rtol=0, atol=_TIED)
+    nearer = (others > own[:, None]) & ~tied
+    count = (nearer & rivals).sum(1) + (tied & rivals).sum(1).double() / 2
+    total = rivals.sum(1)
+    return (count / total).masked_fill(total == 0, math.nan)
+
+
+def ranks_of(batch: ScoredBatch, judge: str, make: FeatureMaker, likeness: Likeness) -> Tensor:
+    """The normalised ranks (B,) of a batch by one judge; MetricUnavailable where the batch came without a pool."""
+    if batch.pool is None or batch.rivals is None:
+        raise MetricUnavailable("there is no pool of photographs to look among")
+    photographs = batch.pool.features(judge, make)
+    # The originals behind the pool, so that both are compared under the same terms.
+    seen = likeness(make(batch.reconstructions), torch.cat([photographs, make(batch.originals)]), batch.pool.size)
+    others, originals = seen.split([batch.pool.size, len(batch.originals)], dim=1)
+    return normalised_ranks(originals.diagonal(), others, batch.rivals)
+
+
+def cosine_likeness(pictures: Tensor, photographs: Tensor, pool_size: int) -> Tensor:
+    """Cosine of features, (B, D) and (N, D) -> (B, N)."""
+    return F.normalize(pictures.double(), dim=1) @ F.normalize(photographs.double(), dim=1).T
+
+
+def lowpass_features(images: Tensor) -> Tensor:
+    """Every channel at 16 x 16, antialiased (smaller images as they are), without its mean: (n, C, s, s)."""
+    side = min(LOWPASS_SIDE, *images.shape[-2:])
+    small = F.interpolate(images.double(), (side, side), mode="bilinear", antialias=True)
+    return small - small.mean((2, 3), keepdim=True)
+
+
+def lowpass_likeness(pictures: Tensor, photographs: Tensor, pool_size: int) -> Tensor:
+    """Largest correlation of low-passed pictures over shifts up to an eighth of the side and the mirror: (B, N).
+
+    `photographs` (N, C, s, s) begin with the `pool_size` of the pool, whose mean is taken out of both sides: attacks
+    leave blends with it, and all photographs resemble it. What is without content has 0.
+    """
+    mean = photographs[:pool_size].mean(0).flatten()
+    mean = mean / mean.norm().clamp_min(_TIED)
+    seen, known = (_without(mean, images) for images in (pictures, photographs))
+    # The mirror acts on what is left: so the mean image itself, mirrored, is still without content.
+    turned = [shifted for image in (seen, seen.flip(3)) for shifted in _shifts(image)]
+    likeness = torch.stack([image.flatten(1) @ known.flatten(1).T for image in turned])
+    return likeness.amax(0)
+
+
+def _without(mean: Tensor, images: Tensor) -> Tensor:
+    """The images without their part along `mean`, each of norm 1; zeros where nothing is left."""
+    flat = images.flatten(1)
+    rest = flat - (flat @ mean)[:, None] * mean
+    norm = rest.norm(dim=1, keepdim=True)
+    has_content = norm > _CONTENT * math.sqrt(rest.shape[1])
+    return torch.where(has_content, rest / norm.clamp_min(_TIED), 0).view(images.shape)
+
+
+def _shifts(images: Tensor) -> Iterator[Tensor]:
+    """The images moved by up to an eighth of the side in both directions; what is shifted in is empty."""
+    side = images.shape[-1]
+    reach = side // 8
+    padded = F.pad(images, (reach,) * 4)
+    for down in range(2 * reach + 1):
+        for right in range(2 * reach + 1):
+            yield padded[..., down : down + side, right : right + side]
+
+
+@register_metric(
+    "identity_lowpass",
+    title="identity (low pass)",
+    meaning="normalised rank of the original in the pool by the weight-free judge, a low pass; 0.5: chance",
+    direction="lower",
+    low=0.0,
+    high=1.0,
+    board_column=65,
+    always=True,
+    needs_pool=True,
+    panel=True,
+)
+def identity_lowpass(batch: ScoredBatch) -> Tensor:
+    """Normalised rank of each original in the pool by the correlation of low-passed pictures: no network, no weights.
+
+    (B,) in [0, 1]: 0 where the picture is nearer to its original than to any rival, 0.5 by chance. It sees through
+    noise, checkerboards, saturation, blur, colour, small shifts and the mirror, not through large shifts or inverted
+    contrast.
+    """
+    return ranks_of(batch, "lowpass", lowpass_features, lowpass_likeness)
+
+
+def identity_name(judge: str) -> str:
+    """The metric of a network judge.
+
+    >>> identity_name("tf_efficientnet_lite2")
+    'identity_tf_efficientnet_lite2'
+    """
+    return f"{IDENTITY_PREFIX}{judge}"
+
+
+def judge_of(metric: str) -> str:
+    """The judge whose ranks a metric holds; empty where it is no identity metric.
+
+    >>> judge_of("identity_lowpass"), judge_of("psnr")
+    ('lowpass', '')
+    """
+    return metric.removeprefix(IDENTITY_PREFIX) if metric.startswith(IDENTITY_PREFIX) else ""
+
+
+def rank_of(normalised: float, pool_size: float) -> float:
+    """The rank, from 1, that a normalised rank in a pool of that size (the original included) stands for.
+
+    >>> rank_of(0.0, 1000), rank_of(0.5, 1000)
+    (1.0, 500.5)
+    """
+    return 1 + normalised * (pool_size - 1)
