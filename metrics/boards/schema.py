@@ -12,15 +12,15 @@ not measured is empty. [How to read a row](how-to-read.md) says what follows fro
 
 ## Leaderboard, `NAME.csv`
 
-A metric that was asked for (`ms_ssim`, `psnr_registered`), that `gradinv iip` added (`iip_NETWORK_POOL`, `..._class`:
-share of images whose nearest evaluation image is the original; the hash of the network's weights stands in `notes`) or
-that a plug-in adds has its three columns after `label_accuracy_high`.
+A metric that was asked for (`ms_ssim`, `psnr_registered`), that a network measured (`identity_NETWORK`: the same as
+`identity_lowpass`, by that network) or that a plug-in adds has its columns after `label_accuracy_high`.
 
 {leaderboard}
 
 ## Image table, `NAME.images.csv`
 
-Boards with attacks of several agents have two more columns, before `state`: `agent_spread` (standard deviation over the
+`identity_pool` (photographs that the original was looked for among, itself included) stands before `state` on boards from
+schema 4 on. Boards with attacks of several agents have two more columns there: `agent_spread` (standard deviation over the
 agents after registration, in units of pixel value, mean over the pixels) and `consensus_psnr` (PSNR of the agents'
 consensus, which is not what is scored). Metrics of plug-ins stand before `state`.
 
