@@ -56,9 +56,11 @@ def read_image(path: Path) -> Image.Image:
 def image_size_of(path: Path) -> tuple[int, int]:
     """(width, height) of an image file, upright, from its header; DataError where it has none."""
     with _opened(path) as image:
-        # Pillow gives the size of a TIFF as it will be once turned, of other formats as it is stored.
-        turned = image.format != "TIFF" and _orientation(image) >= 5
-        return (image.height, image.width) if turned else image.size
+        size, turned = image.size, _orientation(image) >= 5
+        if turned and image.format == "TIFF":
+            image.load()  # Pillow turns these by itself, and says so before or after loading, by its version
+            return image.size
+    return size[::-1] if turned else size
 
 
 def changes_of(path: Path, size: int, file: str) -> list[Change]:

@@ -90,7 +90,10 @@ TWINS = {
     "grey.tif": (save(L), three(GREYS), [GREY]),
     "black and white.png": (save(L.point(lambda v: v > 99, "1")), three(255 * (GREYS > 99)), [GREY]),
     "16-bit grey.png": (save(Image.fromarray(deep(GREYS))), three(GREYS), [GREY, DEEP]),
-    "16-bit grey.pgm": (save(Image.fromarray(deep(GREYS))), three(GREYS), [GREY, DEEP]),
+    "16-bit grey.pgm": (
+        lambda path: path.write_bytes(b"P5 9 6 65535\n" + deep(GREYS).astype(">u2").tobytes()),
+        three(GREYS), [GREY, DEEP],
+    ),
     "16-bit grey.tif": (save_tiff(deep(GREYS)), three(GREYS), [GREY, DEEP]),
     "16-bit grey big-endian.tif": (save_tiff(deep(GREYS), byteorder=">"), three(GREYS), [GREY, DEEP]),
     "16-bit grey alpha.png": (lambda path: path.write_bytes(png(opaque(deep(GREYS)), 4)), three(GREYS), [GREY, DEEP]),
