@@ -2,12 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gradinv.benchmark.commands.options import Plugins, load_plugins
 from gradinv.metrics.registry import RequestError
+
+if TYPE_CHECKING:
+    from gradinv.benchmark.datasets import Role
+    from gradinv.benchmark.runs import Plan
 
 SHOWN = 30  # lines of faults; a file that is wrong throughout has one in every line
 Kind = Literal["attacks", "controls", "datasets", "defenses", "metrics", "models", "suites"]
@@ -82,7 +86,19 @@ def _check_suite(suite: str) -> None:
     # Weights are looked for as well: a suite that names a file which is not there is not valid on this machine.
     plan = without_training(Planner(device="cpu", download=False).plan(resolved, ""))
     skipped = sum(trial.skip_reason is not None for trial in plan.trials)
+    _print_changes(plan)
     print(f"{resolved.name}: {len(plan.trials)} trials, {skipped} of them impossible and skipped with a reason; valid")
+
+
+def _print_changes(plan: "Plan") -> None:
+    """What was changed or passed over on the way to the images that the suite's trials and victims see."""
+    trained_on = {trial.spec.dataset for trial in plan.trials if trial.spec.victim.state in ("early", "trained")}
+    for dataset in plan.datasets.values():
+        # Training images only where a victim learns from them: there may be a million.
+        roles: tuple[Role, ...] = ("evaluation", "tuning", "train")
+        for role in roles if dataset.name in trained_on else roles[:2]:
+            for line in dataset.split(role).changes if dataset.has(role) else []:
+                print(f"{dataset.name} {dataset.image_size} px, {role}: {line}")
 
 
 def _check_board(path: Path, runs: list[Path]) -> None:

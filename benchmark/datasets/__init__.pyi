@@ -12,8 +12,10 @@ from .batches import (
     draw_like as draw_like,
     mean_image as mean_image,
 )
+from .changes import Change as Change
 from .registry import (
     DATASETS as DATASETS,
+    LARGEST_IMAGE_SIZE as LARGEST_IMAGE_SIZE,
     DataError as DataError,
     create_dataset as create_dataset,
     dataset_names as dataset_names,

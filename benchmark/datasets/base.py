@@ -1,17 +1,22 @@
 """What a data set is: three splits of images with labels, hashed by content."""
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gradinv.benchmark.datasets.registry import DataError
+from gradinv.benchmark.datasets.changes import Change, in_words
+from gradinv.benchmark.datasets.checks import check_split, checked_classes, checked_images, checked_labels
+from gradinv.benchmark.datasets.registry import DataError, check_image_size, raised
 from gradinv.benchmark.datasets.seeds import random_state
+from gradinv.metrics.registry import RequestError
 
 Role = Literal["train", "tuning", "evaluation"]
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
@@ -36,10 +41,15 @@ def normalisation(name: str) -> Normalisation:
 
 
 class Split(ABC):
-    """Images with labels; `labels` is an int64 array, one class index an image."""
+    """Images with labels; `labels` is an int64 array, one class index an image.
+
+    `remarks` are lines on what belongs to no image, such as files that are none.
+    """
+
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, labels: np.ndarray) -> None:
-        self.labels = np.asarray(labels, dtype=np.int64)
+        self.labels = checked_labels(labels)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,13 +76,31 @@ class Split(ABC):
         """Whether two images share so much of one photograph that they must not stand in one batch."""
         return False
 
+    def changes_of(self, index: int) -> Sequence[Change]:
+        """What was done to one image on its way from where it is stored to `pixels`."""
+        return ()
+
+    @cached_property
+    def changes(self) -> list[str]:
+        """Lines that count and name what was changed or passed over; none where all is handed out as stored.
+
+        Such as `12 of 40 images: centre cut out of 64 x 80, first ant/3.png`. Reads the header of every file.
+        """
+        return [*in_words([self.changes_of(index) for index in range(len(self))]), *self.remarks]
+
 
 class ArraySplit(Split):
-    """Images held as one uint8 array (n, H, W, 3)."""
+    """Images held as one uint8 array (n, H, W, 3); `changed` says what was done to every one of them.
 
-    def __init__(self, array: np.ndarray, labels: np.ndarray) -> None:
+    Raises DataError for another type or shape.
+    """
+
+    def __init__(self, array: np.ndarray, labels: np.ndarray, *, changed: Sequence[Change] = ()) -> None:
         super().__init__(labels)
-        self.array = array
+        self.array, self.changed = checked_images(array, self.labels), tuple(changed)
+
+    def changes_of(self, index: int) -> Sequence[Change]:
+        return self.changed
 
     def pixels(self, indices: Sequence[int]) -> np.ndarray:
         return self.array[np.asarray(indices, dtype=np.int64)]
@@ -89,7 +117,10 @@ class Subset(Split):
 
     def __init__(self, parent: Split, indices: np.ndarray) -> None:
         super().__init__(parent.labels[indices])
-        self.parent, self.indices = parent, indices
+        self.parent, self.indices, self.remarks = parent, indices, parent.remarks
+
+    def changes_of(self, index: int) -> Sequence[Change]:
+        return self.parent.changes_of(int(self.indices[index]))
 
     def pixels(self, indices: Sequence[int]) -> np.ndarray:
         return self.parent.pixels(self.indices[np.asarray(indices, dtype=np.int64)].tolist())
@@ -107,24 +138,46 @@ class Dataset:
     """Three disjoint splits: victims train on `train`, attacks are tuned on `tuning` and scored on `evaluation`.
 
     `classes` are names by class index; `mean` and `std` (one number a channel) normalise images in [0, 1]. A split is
-    made when it is first asked for.
+    made when it is first asked for. Raises DataError for fewer than two classes and for sizes beyond reason.
     """
 
     def __init__(
         self, name: str, classes: Sequence[str], image_size: int, loaders: Mapping[Role, Callable[[], Split]]
     ) -> None:
-        self.name, self.classes, self.image_size = name, list(classes), image_size
-        self.mean, self.std = normalisation(name)
+        self.name, self.mean, self.std = name, *normalisation(name)
+        with self._named():
+            check_image_size(image_size)
+            self.classes, self.image_size = checked_classes(classes), int(image_size)
+            unknown = sorted(set(loaders) - set(get_args(Role)))
+            if unknown:
+                raise DataError(f"{', '.join(unknown)} is no split; they are called {', '.join(get_args(Role))}")
         self._loaders = loaders
         self._splits: dict[Role, Split] = {}
 
     def split(self, role: Role) -> Split:
-        """The images of that role; DataError where the data set has none."""
+        """The images of that role; DataError where the data set has none, or where they are not what they must be."""
         if role not in self._loaders:
             raise DataError(f"data set {self.name} has no {role} images; use one that has, or an untrained victim")
         if role not in self._splits:
-            self._splits[role] = self._loaders[role]()
+            with self._named(f" ({role})"):
+                split = self._loaders[role]()
+                if not isinstance(split, Split):
+                    raise DataError(f"its loader gave {type(split).__name__}; give a Split, such as ArraySplit")
+                check_split(split, classes=len(self.classes), image_size=self.image_size)
+            self._splits[role] = split
         return self._splits[role]
+
+    @contextmanager
+    def _named(self, part: str = "") -> Iterator[None]:
+        """Whatever goes wrong inside is a DataError that names this data set."""
+        try:
+            yield
+        except RequestError as error:
+            # A path to an image names its data set already.
+            is_named = re.search(rf"\b{re.escape(self.name)}\b", str(error))
+            raise DataError(str(error) if is_named else f"data set {self.name}{part}: {error}") from error
+        except Exception as error:  # anybody's code
+            raise DataError(f"data set {self.name}{part} cannot be made: {raised(error)}") from error
 
     def has(self, role: Role) -> bool:
         """Whether `split(role)` has images."""

@@ -1,50 +1,31 @@
-"""Image folders: `<name>/<split>/<class>/*.jpg|png`."""
+"""Image folders: `<name>/<split>/<class>/<image>`."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from gradinv.benchmark.datasets.base import Dataset, Split, held_out_loaders
+from gradinv.benchmark.datasets.changes import Change, listed
+from gradinv.benchmark.datasets.decoding import changes_of, check_is_file, decode, image_size_of
 from gradinv.benchmark.datasets.registry import HELD_OUT_FOLDERS, DataError
 
-SUFFIXES = {".jpg", ".jpeg", ".png"}
 MEMORY_LIMIT = 10**9  # bytes of decoded pixels that one split may hold
-
-
-def square(image: Image.Image, size: int) -> Image.Image:
-    """The image as RGB, (size, size): short side resized (bicubic, antialiased), then the centre cut out.
-
-    An image of that size already is left as it is.
-    """
-    image = image.convert("RGB")
-    if image.size == (size, size):
-        return image
-    scale = size / min(image.size)
-    width, height = (round(side * scale) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    return image.crop((left, top, left + size, top + size))
-
-
-def decode(path: Path, size: int) -> np.ndarray:
-    """The pixels of an image file, uint8 (size, size, 3); DataError where it is no image."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(square(image, size))
-    except (UnidentifiedImageError, OSError) as error:  # OSError: a file that was cut short
-        raise DataError(f"{path} cannot be read as an image ({error}); mend or remove it") from error
 
 
 class FileSplit(Split):
     """Images in files; what was decoded is kept while the split fits in memory."""
 
-    def __init__(self, root: Path, files: Sequence[Path], labels: Sequence[int], size: int) -> None:
-        super().__init__(np.asarray(labels))
-        self.root, self.files, self.size = root, list(files), size
+    def __init__(
+        self, root: Path, files: Sequence[Path], labels: Sequence[int], size: int, remarks: Sequence[str] = ()
+    ) -> None:
+        super().__init__(np.asarray(labels, dtype=np.int64))
+        self.root, self.files, self.size, self.remarks = root, list(files), size, tuple(remarks)
         self._decoded = np.zeros(len(self.files), dtype=bool)
 
     @cached_property
@@ -62,60 +43,119 @@ class FileSplit(Split):
             self._decoded[index] = True
         return self._memory[chosen]
 
+    def changes_of(self, index: int) -> Sequence[Change]:
+        return changes_of(self.files[index], self.size, self._name(index))
+
     @cached_property
     def content_hash(self) -> str:
         # Over the files as they lie, because decoding a million images to hash them takes hours; NUL, which is in no
         # name, keeps names and labels apart.
         digest = hashlib.sha256()
-        named = sorted((file.relative_to(self.root).as_posix(), index) for index, file in enumerate(self.files))
-        for name, index in named:
-            digest.update(f"{name}\0{self.labels[index]}\0".encode())
-            digest.update(hashlib.sha256(self.files[index].read_bytes()).digest())
+        for name, index in sorted((self._name(index), index) for index in range(len(self.files))):
+            digest.update(f"{name}\0{self.labels[index]}\0".encode(errors="surrogateescape"))
+            with _readable(self.files[index]):
+                check_is_file(self.files[index])
+                digest.update(hashlib.sha256(self.files[index].read_bytes()).digest())
         return digest.hexdigest()
+
+    def _name(self, index: int) -> str:
+        return self.files[index].relative_to(self.root).as_posix()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """An OSError inside is a DataError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); mend or remove it") from error
 
 
 def class_folders(root: Path) -> list[str]:
     """Names of the class folders of one split, sorted: a class's index is its position."""
-    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    with _readable(root):
+        return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def image_files(root: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
-    """The image files of one split and their labels, by class and then by name; DataError for a class without any."""
-    files, labels = [], []
-    for label, name in enumerate(classes):
-        paths = sorted(path for path in (root / name).iterdir() if path.suffix.lower() in SUFFIXES)
-        if not paths:
-            raise DataError(f"{root / name} holds no image ({', '.join(sorted(SUFFIXES))}); fill or remove it")
-        files += paths
-        labels += [label] * len(paths)
-    return files, labels
+def is_image_name(name: str) -> bool:
+    """Whether torchvision would take a file of that name for an image; hidden files are none.
+
+    >>> is_image_name("a.JPG"), is_image_name(".a.jpg"), is_image_name("a.gif")
+    (True, False, False)
+    """
+    return name.lower().endswith(IMG_EXTENSIONS) and not name.startswith(".")
 
 
-def folder_split(root: Path, classes: Sequence[str], size: int) -> FileSplit:
+def image_files(root: Path, classes: Sequence[str]) -> tuple[list[Path], list[int], list[str]]:
+    """The image files of one split, their labels, and what was passed over beside hidden files.
+
+    By class and then by name. DataError for a class without images, and for what has an image's name and is no file.
+    """
+    files: list[Path] = []
+    labels: list[int] = []
+    passed_over = [name for name in _entries(root) if name not in classes]
+    for label, class_name in enumerate(classes):
+        entries = _entries(root / class_name)
+        chosen = [root / class_name / name for name in entries if is_image_name(name)]
+        if not chosen:
+            raise DataError(f"{root / class_name} holds no image ({', '.join(IMG_EXTENSIONS)}); fill or remove it")
+        for path in chosen:
+            if not entries[path.name]:
+                check_is_file(path)
+        passed_over += [f"{class_name}/{name}" for name in entries if not is_image_name(name)]
+        files += chosen
+        labels += [label] * len(chosen)
+    return files, labels, passed_over
+
+
+def _entries(folder: Path) -> dict[str, bool]:
+    """Names in a folder, sorted, without hidden ones, and whether each is surely a regular file."""
+    # What the folder itself says: to ask every file of a million would take minutes.
+    with _readable(folder), os.scandir(folder) as entries:
+        kinds = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+    return {name: kinds[name] for name in sorted(kinds) if not name.startswith(".")}
+
+
+def folder_split(root: Path, classes: Sequence[str], size: int, remarks: Sequence[str] = ()) -> FileSplit:
     """One split of an image folder; DataError where its classes are not `classes`."""
     if class_folders(root) != list(classes):
         differing = sorted(set(class_folders(root)) ^ set(classes))
         raise DataError(f"{root} has not the classes of its sibling: {', '.join(differing[:5])} stand in one only")
-    files, labels = image_files(root, classes)
-    return FileSplit(root, files, labels, size)
+    files, labels, passed_over = image_files(root, classes)
+    if passed_over:
+        remarks = [*remarks, f"{len(passed_over)} passed over, no image by their names: {listed(passed_over)}"]
+    return FileSplit(root, files, labels, size, remarks)
 
 
 def folder_dataset(folder: Path, image_size: int | None) -> Dataset:
     """The image folder as a data set named like it; images keep the first one's short side where no size is asked for.
 
-    `train` may be missing; the tuning and evaluation images are halves of `test`, or of `val` where there is no `test`.
-    Raises DataError where neither is there, or where a class is empty.
+    `train` may be missing; the tuning and evaluation images are halves of the first of `HELD_OUT_FOLDERS` that is
+    there. Raises DataError where none is, or where a class is empty.
     """
     held_out = next((folder / split for split in HELD_OUT_FOLDERS if (folder / split).is_dir()), None)
     if held_out is None:
-        raise DataError(f"{folder} has no {' or '.join(HELD_OUT_FOLDERS)} folder; put <class>/*.jpg|png below one")
+        raise DataError(_without_held_out(folder))
     classes = class_folders(held_out)
     if not classes:
         raise DataError(f"{held_out} has no class folders; put images into {held_out}/<class>/")
-    files, _ = image_files(held_out, classes)
-    with Image.open(files[0]) as first:
-        size = image_size or min(first.size)
-    loaders = held_out_loaders(lambda: folder_split(held_out, classes, size))
+    files, _, _ = image_files(held_out, classes)
+    size = image_size or min(image_size_of(files[0]))
+    unread = [name for name in class_folders(folder) if name not in (held_out.name, "train")]
+    remarks = [f"folders beside {held_out.name} that are not read: {listed(unread)}"] if unread else []
+    loaders = held_out_loaders(lambda: folder_split(held_out, classes, size, remarks))
     if (folder / "train").is_dir():
         loaders["train"] = lambda: folder_split(folder / "train", classes, size)
     return Dataset(folder.name, classes, size, loaders)
+
+
+def _without_held_out(folder: Path) -> str:
+    """What to rename or move, where no folder has a name by which held-out images are found."""
+    wanted = f"{folder} has no folder {' or '.join(HELD_OUT_FOLDERS)}"
+    held = class_folders(folder)
+    flat = [name for name in held if any(is_image_name(entry) for entry in _entries(folder / name))]
+    if flat:
+        return f"{wanted}; move its class folders ({listed(flat)}) into {folder / 'test'}"
+    if held:
+        return f"{wanted}; rename the one of its folders ({listed(held)}) whose images are attacked to test"
+    return f"{wanted}; put images into {folder / 'test'}/<class>/"

@@ -15,6 +15,7 @@ import skimage
 from PIL import Image
 
 from gradinv.benchmark.datasets.base import ArraySplit, Dataset, Role
+from gradinv.benchmark.datasets.decoding import read_image
 from gradinv.benchmark.datasets.registry import DataError, register_dataset
 from gradinv.benchmark.datasets.seeds import random_state
 
@@ -29,6 +30,7 @@ PHOTOGRAPHS = {
     "rocket": "rocket.jpg",
 }
 DEFAULT_SIZE = 32
+LARGEST_SIZE = 512  # larger patches show a few enlarged pixels, and cutting them takes minutes
 SIDE_IN_PATCHES = 6  # the short side of a scaled photograph: a patch then shows about a thirty-sixth of it
 BANDS: dict[Role, tuple[float, float]] = {"train": (0.0, 0.4), "evaluation": (0.4, 0.75), "tuning": (0.75, 1.0)}
 PATCHES: dict[Role, int] = {"train": 250, "tuning": 64, "evaluation": 64}  # a class
@@ -62,15 +64,17 @@ class PatchSplit(ArraySplit):
         return height * width > MOST_OVERLAP * size**2
 
 
-@register_dataset("photos")
+@register_dataset("photos", lies_elsewhere=True)
 def photos(image_size: int | None = None, *, download: bool = False) -> Dataset:
     """Patches of eight photographs, (image_size, image_size), 32 by default; nothing is ever downloaded.
 
     Train, tuning and evaluation patches come from vertical bands of the photographs that share no pixel. Raises
     DataError where scikit-image was installed without its pictures, and for sizes below about 12, at which the sky of
-    a photograph gives too few patches that are not flat.
+    a photograph gives too few patches that are not flat, and above 512.
     """
     size = image_size or DEFAULT_SIZE
+    if size > LARGEST_SIZE:
+        raise DataError(f"photos: patches have {LARGEST_SIZE} pixels at most, not {size}; take images of your own")
     loaders = {role: partial(cut_patches, role, size) for role in BANDS}
     return Dataset("photos", list(PHOTOGRAPHS), size, loaders)
 
@@ -96,8 +100,7 @@ def band(name: str, role: Role, size: int) -> np.ndarray:
     path = Path(skimage.__file__).parent / "data" / PHOTOGRAPHS[name]
     if not path.is_file():
         raise DataError(f"photos: {path} is missing; reinstall scikit-image from its wheel")
-    with Image.open(path) as image:
-        photograph = image.convert("RGB")
+    photograph = read_image(path)
     width, height = photograph.size
     start, end = BANDS[role]
     strip = photograph.crop((round(width * start), 0, round(width * end), height))

@@ -15,20 +15,22 @@ from PIL import Image
 from torchvision import datasets as tv
 
 from gradinv.benchmark.datasets.base import ArraySplit, Dataset, Split, held_out_loaders
-from gradinv.benchmark.datasets.folder import FileSplit, square
+from gradinv.benchmark.datasets.changes import squaring
+from gradinv.benchmark.datasets.decoding import square
+from gradinv.benchmark.datasets.folder import FileSplit
 from gradinv.benchmark.datasets.registry import DataError, register_dataset
 from gradinv.benchmark.machine import data_root
 
 IMAGENET_SIZE = 224
 
 
-@register_dataset("cifar10")
+@register_dataset("cifar10", lies_elsewhere=True)
 def cifar10(image_size: int | None = None, *, download: bool = False) -> Dataset:
     """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32, 10 classes; DataError if not there."""
     return _cifar("cifar10", tv.CIFAR10, image_size, download)
 
 
-@register_dataset("cifar100")
+@register_dataset("cifar100", lies_elsewhere=True)
 def cifar100(image_size: int | None = None, *, download: bool = False) -> Dataset:
     """CIFAR-100 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32, 100 classes; DataError if missing."""
     return _cifar("cifar100", tv.CIFAR100, image_size, download)
@@ -51,9 +53,10 @@ def _cifar(name: str, kind: Callable[..., Any], image_size: int | None, download
 
 def _array_split(source: Any, size: int) -> Split:
     array = source.data
-    if array.shape[1:3] != (size, size):
+    height, width = array.shape[1:3]
+    if (height, width) != (size, size):
         array = np.stack([np.asarray(square(Image.fromarray(image), size)) for image in array])
-    return ArraySplit(array, np.asarray(source.targets))
+    return ArraySplit(array, np.asarray(source.targets), changed=squaring((width, height), size))
 
 
 @register_dataset("imagenet")
@@ -76,12 +79,15 @@ def _imagenet_source(root: Path, split: str) -> Any:
     try:
         return tv.ImageNet(root, split=split)
     except (RuntimeError, OSError) as error:
+        # An image folder that someone called so.
+        renaming = "; or rename the folder, to read it as images" if (root / split).is_dir() else ""
         raise DataError(
             f"imagenet ({split}) is not in {root}; register at image-net.org, download the devkit and the {split} "
-            f"archive of ILSVRC2012, and put them there (no program may download them)"
+            f"archive of ILSVRC2012, and put them there (no program may download them){renaming}"
         ) from error
 
 
 def _file_split(source: Any, size: int) -> Split:
-    files = [Path(path) for path, _ in source.samples]
-    return FileSplit(Path(source.root), files, [label for _, label in source.samples], size)
+    # torchvision takes hidden files for images, such as the `._` files that macOS writes.
+    samples = [(Path(path), label) for path, label in source.samples if not Path(path).name.startswith(".")]
+    return FileSplit(Path(source.root), [path for path, _ in samples], [label for _, label in samples], size)

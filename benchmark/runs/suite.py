@@ -4,13 +4,14 @@ import difflib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import create_attack, hyperparameters
+from gradinv.benchmark.datasets import LARGEST_IMAGE_SIZE
 from gradinv.benchmark.defenses import canonical_defense
 from gradinv.benchmark.experiment import CONTROLS
 from gradinv.benchmark.victims import VictimSpec
@@ -20,6 +21,15 @@ from gradinv.metrics.registry import InvalidEntryError, RequestError, UnknownNam
 
 SHIPPED = Path(__file__).parent.parent / "suites"
 LARGEST_BATCH = 512
+MOST_BATCHES = 10_000
+"""Of one cell; each is drawn before anything runs."""
+LARGEST_BUDGET = 10**8
+"""Evaluations of one trial; at a millisecond each they take a day."""
+
+# Strict, because `true` and 1.0 are the number one to pydantic.
+BatchSize = Annotated[int, Field(strict=True)]
+Batches = Annotated[int, Field(gt=0, le=MOST_BATCHES, strict=True)]
+Budget = Annotated[int, Field(gt=0, le=LARGEST_BUDGET, strict=True)]
 
 
 class SuiteError(RequestError):
@@ -34,15 +44,15 @@ class Block(_Strict):
     """One grid: every attack against every victim, threat model, defense and batch size."""
 
     dataset: str = "photos"
-    image_size: int | None = Field(default=None, ge=8)
+    image_size: int | None = Field(default=None, ge=8, le=LARGEST_IMAGE_SIZE, strict=True)
     victims: tuple[VictimSpec, ...] = Field(min_length=1)
     attacks: tuple[str, ...] = Field(min_length=1)
     controls: tuple[str, ...] = CONTROLS
     defenses: tuple[str, ...] = Field(default=("none",), min_length=1)
     threat_model: ThreatModel = ThreatModel()
-    batch_sizes: tuple[int, ...] = Field(default=(1,), min_length=1)
-    batches: PositiveInt | dict[PositiveInt, PositiveInt] = 8
-    budget: PositiveInt | Literal["paper"] = 1000
+    batch_sizes: tuple[BatchSize, ...] = Field(default=(1,), min_length=1)
+    batches: Batches | dict[PositiveInt, Batches] = 8
+    budget: Budget | Literal["paper"] = 1000
     # Asked for with every suite, since a plug-in may have registered a metric for every board meanwhile.
     metrics: tuple[str, ...] = Field(default_factory=default_metrics)
 

@@ -120,6 +120,8 @@ def test_the_mean_image_takes_a_thousand_at_most(make_dataset, monkeypatch) -> N
         asked.extend(indices)
         return original(self, indices)
 
+    dataset = make_dataset(train=400, size=2)
+    dataset.split("train")  # looks at one image
     monkeypatch.setattr(ArraySplit, "pixels", counted)
-    mean_image(make_dataset(train=400, size=2))
+    mean_image(dataset)
     assert len(asked) == len(set(asked)) == 1_000

@@ -122,26 +122,16 @@ def test_the_content_hash_covers_bytes_names_and_labels(folder) -> None:
 
 
 def test_resizing_takes_the_centre_after_the_short_side(tmp_path) -> None:
-    root = tmp_path / "data" / "wide" / "test" / "only"
-    root.mkdir(parents=True)
     image = Image.new("RGB", (32, 16), (255, 0, 0))
     image.paste((0, 0, 255), (8, 0, 24, 16))
-    image.save(root / "a.png")
-    image.save(root / "b.png")
+    for name in ("ant/a.png", "ant/b.png", "bee/a.png", "bee/b.png"):
+        path = tmp_path / "data" / "wide" / "test" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
     evaluation = create_dataset("wide", 8).split("evaluation").images([0])
     torch.testing.assert_close(evaluation[0, :, 4, 3:5], torch.tensor([[0.0, 0], [0, 0], [1, 1]]))
     assert create_dataset("wide").image_size == 16
     assert evaluation.shape == (1, 3, 8, 8)
-
-
-def test_grey_images_get_three_channels(tmp_path) -> None:
-    root = tmp_path / "data" / "grey" / "test" / "only"
-    root.mkdir(parents=True)
-    for name in ("a.png", "b.jpg"):
-        noise(1).convert("L").save(root / name)
-    images = create_dataset("grey").split("evaluation").images([0])
-    assert images.shape == (1, 3, 8, 8)
-    assert torch.equal(images[:, 0], images[:, 2])
 
 
 def test_a_split_too_large_for_memory_is_decoded_on_demand(folder, monkeypatch) -> None:
@@ -198,7 +188,10 @@ def test_cifar_comes_from_torchvisions_files(small_cifar) -> None:
     assert len(dataset.split("train")) == 40
     assert np.bincount(dataset.split("evaluation").labels).tolist() == [2] * 10
     assert dataset.split("evaluation").images([0]).shape == (1, 3, 32, 32)
-    assert create_dataset("cifar10", 16).split("evaluation").images([0]).shape == (1, 3, 16, 16)
+    assert dataset.split("evaluation").changes == []
+    smaller = create_dataset("cifar10", 16).split("evaluation")
+    assert smaller.images([0]).shape == (1, 3, 16, 16)
+    assert smaller.changes == ["20 of 20 images: scaled to a short side of 16 from 32 x 32"]
 
 
 class Bomb:
@@ -218,10 +211,13 @@ def test_a_changed_cifar_file_is_never_unpickled(small_cifar) -> None:
 def test_imagenet_comes_from_torchvisions_folders(tmp_path) -> None:
     root = tmp_path / "data" / "imagenet"
     write_folder(root, {"val": 2}, classes=("n01", "n02"))
+    (root / "val" / "n01" / "._0.png").write_text("what macOS leaves")
     torch.save(({"n01": ("tench", "a fish"), "n02": ("shark",)}, []), root / "meta.bin")
     dataset = create_dataset("imagenet")
     assert (dataset.classes, dataset.image_size) == (["tench", "shark"], 224)
-    assert dataset.split("evaluation").images([0]).shape == (1, 3, 224, 224)
+    evaluation = dataset.split("evaluation")
+    assert evaluation.images([0]).shape == (1, 3, 224, 224)
+    assert evaluation.changes == ["2 of 2 images: scaled to a short side of 224 from 8 x 8"]
     with pytest.raises(DataError, match=r"imagenet \(train\) is not in"):
         dataset.split("train")
 

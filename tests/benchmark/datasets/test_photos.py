@@ -66,7 +66,9 @@ def test_other_sizes(size: int) -> None:
     assert all(dataset.split(role).images([0]).shape == (1, 3, size, size) for role in BANDS)
 
 
-def test_a_size_without_enough_patches_is_a_clear_error() -> None:
+def test_sizes_that_give_no_good_patches_are_clear_errors() -> None:
+    with pytest.raises(DataError, match="photos: patches have 512 pixels at most, not 513"):
+        create_dataset("photos", 513)
     with pytest.raises(DataError, match="take a larger image"):
         create_dataset("photos", 1).split("train")
 
