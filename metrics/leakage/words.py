@@ -9,6 +9,7 @@ NO_BETTER = "no better than controls"
 NO_CONTROL, TOO_FEW = "no control to compare with", "too few batches"
 NONE = "none"
 """In a column of respects: tested, and nothing leaks."""
+_CONTROLS = ("best_control", "structure_control", "identity_control")
 
 
 def joined(respects: Sequence[str] | None) -> str:
@@ -37,14 +38,14 @@ def badge(row: Mapping[str, Any]) -> str:
     >>> badge({"best_control": "", "leaks": ""}), badge({"best_control": "mean_image", "leaks": "none"})
     ('no control to compare with', 'no better than controls')
     """
-    if not row["best_control"]:
-        return NO_CONTROL
     if not row["leaks"]:
-        return TOO_FEW
+        # A run without PSNR has no control for it, and a verdict all the same.
+        return TOO_FEW if any(row.get(column) for column in _CONTROLS) else NO_CONTROL
     if row["leaks"] == NONE:
         return NO_BETTER
-    gradient = parted(row["from_gradient"])
-    every = parted(row["leaks"])
+    every, gradient = parted(row["leaks"]), parted(row["from_gradient"])
+    if not row["from_gradient"]:
+        return f"{_leaking(every)} ({TOO_FEW} to say whether from the gradient)"
     if gradient == every:
         return _leaking(every)
     return f"{_leaking(every)} ({_listed(gradient) + ' ' if gradient else 'not '}from the gradient)"
