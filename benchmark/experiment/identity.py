@@ -27,6 +27,7 @@ from gradinv.metrics.images import (
     ranks_of,
 )
 from gradinv.metrics.records import write_tensors
+from gradinv.metrics.registry import RequestError
 
 POOL_SIZE = 1_000
 """Photographs in the pool, the original included: as many as the data set has beside its training images, if fewer."""
@@ -45,7 +46,7 @@ class Place(NamedTuple):
     number: int
 
 
-class JudgeError(ValueError):
+class JudgeError(RequestError):
     """A network that cannot judge; its text says why in one line."""
 
 

@@ -55,17 +55,22 @@ def _measured(run: RunDirectory, record: Record, judge_of: JudgeOf) -> Additions
     """What one trial lacks, or why it cannot be had."""
     dataset = _dataset(record.spec["dataset"], record.spec["image_size"])
     tensors, batch = read_tensors(run.tensors(record.id)), _batch(record, dataset)
+    chosen = judge_of(dataset.name, dataset.image_size)
     if "reconstruction" not in tensors:
-        return _without(record, "the trial's pictures are not on disk")
+        return _without(record, chosen, "the trial's pictures are not on disk")
     if [image.image for image in record.images] != list(batch.hashes):
-        return _without(record, "the data set here is not the one of the trial")
-    victim, chosen = record.spec["victim"]["model"], judge_of(dataset.name, dataset.image_size)
-    if chosen is not None and chosen.weights_hash == record.spec["weights_hash"]:
-        return _without(record, f"{chosen.name} is the attacked victim itself")
-    identity = Identity.of(dataset, batch, victim, record.spec["weights_hash"])
-    identities = [identity] if chosen is None else [identity, identity.by(chosen)]
+        return _without(record, chosen, "the data set here is not the one of the trial")
+    identity = Identity.of(dataset, batch, record.spec["victim"]["model"], record.spec["weights_hash"])
     pictures = torch.from_numpy(tensors["reconstruction"]).float() / 255
-    return _additions(record, identities, ScoredBatch(pictures, batch.images))
+    scored = ScoredBatch(pictures, batch.images)
+    if chosen is None:
+        return _additions(record, [identity], scored)
+    if chosen.weights_hash == record.spec["weights_hash"]:
+        # The judges of every trial may still be wanting: only the chosen one is refused.
+        additions = _additions(record, [identity], scored)
+        reason = {chosen.metric: "it is the attacked victim itself"}
+        return additions.model_copy(update={"notes": additions.notes | reason})
+    return _additions(record, [identity, identity.by(chosen)], scored)
 
 
 def _additions(record: Record, identities: Sequence[Identity], scored: ScoredBatch) -> Additions:
@@ -85,9 +90,10 @@ def _additions(record: Record, identities: Sequence[Identity], scored: ScoredBat
     )
 
 
-def _without(record: Record, reason: str) -> Additions:
-    lacking = [name for name in measured_metrics(()) if name not in record.images[0].metrics]
-    return Additions(notes=dict.fromkeys(lacking, reason))
+def _without(record: Record, chosen: NetworkJudge | None, reason: str) -> Additions:
+    """The reason for everything that was asked for and is not there."""
+    asked = [*measured_metrics(()), *([] if chosen is None else [chosen.metric])]
+    return Additions(notes={name: reason for name in asked if name not in record.images[0].metrics})
 
 
 @cache

@@ -48,13 +48,20 @@ def add(path: Path, measured: Additions) -> None:
 
 
 def with_additions(record: Record, path: Path) -> Record:
-    """The record with what was added to it; ValueError where the file is broken or of other images."""
+    """The record with what was added to it.
+
+    ValueError where the file is broken, of other images, or has a metric that the record has.
+    """
     additions = read_additions(path)
     if not (additions.metrics or additions.notes):
         return record
     lengths = {len(values) for columns in (additions.metrics, additions.details) for values in columns.values()}
     if lengths - {len(record.images)}:
         raise ValueError(f"{path}: has not one value for each image; delete it and measure again")
+    # What the trial itself measured is never replaced: two values of one metric, and nobody could tell which is meant.
+    twice = sorted({name for image in record.images for name in image.metrics} & {*additions.metrics})
+    if twice:
+        raise ValueError(f"{path}: has {', '.join(twice)}, which the record has already; delete it and measure again")
     images = [
         image.model_copy(
             update={
