@@ -83,6 +83,7 @@ def score(
     values = scores.values | identity.network_ranks(scored)
     broken = share_not_finite(reconstruction)
     notes = [f"{broken:.1%} of the returned values are not finite, and were scored as mid-grey"] * (broken > 0)
+    notes += [f"images: {change}" for change in identity.dataset.split("evaluation").changes]
     return Outcome(
         state="diverged" if reconstruction.diverged or broken else "done",
         images=_images(batch, assignment, values, _details(pictures, batch.images) | identity.details()),
