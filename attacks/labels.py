@@ -57,10 +57,15 @@ RULES: dict[str, Rule] = {"sum": sum_rule, "min": min_rule}
 
 
 def infer_labels(leak: Leak, victim: Victim, rule: str) -> Tensor:
-    """The batch's labels (B,) by the named rule, sorted; LabelInferenceError where the rule cannot find them."""
+    """The batch's labels (B,) by the named rule, sorted; LabelInferenceError where the rule cannot find them.
+
+    NoClassifierError where the victim has no classifier whose gradient is sent, LeakError where the leak is another
+    network's.
+    """
+    victim.require_fit(leak)
     # Rules go by signs, and what a client sends need not have those of a gradient.
     gradients = create_update(leak.threat_model.update).as_gradient(leak.gradients)
-    gradient = gradients[victim.classifier_weight]
+    gradient = gradients[victim.classifier_weight(leak.image_shape)]
     # Flattened, since a classifier may be a 1x1 convolution, whose weight has four dimensions.
     return RULES[rule](gradient.flatten(1), leak.batch_size)
 

@@ -1,20 +1,26 @@
 """What an attack may see (Leak) and what it returns (Reconstruction); nothing else crosses the line."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gradinv.attacks.grants import BN_STATISTICS, LABELS, level_of
 from gradinv.attacks.update import create_update
+from gradinv.metrics.registry import RequestError
 
 Statistics = tuple[tuple[Tensor, Tensor], ...]
+
+
+class LeakError(RequestError):
+    """A leak that is not one of the victim's, or a file that holds none; its text names what is wrong."""
 
 
 # Validators and not `Literal` types: the tables in `grants.py` and `update.py` are the only lists of what is allowed.
@@ -113,10 +119,18 @@ class Leak:
 
     @classmethod
     def load(cls, path: Path) -> "Leak":
-        """Read what `save` wrote."""
-        with safe_open(path, framework="pt") as file:
-            public = json.loads(file.metadata()["leak"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        """Read what `save` wrote; LeakError where the file holds no leak."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                public = json.loads(file.metadata()["leak"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return cls._of(public, tensors)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise LeakError(f"{path} holds no leak ({reason}); write one with Leak.save") from error
+
+    @classmethod
+    def _of(cls, public: dict[str, Any], tensors: dict[str, Tensor]) -> "Leak":
         layers = public["bn_layers"]
         return cls(
             gradients={name: tensors[f"gradient/{name}"] for name in public["names"]},
@@ -132,6 +146,49 @@ class Leak:
             if layers is None
             else tuple((tensors[f"bn/{i}/mean"], tensors[f"bn/{i}/var"]) for i in range(layers)),
         )
+
+    def require_fit(self, parameters: Mapping[str, Tensor], bn_channels: Sequence[int]) -> None:
+        """Nothing for a leak of a network with these trained parameters and channels of batch-norm layers.
+
+        LeakError in one line for gradients that are missing, unknown, or of another shape or type than their parameter
+        (a tensor of another shape would be broadcast against it), for statistics of other layers, and for labels that
+        are not those of such a batch.
+        """
+        faults = [
+            *(f"{name} is missing" for name in parameters if name not in self.gradients),
+            *(f"{name} is no parameter that the victim trains" for name in self.gradients if name not in parameters),
+            *(
+                f"{name} is {_kind(self.gradients[name])} and not {_kind(parameter)}"
+                for name, parameter in parameters.items()
+                if name in self.gradients and _kind(self.gradients[name]) != _kind(parameter)
+            ),
+            *self._faults_beside(bn_channels),
+        ]
+        if faults:
+            more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
+            raise LeakError(f"the leak does not fit the victim: {', '.join(faults[:3])}{more}")
+
+    def _faults_beside(self, bn_channels: Sequence[int]) -> list[str]:
+        """What is wrong with all but the gradients."""
+        faults = []
+        if self.bn_statistics is not None:
+            shapes = [tuple(value.shape) for pair in self.bn_statistics for value in pair]
+            if shapes != [(channels,) for channels in bn_channels for _ in range(2)]:
+                faults.append("the batch-norm statistics are not those of the victim's layers")
+        if self.labels is not None and (
+            tuple(self.labels.shape) != (self.batch_size,)
+            or self.labels.is_floating_point()
+            or not bool(((self.labels >= 0) & (self.labels < self.num_classes)).all())
+        ):
+            faults.append(f"the labels are not {self.batch_size} class indices below {self.num_classes}")
+        if not len(self.mean) == len(self.std) == self.image_shape[0]:
+            faults.append(f"mean and std are not {self.image_shape[0]} numbers each, one a channel")
+        return faults
+
+
+def _kind(tensor: Tensor) -> str:
+    """Shape and type of a tensor, in words."""
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 @dataclass(frozen=True)

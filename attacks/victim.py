@@ -1,6 +1,5 @@
 """What an attack may ask of a network: its parameter gradients, batch-norm layers and classifier."""
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -8,12 +7,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gradinv.attacks.leak import Statistics
+from gradinv.attacks.classifier import find_classifier
+from gradinv.attacks.hidden_state import forget_hidden_state, private_copy
+from gradinv.attacks.leak import Leak, Statistics
+from gradinv.attacks.substitution import call_with
 from gradinv.attacks.update import create_update
+from gradinv.metrics.registry import RequestError
 
 
-class NoClassifierError(ValueError):
-    """A network without a classifier whose weight gradient could be read."""
+class FrozenNetworkError(RequestError):
+    """A network of which nothing is trained, so that its client sends nothing."""
+
+
+def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that a client trains and sends, by name; FrozenNetworkError where all are frozen.
+
+    >>> layer = nn.Linear(2, 3)
+    >>> _ = layer.bias.requires_grad_(False)
+    >>> list(trained_parameters(layer))
+    ['weight']
+    """
+    trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    if not trained:
+        raise FrozenNetworkError(
+            f"every parameter of {type(module).__name__} is frozen (requires_grad=False), so that a client sends "
+            "nothing; leave what it trains unfrozen"
+        )
+    return trained
 
 
 def bn_layers(module: nn.Module) -> list[_BatchNorm]:
@@ -30,15 +50,18 @@ class Victim:
 
     `bn_mode` eval uses the running statistics; train uses those of the batch and leaves the buffers alone. Dropout and
     drop path are off in both, so that the update of a batch is a function of the batch. `update` is the key of what the
-    client sends. `family` is a token: victims that share it are copies of one network and differ
-    in values alone. The network that was copied is not kept: no attack can reach it from here.
+    client sends; `named_parameters` are those that it trains, frozen ones are not sent. `family` is a token: victims
+    that share it are copies of one network and differ in values alone. The network that was copied is not kept: no
+    attack can reach it from here. Raises FrozenNetworkError where nothing is trained, HiddenStateError where the
+    network holds tables that nobody can renew.
     """
 
     def __init__(
         self, module: nn.Module, *, bn_mode: str = "eval", update: str = "gradient", family: object | None = None
     ) -> None:
         self.family = object() if family is None else family
-        self.module = copy.deepcopy(module).eval()
+        self.module = private_copy(module)
+        forget_hidden_state(self.module)
         self.bn_mode, self.update_kind = bn_mode, create_update(update)
         self.bn_layers = bn_layers(self.module)
         # Read before `_use_batch_statistics` drops the buffers; a layer that never kept any has none to read.
@@ -49,10 +72,7 @@ class Victim:
         )
         if bn_mode == "train":
             _use_batch_statistics(self.bn_layers)
-        # Of frozen layers too: a client sends something for every parameter.
-        for parameter in self.module.parameters():
-            parameter.requires_grad_(True)
-        self.named_parameters = dict(self.module.named_parameters())
+        self.named_parameters = trained_parameters(self.module)
         self.parameter_names, self.parameters = list(self.named_parameters), list(self.named_parameters.values())
 
     @property
@@ -64,7 +84,7 @@ class Victim:
         """Logits (B, classes) of normalised images (B, C, H, W) under these parameters."""
         if parameters is self.named_parameters:  # the network as it is: calling it costs less than putting others in
             return self.module(images)
-        return torch.func.functional_call(self.module, dict(parameters), (images,))
+        return call_with(self.module, parameters, images)
 
     def update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """What a client would send for this batch, in the order of `parameter_names`, itself differentiable.
@@ -87,7 +107,7 @@ class Victim:
         """
 
         def logits(parameters: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
-            outputs = torch.func.functional_call(self.module, state | dict(parameters), (images,))
+            outputs = call_with(self.module, state | dict(parameters), images)
             # Handed out of the transform in a copy: what the hooks leave in `recorded` itself is dead outside of it.
             return outputs, dict(recorded)
 
@@ -130,23 +150,18 @@ class Victim:
             self.module(images)
         return tuple(recorded[index] for index in range(len(self.bn_layers)))
 
-    @property
-    def classifier_weight(self) -> str:
-        """Name of the classifier's weight: the last linear layer or convolution of what `get_classifier` returns.
+    def classifier_weight(self, image_shape: tuple[int, int, int]) -> str:
+        """Name of the weight of the linear layer or convolution whose output is the logits of images (C, H, W).
 
-        A network without that method is searched whole. Raises NoClassifierError where there is no such layer.
+        Raises NoClassifierError where there is none, or where its gradient is not sent.
         """
-        heads = getattr(self.module, "get_classifier", lambda: self.module)()
-        # timm's distilled networks have two heads: the classifier, then the one that follows the teacher.
-        head = heads[0] if isinstance(heads, tuple | list) else heads
-        layers = [layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-        for name, parameter in self.module.named_parameters():
-            # By identity, because a head knows its layers and only the network knows their full names.
-            if layers and parameter is layers[-1].weight:
-                return name
-        raise NoClassifierError(
-            f"{type(self.module).__name__} has no classifier with a weight, so no label can be inferred"
-        )
+        # Two images, because a batch-norm layer in train mode takes no single one.
+        images = torch.randn(2, *image_shape, generator=torch.Generator().manual_seed(0))
+        return find_classifier(self.module, images.to(self.parameters[0]))
+
+    def require_fit(self, leak: Leak) -> None:
+        """Nothing for a leak of this network's update; LeakError naming the tensors that are none of it."""
+        leak.require_fit(self.named_parameters, [layer.num_features for layer in self.bn_layers])
 
 
 def _use_batch_statistics(layers: list[_BatchNorm]) -> None:

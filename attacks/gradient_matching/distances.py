@@ -3,7 +3,7 @@
 Every distance is finite, with a finite gradient, also where both gradients are zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +44,15 @@ class Distance:
         return Pullback(value, cotangents, torch.ones_like(value))
 
 
+def paired(gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each gradient with its observed one; ValueError where a shape differs, which would be broadcast in silence."""
+    if [g.shape for g in gradients] != [t.shape for t in prepared]:
+        shapes = [(tuple(g.shape), tuple(t.shape)) for g, t in zip(gradients, prepared, strict=True)]
+        index, (mine, observed) = next((i, pair) for i, pair in enumerate(shapes) if pair[0] != pair[1])
+        raise ValueError(f"gradient {index} has the shape {mine} and the observed one {observed}")
+    return zip(gradients, prepared, strict=True)
+
+
 def norm(value: Tensor) -> Tensor:
     """Euclidean norm of all elements, whose gradient at zero is zero and not NaN.
 
@@ -63,11 +72,11 @@ class SquaredL2(Distance):
 
     def value(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Tensor:
         """The distance, a scalar."""
-        return torch.stack([(g - t).square().sum() for g, t in zip(gradients, prepared, strict=True)]).sum()
+        return torch.stack([(g - t).square().sum() for g, t in paired(gradients, prepared)]).sum()
 
     def pullback(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Pullback:
         """The distance with its gradient, twice the differences."""
-        differences = [g - t for g, t in zip(gradients, prepared, strict=True)]
+        differences = [g - t for g, t in paired(gradients, prepared)]
         # By norms, because `d.square()` would be one more temporary of the network's size.
         value = torch.stack([norm(d) for d in differences]).square().sum()
         return Pullback(value, differences, torch.full_like(value, 2.0))
@@ -85,11 +94,11 @@ class LayerwiseL2(Distance):
 
     def value(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Tensor:
         """The distance, a scalar."""
-        return self.scale * torch.stack([norm(g - t) for g, t in zip(gradients, prepared, strict=True)]).sum()
+        return self.scale * torch.stack([norm(g - t) for g, t in paired(gradients, prepared)]).sum()
 
     def pullback(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Pullback:
         """The distance with its gradient, the differences at length `scale`; zero for a layer without difference."""
-        differences = [g - t for g, t in zip(gradients, prepared, strict=True)]
+        differences = [g - t for g, t in paired(gradients, prepared)]
         lengths = [norm(d) for d in differences]
         # In place: the differences are made here, and a copy would be one more pass over memory.
         directions = [d.mul_(self.scale / _safe(length)) for d, length in zip(differences, lengths, strict=True)]
@@ -118,13 +127,13 @@ class CosineDistance(Distance):
 
     def value(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Tensor:
         """The distance, a scalar."""
-        along = torch.stack([(g * t).sum() for g, t in zip(gradients, prepared, strict=True)]).sum()
+        along = torch.stack([(g * t).sum() for g, t in paired(gradients, prepared)]).sum()
         return self.scale * (1 - along / _safe(norm(torch.stack([norm(g) for g in gradients]))))
 
     def pullback(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Pullback:
         """The distance with its gradient, -(target - cosine * direction of the gradients) / their length."""
         # Layer by layer, so that the second look at a layer finds it in the cache; `dot` makes no temporary.
-        pairs = [(torch.dot(g.reshape(-1), t.reshape(-1)), norm(g)) for g, t in zip(gradients, prepared, strict=True)]
+        pairs = [(torch.dot(g.reshape(-1), t.reshape(-1)), norm(g)) for g, t in paired(gradients, prepared)]
         along, lengths = (torch.stack(values) for values in zip(*pairs, strict=True))
         length = _safe(norm(lengths))
         cosine = along.sum() / length

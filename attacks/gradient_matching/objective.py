@@ -11,6 +11,7 @@ from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.priors import Candidate, Prior
 from gradinv.attacks.gradient_matching.variables import Gradients
 from gradinv.attacks.leak import Leak
+from gradinv.attacks.substitution import call_with
 from gradinv.attacks.transforms import create_transform
 from gradinv.attacks.victim import Victim
 
@@ -54,7 +55,11 @@ class Objective:
         self._recorded: Recorded = {}
 
     def given(self, leak: Leak, labels: Tensor | None) -> Given:
-        """What a leak gives; `labels` None: they are optimised. ValueError where a prior lacks its grant."""
+        """What a leak gives; `labels` None: they are optimised.
+
+        ValueError where a prior lacks its grant, LeakError where the leak is another network's.
+        """
+        self.victim.require_fit(leak)
         if self.needs_bn_statistics and leak.bn_statistics is None:
             raise ValueError("a batch-norm prior needs bn_statistics, and the leak has none")
         observed = [leak.gradients[name] for name in self.victim.parameter_names]
@@ -125,7 +130,7 @@ class Objective:
                 update, recorded = self.victim.functional_update(candidate[0], labels, state, self._recorded)
                 return self._transformed(update, given), recorded
             if self.needs_bn_statistics:
-                torch.func.functional_call(self.victim.module, state, (candidate[0],))
+                call_with(self.victim.module, state, candidate[0])
         return [], self._recorded
 
     def _transformed(self, update: Sequence[Tensor], given: Given) -> Sequence[Tensor]:

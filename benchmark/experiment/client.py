@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from gradinv.attacks.grants import granted_labels, granted_statistics
 from gradinv.attacks.leak import Leak, ThreatModel
+from gradinv.attacks.substitution import call_with
 from gradinv.attacks.update import Parameters, create_update
 from gradinv.attacks.victim import Victim, bn_layers, trained_parameters
 from gradinv.benchmark.datasets import Batch
@@ -76,7 +76,7 @@ def _computed(module: nn.Module, images: Tensor, labels: Tensor, bn_mode: str, u
 
     def logits(parameters: Parameters, images: Tensor) -> Tensor:
         # Not through the attacker's `Victim`: the self-check would then compare a thing with itself.
-        return functional_call(network, dict(parameters), (images,))
+        return call_with(network, parameters, images)
 
     values = create_update(update).compute(logits, parameters, images, labels, create_graph=False)
     return dict(zip(parameters, values, strict=True))

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gradinv.attacks.victim import NoClassifierError, Victim
+from gradinv.attacks.classifier import NoClassifierError
+from gradinv.attacks.victim import Victim
 from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.experiment import SELF_CHECK_TOLERANCE, InconsistentExperimentError, client_update
 from gradinv.metrics.registry import RequestError
@@ -20,10 +21,10 @@ class ClassifierError(RequestError):
     """A network whose classifier is not one linear layer that makes the logits out of features (B, F)."""
 
 
-def classifier_name(module: nn.Module) -> str:
+def classifier_name(module: nn.Module, image_shape: tuple[int, int, int]) -> str:
     """Name of the classifier's weight; ClassifierError where the classifier is no linear layer or there is none."""
     try:
-        name = Victim(module).classifier_weight
+        name = Victim(module).classifier_weight(image_shape)
     except NoClassifierError as error:
         raise ClassifierError(str(error)) from error
     if not isinstance(_layer(module, name), nn.Linear):

@@ -168,7 +168,7 @@ def run_repetitions(
 
     The first repetition is checked against the client's update: InconsistentExperimentError where they differ.
     """
-    classifier = classifier_name(loaded.module)
+    classifier = classifier_name(loaded.module, (3, dataset.image_size, dataset.image_size))
     device = next(loaded.module.parameters()).device
     accuracies: Accuracies = {rule: {size: [] for size in sizes} for rule in RULES}
     for repetition in repetitions:

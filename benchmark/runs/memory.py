@@ -148,7 +148,8 @@ def _on_meta(module: nn.Module) -> nn.Module:
     tensors: dict[int, Tensor] = {}
     for tensor in [*module.parameters(), *module.buffers()]:
         empty = torch.empty_like(tensor, device="meta")
-        tensors[id(tensor)] = nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty
+        is_parameter = isinstance(tensor, nn.Parameter)
+        tensors[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
     return copy.deepcopy(module, memo=dict(tensors))  # what the memo holds is taken from it and not copied
 
 

@@ -19,7 +19,10 @@ FEW_PIXELS = 2**18
 
 
 def estimated_seconds(plan: Plan, trials: Sequence[PlannedTrial], device: str) -> list[float]:
-    """Estimated seconds of each trial, from one measured evaluation per victim, batch size and number of candidates."""
+    """Estimated seconds of each trial, from one measured evaluation per victim, batch size and number of candidates.
+
+    0 where a victim cannot be evaluated: its own trials will say why.
+    """
     unit: dict[tuple[PlannedVictim, int, int], float] = {}
     estimates = []
     for trial in trials:
@@ -33,28 +36,43 @@ def estimated_seconds(plan: Plan, trials: Sequence[PlannedTrial], device: str) -
 
 
 def seconds_per_evaluation(plan: Plan, spec: TrialSpec, device: str) -> float:
-    """Measured seconds of one candidate's squared-l2 evaluation; the best of two after a warm-up."""
+    """Measured seconds of one candidate's squared-l2 evaluation; the best of two after a warm-up.
+
+    In turn for a victim that cannot be evaluated together, as its trials will be; 0 for one that cannot be at all.
+    """
+    for together in dict.fromkeys((spec.together, 1)):
+        try:
+            return _measured_seconds(plan, spec, device, together)
+        except Exception:  # noqa: BLE001 - a network raises anything; the estimate is no reason to end a suite
+            continue
+    return 0.0
+
+
+def _measured_seconds(plan: Plan, spec: TrialSpec, device: str, together: int) -> float:
     victim = Victim(plan.network_of(spec).to(device))
     objective, classes = Objective(victim, SquaredL2(), []), len(plan.dataset_of(spec).classes)
-    shape = (spec.together, spec.batch_size, 3, spec.image_size, spec.image_size)
+    shape = (together, spec.batch_size, 3, spec.image_size, spec.image_size)
     # Any values do: the time depends on shapes alone, which is why an untrained network stands for a trained one.
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     labels = (torch.arange(spec.batch_size) % classes).to(device)
     target, state = [parameter.detach() for parameter in victim.parameters], victim.state
+    given: Given = {"labels": [labels], "target": target, "granted": [], "observed": []}
 
     def evaluated(candidate: Tensor) -> Tensor:
-        given: Given = {"labels": [labels], "target": target, "granted": [], "observed": []}
         return objective.functional([candidate], given, state)[1][0]
 
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        with torch.no_grad():
-            values = torch.func.vmap(evaluated)(images) if spec.together > 1 else evaluated(images[0])
+        if together > 1:
+            with torch.no_grad():
+                values = torch.func.vmap(evaluated)(images)
+        else:
+            values = objective.evaluate([images[0]], given)[0]
         values.sum().item()  # a GPU has finished only when its result is asked for
         times.append(time.perf_counter() - start)
     # The first is a warm-up: it allocates memory and chooses kernels.
-    return min(times[1:]) / spec.together
+    return min(times[1:]) / together
 
 
 def memory_warnings(plan: Plan, trials: Iterable[PlannedTrial], device: str, jobs: int) -> list[str]:
@@ -89,5 +107,5 @@ def _bytes_needed(plan: Plan, spec: TrialSpec) -> int | None:
             needs_bn_statistics=any(prior.needs_bn_statistics for prior in attack.priors),
             together=spec.together,
         )
-    except (RuntimeError, ValueError):  # shapes that depend on values, or a batch that train mode cannot take
+    except Exception:  # noqa: BLE001 - shapes that depend on values, no meta kernel, a batch that train mode refuses
         return None

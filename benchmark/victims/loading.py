@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,21 @@ from typing import Any
 import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from gradinv.benchmark.datasets import Dataset
+from gradinv.benchmark.victims.checkpoints import load_weights
 from gradinv.benchmark.victims.networks import VictimError, build_network, require_model
 from gradinv.benchmark.victims.normalisation import Normalisation, normalisation_of
 from gradinv.benchmark.victims.packaged_weights import PACKAGED, fill_from_package, packaged_source
+from gradinv.benchmark.victims.requirements import require_pure, require_two_derivatives
 from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.benchmark.victims.training import default_recipe, train_victim, victim_path
-from gradinv.benchmark.victims.zero_gradients import gradients_of_noise, zero_gradient_share
+from gradinv.benchmark.victims.training import correct_share, default_recipe, train_victim, victim_path
+from gradinv.benchmark.victims.zero_gradients import zero_gradient_share
 
 DEGENERATE_SHARE = 0.05  # of the parameters; above it an untrained victim is called degenerate
+JUDGED_IMAGES = 256
+"""Tuning images on which foreign weights are tried: enough to see a wrong order of classes, few enough for a CPU."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -31,8 +32,9 @@ class LoadedVictim:
     """A network in eval mode with what must be known about it.
 
     `mean` and `std` (one number a channel) normalise images in [0, 1]; `weights_hash` has 16 hexadecimal digits;
-    `source` says in words where pretrained weights come from (empty for others); `accuracy` is the share of tuning and
-    evaluation images it gets right, None where nobody measured it;
+    `source` says in words where weights that were not made here come from, what was taken and how they are normalised
+    (empty for others). `accuracy` is the share of images it gets right: of a victim trained here of all tuning and
+    evaluation images, of foreign weights of at most 256 tuning images, None for an untrained one or without images.
     `zero_gradient_share` of the parameters lie in tensors whose gradient is exactly zero for random images. `state` is
     the specification's, or `untrained_degenerate` where that share is above 5 % without training.
     """
@@ -54,25 +56,29 @@ def load_victim(spec: VictimSpec, dataset: Dataset, *, download: bool = False, p
     takes timm's weights from the local caches, else those of an installed package that fit it (`packaged_weights.py`),
     or downloads timm's if `download` is set; nothing else stands in for them.
     Raises UnknownNameError for an unknown model, DataError where data are missing, VictimError where the weights are
-    missing or do not fit.
+    missing or do not fit, or where the network is none that can be attacked (`requirements.py`).
     """
     require_model(spec.model)
     accuracy, source = None, ""
-    mean, std = normalisation_for(spec, dataset)
+    normalisation = normalisation_for(spec, dataset)
     if spec.weights is not None:
         module = _build(spec, dataset)
-        _fill(module, _read_weights(Path(spec.weights).expanduser()), spec.weights)
-        source = Path(spec.weights).name
+        taken = _fill(module, Path(spec.weights), spec, dataset)
+        source = f"{Path(spec.weights).name}: {taken}; normalised by {_said(normalisation, spec)}"
     elif spec.state == "pretrained":
         module, source = _pretrained(spec, dataset, download)
     elif spec.state == "untrained":
         module = untrained_network(spec, dataset)
     else:
         module, accuracy = _trained(spec, dataset, progress)
-    share = zero_gradient_share(gradients_of_noise(module, dataset.image_size))
+    twin = _build(spec.model_copy(update={"seed": spec.seed + 1}), dataset)
+    require_pure(module, twin, dataset.image_size, spec.model)
+    share = zero_gradient_share(require_two_derivatives(module, dataset.image_size, spec.model))
     degenerate = spec.state == "untrained" and share > DEGENERATE_SHARE
     state = "untrained_degenerate" if degenerate else spec.state
-    return LoadedVictim(module, mean, std, weights_hash(module), state, accuracy, share, source)
+    if source:
+        accuracy = _accuracy(module, normalisation, dataset)
+    return LoadedVictim(module, *normalisation, weights_hash(module), state, accuracy, share, source)
 
 
 def untrained_network(spec: VictimSpec, dataset: Dataset) -> nn.Module:
@@ -85,7 +91,12 @@ def untrained_network(spec: VictimSpec, dataset: Dataset) -> nn.Module:
 
 
 def normalisation_for(spec: VictimSpec, dataset: Dataset) -> Normalisation:
-    """Mean and standard deviation a channel of the images that the victim sees: a pretrained one has timm's own."""
+    """Mean and standard deviation a channel of the images that the victim sees.
+
+    Those that its specification gives, else for a pretrained one timm's own, else the network's or the data set's.
+    """
+    if spec.mean is not None and spec.std is not None:
+        return spec.mean, spec.std
     if spec.state != "pretrained":
         return normalisation_of(spec.model, dataset)
     return _pretrained_normalisation(spec.model)
@@ -94,8 +105,26 @@ def normalisation_for(spec: VictimSpec, dataset: Dataset) -> Normalisation:
 def _pretrained_normalisation(model: str) -> Normalisation:
     config = timm.get_pretrained_cfg(model)
     if config is None:
-        raise VictimError(f"timm does not say how {model} normalises its images; take state trained")
+        raise VictimError(
+            f"timm does not say how {model} normalises its images; give mean and std, or take state trained"
+        )
     return tuple(config.mean), tuple(config.std)
+
+
+def _said(normalisation: Normalisation, spec: VictimSpec) -> str:
+    """Mean and standard deviation in words, and who says so."""
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in normalisation)
+    if spec.mean is not None:
+        return f"mean {mean} and std {std}, as given"
+    owner = "timm's" if spec.state == "pretrained" else "the data set's"
+    return f"mean {mean} and std {std}, {owner}"
+
+
+def _accuracy(module: nn.Module, normalisation: Normalisation, dataset: Dataset) -> float | None:
+    """Share of some tuning images that weights from elsewhere get right: a wrong order of classes shows only here."""
+    if not dataset.has("tuning"):
+        return None
+    return correct_share(module, normalisation, dataset.split("tuning"), at_most=JUDGED_IMAGES)
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -124,8 +153,14 @@ def _trained(spec: VictimSpec, dataset: Dataset, progress: bool) -> tuple[nn.Mod
     if not path.is_file():
         train_victim(spec, dataset, progress=progress)
     module = _build(spec, dataset)
-    _fill(module, _read_weights(path), str(path))
-    return module, json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["accuracy"]
+    _fill(module, path, spec, dataset)
+    facts = path.with_suffix(".json")
+    try:
+        return module, float(json.loads(facts.read_text(encoding="utf-8"))["accuracy"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VictimError(
+            f"{facts} does not say how the victim was trained; delete {path} to train it again"
+        ) from error
 
 
 def _pretrained(spec: VictimSpec, dataset: Dataset, download: bool) -> tuple[nn.Module, str]:
@@ -150,10 +185,7 @@ def _pretrained(spec: VictimSpec, dataset: Dataset, download: bool) -> tuple[nn.
             f"the pretrained weights of {spec.model} are not on this machine; {package}pass --download, or give a "
             "weight file (weights: PATH)"
         )
-    try:
-        module = _build(spec, dataset, pretrained=True, pretrained_file=local)
-    except OSError as error:
-        raise VictimError(f"the pretrained weights of {spec.model} cannot be had: {error}") from error
+    module = _build(spec, dataset, pretrained=True, pretrained_file=local)
     return module, f"timm: {config.hf_hub_id or config.url}"
 
 
@@ -184,35 +216,7 @@ def _cached_weights(config: Any) -> str | None:
     return str(file) if file.is_file() else None
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weight file; a checkpoint is read with `weights_only=True`, so that no pickle can run code."""
-    if not path.is_file():
-        raise VictimError(f"weight file {path} does not exist")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise VictimError(f"weight file {path} is no file of tensors: {reason}") from error
-    # What training scripts save around the weights: under the one key, under the other, or one in the other.
-    for wrapper in ("state_dict", "model"):
-        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(wrapper), dict):
-            checkpoint = checkpoint[wrapper]
-    if not isinstance(checkpoint, dict) or not all(isinstance(value, Tensor) for value in checkpoint.values()):
-        raise VictimError(f"weight file {path} holds no dictionary of tensors")
-    # DataParallel puts its own name before every parameter's.
-    return {name.removeprefix("module."): value for name, value in checkpoint.items()}
-
-
-def _fill(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Load all weights; VictimError naming the first ones that differ."""
-    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in weights.items()}
-    # `load_state_dict` would name every tensor that differs, on as many lines; three of them show what is wrong.
-    differing = sorted(name for name in {*expected, *given} if expected.get(name) != given.get(name))
-    if differing:
-        raise VictimError(
-            f"weight file {source} does not fit: {', '.join(differing[:3])} missing, unknown or misshapen"
-        )
-    module.load_state_dict(weights)
+def _fill(module: nn.Module, path: Path, spec: VictimSpec, dataset: Dataset) -> str:
+    """Load a weight file; returns what was taken from it, in words."""
+    title, classes = f"{spec.model} on {dataset.name}", len(dataset.classes)
+    return load_weights(module, path.expanduser(), title=title, num_classes=classes)

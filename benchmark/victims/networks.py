@@ -1,6 +1,9 @@
 """Building victims' networks: any timm model so that it can be differentiated twice, and the LeNet of the DLG paper."""
 
 import difflib
+import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import timm
@@ -9,6 +12,8 @@ from timm.layers import activations, activations_me, set_fused_attn
 from timm.models import register_model
 from torch import Tensor, nn
 
+from gradinv.attacks.hidden_state import forget_hidden_state
+from gradinv.attacks.victim import trained_parameters
 from gradinv.metrics.registry import RequestError, UnknownNameError
 
 Stem = Literal["default", "cifar"]
@@ -16,6 +21,10 @@ Stem = Literal["default", "cifar"]
 
 class VictimError(RequestError):
     """A victim that cannot be had; its text is one line that says why and how to mend it."""
+
+
+OF_TIMM = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+"""What timm's factory hands to every model, whether its constructor takes it or not."""
 
 
 class HardSigmoid(nn.Module):
@@ -78,7 +87,7 @@ def lenet_dlg(
 ) -> LeNetDLG:
     """The LeNet of Zhu et al. 2019, weights and biases U(-0.5, 0.5), for square images of any size."""
     if pretrained:
-        raise VictimError("lenet_dlg has no pretrained weights; take state untrained or trained")
+        raise VictimError("it has no pretrained weights; take state untrained or trained")
     return LeNetDLG(num_classes=num_classes, img_size=img_size, in_chans=in_chans)
 
 
@@ -98,26 +107,45 @@ def build_network(
     `untrained` says that nothing is loaded afterwards: no residual block then starts with a zeroed normalisation, which
     would leave most parameters without a gradient. `pretrained` takes timm's weights (from `pretrained_file` if given;
     else downloaded unless cached). `stem` cifar: 3x3 first convolution of stride 1, no pooling. timm's fused attention,
-    which has no second derivative, is switched off in the process. The caller's random state is left alone. Raises
-    UnknownNameError with near names, VictimError where the model cannot take such images or such a stem.
+    which has no second derivative, is switched off in the process. What a pass leaves in its modules is forgotten
+    (`hidden_state.py`). The caller's random state is left alone. Raises UnknownNameError with near names, VictimError
+    where the model cannot take such images or such a stem, or is no network of float32 that returns logits.
     """
     require_model(model)
     set_fused_attn(False)  # a switch of the process: it cannot be set for one network
-    options: dict[str, Any] = {"num_classes": num_classes, "pretrained": pretrained}
+    options: dict[str, Any] = {"pretrained": True} if pretrained else {}
     if pretrained_file is not None:
         options["pretrained_cfg_overlay"] = {"file": pretrained_file}
-    optional: dict[str, Any] = {"img_size": image_size} | ({"zero_init_last": False} if untrained else {})
+    optional: dict[str, Any] = {"num_classes": num_classes, "img_size": image_size}
+    optional |= {"zero_init_last": False} if untrained else {}
+    network: nn.Module | None = None
     with torch.random.fork_rng(devices=[]):  # no devices: networks are built, and their weights drawn, on the CPU
         try:
             network = _create(model, options, optional, seed)
             if stem == "cifar":
-                _cifar_stem(network, model)
+                _cifar_stem(network)
             _make_twice_differentiable(network)
-            _probe(network.eval(), num_classes, image_size)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise VictimError(f"{model} cannot be built for {image_size} x {image_size} images: {reason}") from error
+            _require_parameters(network)
+            forget_hidden_state(network.eval())
+            _probe(network, num_classes, image_size)
+        except RequestError as error:
+            raise VictimError(f"{model}: {error}") from error
+        except Exception as error:  # a model of one's own raises anything
+            reason = reason_of(error) + (_wrapping(network) if isinstance(network, nn.Module) else "")
+            title = f"{model} with pretrained weights cannot be had" if pretrained else f"{model} cannot be built"
+            raise VictimError(f"{title} for {image_size} x {image_size} images: {reason}") from error
     return network
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one line of bounded length. Nothing of torch's advice to read a pickle after all.
+
+    >>> reason_of(RuntimeError("no such shape\\nmore"))
+    'no such shape'
+    """
+    if re.search("weights.only", str(error), re.IGNORECASE):
+        return "its weight file holds more than tensors, or is damaged"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def require_model(model: str) -> None:
@@ -132,23 +160,26 @@ def require_model(model: str) -> None:
 def _create(model: str, options: dict[str, Any], optional: dict[str, Any], seed: int) -> nn.Module:
     """The model with those of the `optional` arguments that it accepts: it is asked until it refuses none."""
     # timm hands arguments on to the model's constructor and does not say which ones it takes; a TypeError names them.
+    make: Callable[..., nn.Module] = partial(timm.create_model, model)
     while True:
         torch.manual_seed(seed)  # again: an attempt that failed may have drawn
         try:
-            return timm.create_model(model, **options, **optional)
+            return make(**options, **optional)
         except TypeError as error:
             refused = [name for name in optional if f"'{name}'" in str(error)]
-            if not refused:
+            if not refused and any(f"'{name}'" in str(error) for name in OF_TIMM) and isinstance(make, partial):
+                make = timm.models.model_entrypoint(model.split(".")[0])  # a constructor that takes none of timm's own
+            elif not refused:
                 raise
             optional = {name: value for name, value in optional.items() if name not in refused}
 
 
-def _cifar_stem(network: nn.Module, model: str) -> None:
+def _cifar_stem(network: nn.Module) -> None:
     """3x3 stride-1 first convolution and no pooling, for networks with timm's ResNet stem (`conv1`, `maxpool`)."""
     conv, pool = getattr(network, "conv1", None), getattr(network, "maxpool", None)
     first = conv[0] if isinstance(conv, nn.Sequential) else conv
     if not isinstance(first, nn.Conv2d) or pool is None:
-        raise VictimError(f"{model} has no ResNet stem (conv1, maxpool), so stem=cifar does not fit; take stem=default")
+        raise VictimError("it has no ResNet stem (conv1, maxpool), so stem=cifar does not fit; take stem=default")
     bias = first.bias is not None
     stem = nn.Conv2d(first.in_channels, first.out_channels, kernel_size=3, stride=1, padding=1, bias=bias)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")  # as timm initialises a ResNet's
@@ -168,9 +199,34 @@ def _make_twice_differentiable(network: nn.Module) -> None:
                     setattr(parent, name, replacement())
 
 
+def _require_parameters(network: nn.Module) -> None:
+    """VictimError where it is no module of float32 parameters, FrozenNetworkError where it trains none."""
+    if not isinstance(network, nn.Module):
+        raise VictimError(f"its constructor returns {type(network).__name__} and no torch.nn.Module")
+    types = {str(p.dtype).removeprefix("torch.") for p in network.parameters() if p.dtype != torch.float32}
+    if types:
+        raise VictimError(f"its parameters are {', '.join(sorted(types))}; victims are float32: return module.float()")
+    trained_parameters(network)
+
+
 def _probe(network: nn.Module, num_classes: int, image_size: int) -> None:
     """One forward pass, so that a network which cannot take such images fails here and not in the middle of a run."""
     with torch.no_grad():
         logits = network(torch.zeros(1, 3, image_size, image_size))
+    if not isinstance(logits, Tensor):
+        held = f"a {type(logits).__name__}" + (f" of {len(logits)}" if hasattr(logits, "__len__") else "")
+        raise VictimError(
+            f"its forward returns {held} and not one tensor of logits {(1, num_classes)}; register a module that calls "
+            "it and returns the logits alone"
+        )
     if tuple(logits.shape) != (1, num_classes):
-        raise RuntimeError(f"its output has the shape {tuple(logits.shape)} and not {(1, num_classes)}")
+        raise VictimError(f"its output has the shape {tuple(logits.shape)} and not {(1, num_classes)}")
+
+
+def _wrapping(network: nn.Module) -> str:
+    """How to wrap a network that takes images of another number of channels; empty for any other."""
+    first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
+    if first is None or first.in_channels == 3:
+        return ""
+    wrap = "images.mean(1, keepdim=True)" if first.in_channels == 1 else f"{first.in_channels} channels"
+    return f"; images have 3 channels: register a module that calls it with {wrap}"

@@ -1,21 +1,27 @@
 """Which victim is meant: a specification, as suites and records hold it."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gradinv.benchmark.victims.networks import Stem
 from gradinv.metrics.keys import bracketed
 
 State = Literal["untrained", "early", "trained", "pretrained"]
 
+Channel = Annotated[float, Field(allow_inf_nan=False)]
+Channels = tuple[Channel, Channel, Channel]
+_LATER = ("mean", "std")
+"""Fields that came later: at their default they are left out, so that ids of earlier trials stay what they were."""
+
 
 class VictimSpec(BaseModel):
     """Which victim: a timm model, its state, and what shapes it.
 
     `early` is trained for one epoch. `epochs` overrides the default number of a trained victim. `weights` is a local
-    file (safetensors, or a checkpoint of tensors only) that a trained or pretrained victim takes instead.
+    file (safetensors, or a checkpoint of tensors only) that a trained or pretrained victim takes instead; `mean` and
+    `std`, one number a channel, say how images in [0, 1] were normalised when it was made.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +32,8 @@ class VictimSpec(BaseModel):
     stem: Stem = "default"
     epochs: int | None = Field(default=None, ge=1)
     weights: str | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> "VictimSpec":
@@ -35,7 +43,18 @@ class VictimSpec(BaseModel):
             raise ValueError(f"weights contradict state {self.state}; take trained or pretrained")
         if self.state == "pretrained" and self.stem != "default" and self.weights is None:
             raise ValueError("timm's pretrained weights do not fit another stem; take stem=default or give weights")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together; give both or neither")
+        if self.mean is not None and self.weights is None:
+            raise ValueError("mean and std are for weights of one's own; give weights, or leave them out")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError("std must be above 0 in every channel")
         return self
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if name not in _LATER or value is not None}
 
     @property
     def key(self) -> str:
@@ -51,4 +70,7 @@ class VictimSpec(BaseModel):
             shaping["stem"] = self.stem
         if self.weights is not None:
             shaping["weights"] = Path(self.weights).name
+        if self.mean is not None and self.std is not None:
+            # Without commas, which separate what stands in brackets.
+            shaping |= {"mean": "/".join(map(str, self.mean)), "std": "/".join(map(str, self.std))}
         return self.model + bracketed(shaping)

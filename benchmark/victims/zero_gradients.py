@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def zero_gradient_share(gradients: Iterable[Tensor]) -> float:
@@ -18,10 +18,6 @@ def zero_gradient_share(gradients: Iterable[Tensor]) -> float:
     return sum(size for size, is_alive in sizes if not is_alive) / sum(size for size, _ in sizes)
 
 
-def gradients_of_noise(module: nn.Module, image_size: int) -> tuple[Tensor, ...]:
-    """The gradients of the trainable parameters for two seeded random images of classes 0 and 1."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(2, 3, image_size, image_size, generator=generator)
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    loss = nn.functional.cross_entropy(module(images), torch.tensor([0, 1]))
-    return torch.autograd.grad(loss, parameters, materialize_grads=True)
+def noise_images(image_size: int) -> Tensor:
+    """Two seeded random images (2, 3, H, W), on which a network is tried before it is attacked."""
+    return torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))

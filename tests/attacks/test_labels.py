@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from gradinv.attacks.classifier import NoClassifierError
 from gradinv.attacks.labels import RULES, LabelInferenceError, infer_labels, min_rule, resolve_labels, sum_rule
 from gradinv.attacks.leak import Leak
-from gradinv.attacks.victim import NoClassifierError, Victim
+from gradinv.attacks.victim import Victim
 
 CLASSES = 20
 
@@ -39,7 +40,7 @@ def test_the_min_rule_is_exact_for_distinct_labels(real_leak: Callable, model: s
 def test_the_sign_rule_is_exact_for_one_image(real_leak: Callable, model: str, seed: int) -> None:
     leak, victim = real_leak(model, 1, seed)
     assert infer_labels(leak, victim, "sum").tolist() == leak.labels.tolist()
-    sums = leak.gradients[victim.classifier_weight].sum(dim=1)
+    sums = leak.gradients[victim.classifier_weight(leak.image_shape)].sum(dim=1)
     assert (sums < 0).nonzero().flatten().tolist() == leak.labels.tolist()
 
 
@@ -77,7 +78,7 @@ def test_a_convolutional_classifier_is_read_too(make_images: Callable, make_leak
         torch.manual_seed(0)
         net = Head(nn.Conv2d(3, 6, 6), nn.Sigmoid(), nn.Conv2d(6, CLASSES, 1), nn.Flatten())
     leak = make_leak(net, make_images(3), torch.tensor([17, 2, 9]))
-    assert leak.gradients[Victim(net).classifier_weight].shape == (CLASSES, 6, 1, 1)
+    assert leak.gradients[Victim(net).classifier_weight(leak.image_shape)].shape == (CLASSES, 6, 1, 1)
     for rule in RULES:
         assert infer_labels(leak, Victim(net), rule).tolist() == [2, 9, 17]
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gradinv.attacks.attack import Conditions
-from gradinv.attacks.leak import Leak, ThreatModel
+from gradinv.attacks.leak import Leak, LeakError, ThreatModel
 from gradinv.attacks.registry import ATTACKS, create_attack
 from gradinv.attacks.victim import Victim
 
@@ -168,3 +168,53 @@ def test_to_moves_everything(case: Callable) -> None:
 def test_a_threat_model_refuses_what_it_does_not_know(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         ThreatModel(**wrong)
+
+
+WRONG = {
+    "missing": (lambda g: {n: v for n, v in g.items() if n != "head.bias"}, "head.bias is missing"),
+    "unknown": (lambda g: g | {"other": torch.ones(2)}, "other is no parameter that the victim trains"),
+    "one channel": (
+        lambda g: g | {"first.weight": g["first.weight"][:, :1]},
+        r"first\.weight is \(5, 1, 3, 3\) float32 and not \(5, 3, 3, 3\) float32",
+    ),
+    "another type": (lambda g: g | {"head.bias": g["head.bias"].double()}, r"head\.bias is \(5,\) float64 and not"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize("name", ["dlg", "inverting_gradients"])
+def test_another_networks_gradients_are_one_line_and_never_broadcast(case: Callable, kind: str, name: str) -> None:
+    leak, victim = case(bn=False, statistics="none")
+    change, line = WRONG[kind]
+    wrong = dataclasses.replace(leak, gradients=change(leak.gradients), bn_statistics=None)
+    with pytest.raises(LeakError, match=line) as caught:
+        create_attack(name).reconstruct(wrong, victim, seed=0, budget=3)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"labels": torch.tensor([0, 9])}, "the labels are not 2 class indices below 5"),
+        ({"labels": torch.tensor([1])}, "the labels are not 2 class indices"),
+        ({"bn_statistics": ((torch.zeros(1), torch.ones(1)),) * 2}, "statistics are not those of the victim's layers"),
+        ({"mean": (0.5,)}, "mean and std are not 3 numbers each"),
+    ],
+)
+def test_what_stands_beside_the_gradients_is_compared_too(case: Callable, changes: dict, line: str) -> None:
+    leak, victim = case()
+    victim.require_fit(leak)
+    with pytest.raises(LeakError, match=line):
+        victim.require_fit(dataclasses.replace(leak, **changes))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"nothing", "tensors"])
+def test_a_file_without_a_leak_is_one_line_with_its_path(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "leak"
+    if content == "tensors":
+        save_file({"a": torch.ones(1)}, path)
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    with pytest.raises(LeakError, match=r"leak holds no leak \(.*\); write one with Leak\.save") as caught:
+        Leak.load(path)
+    assert "\n" not in str(caught.value)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradinv.attacks.victim import NoClassifierError, Victim, bn_layers
+from gradinv.attacks.victim import FrozenNetworkError, Victim, bn_layers
 
 LABELS = torch.tensor([3, 0, 4])
 
@@ -130,7 +130,8 @@ def test_train_mode_normalises_by_the_batch(make_net: Callable, make_images: Cal
 def test_the_callers_module_and_the_running_statistics_stay_to_the_bit(
     make_net: Callable, make_images: Callable, bn_mode: str
 ) -> None:
-    net = make_net().requires_grad_(False)
+    net = make_net()
+    net.first.requires_grad_(False)
     before = copy.deepcopy(net.state_dict())
     victim = Victim(net, bn_mode=bn_mode)
     victim.update(make_images(3), LABELS)
@@ -138,42 +139,40 @@ def test_the_callers_module_and_the_running_statistics_stay_to_the_bit(
     for parameter in victim.parameters:
         parameter.data.zero_()
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
-    assert not any(parameter.requires_grad for parameter in net.parameters())
+    frozen = {name for name, parameter in net.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"first.weight", "first.bias"}
     assert not net.training
     for layer, (mean, var) in zip(bn_layers(net), victim.running_statistics, strict=True):
         assert torch.equal(mean, layer.running_mean)
         assert torch.equal(var, layer.running_var)
 
 
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        (ConvHead(), "head.weight"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(3, 4), nn.Sigmoid(), nn.Linear(4, 2), nn.Softplus()), "3.weight"),
-    ],
-)
-def test_the_classifier_is_found(module: nn.Module, name: str) -> None:
-    assert Victim(module).classifier_weight == name
+@pytest.mark.parametrize("frozen", ["first", "late", "head"])
+def test_a_frozen_part_is_neither_sent_nor_changes_what_is_sent(
+    make_net: Callable, make_images: Callable, frozen: str
+) -> None:
+    net, images = make_net(), make_images(3)
+    every = Victim(net)
+    expected = dict(zip(every.parameter_names, every.update(images, LABELS), strict=True))
+    getattr(net, frozen).requires_grad_(False)
+    victim = Victim(net)
+    assert victim.parameter_names == [name for name in expected if not name.startswith(f"{frozen}.")]
+    for name, sent in zip(victim.parameter_names, victim.update(images, LABELS), strict=True):
+        torch.testing.assert_close(sent, expected[name])
+    assert set(victim.state) == set(every.state)
 
 
-def test_the_first_of_several_heads_is_the_classifier() -> None:
-    module = ConvHead()
-    module.get_classifier = lambda: (nn.Identity(), nn.Identity())
-    with pytest.raises(NoClassifierError, match="ConvHead has no classifier"):
-        _ = Victim(module).classifier_weight
+def test_a_network_that_trains_nothing_is_one_line(make_net: Callable) -> None:
+    with pytest.raises(FrozenNetworkError, match="every parameter of SmallNet is frozen") as caught:
+        Victim(make_net().requires_grad_(False))
+    assert "\n" not in str(caught.value)
 
 
-def test_timm_networks_name_their_own_classifier(build: Callable) -> None:
-    assert Victim(build("test_resnet")).classifier_weight == "fc.weight"
-    assert Victim(build("lenet_dlg")).classifier_weight == "fc.weight"
-
-
-def test_of_a_head_of_several_layers_the_last_one_is_the_classifier() -> None:
-    module = ConvHead()
-    module.head = nn.Sequential(nn.Conv2d(3, 4, 1), nn.LayerNorm(2), nn.Conv2d(4, 5, 1), nn.Flatten())
-    assert Victim(module).classifier_weight == "head.2.weight"
-
-
-def test_without_a_linear_map_there_is_no_classifier() -> None:
-    with pytest.raises(NoClassifierError):
-        _ = Victim(nn.Sequential(nn.BatchNorm2d(3), nn.Flatten())).classifier_weight
+def test_tied_weights_are_sent_once(make_images: Callable) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(108, 5), nn.Sigmoid(), nn.Linear(5, 5), nn.Sigmoid(), nn.Linear(5, 5))
+    net[5].weight = net[3].weight
+    victim, images = Victim(net), make_images(3)
+    assert victim.parameter_names == ["1.weight", "1.bias", "3.weight", "3.bias", "5.bias"]
+    nn.functional.cross_entropy(net(images), LABELS).backward()
+    sent = dict(zip(victim.parameter_names, victim.update(images, LABELS), strict=True))
+    torch.testing.assert_close(sent["3.weight"], net[3].weight.grad)

@@ -137,3 +137,13 @@ def test_the_closed_form_of_the_gradient_is_that_of_autograd(
 def test_norm_equals_a_plain_loop() -> None:
     values = lists(0)[0]
     assert norm(values).item() == pytest.approx(sum(a * a for a in values.reshape(-1).tolist()) ** 0.5, rel=1e-12)
+
+
+@each_distance
+@pytest.mark.parametrize("way", ["value", "pullback"])
+def test_tensors_of_other_shapes_are_refused_and_never_broadcast(distance: Distance, way: str) -> None:
+    observed = distance.prepare([torch.ones(12, 1, 5, 5)])
+    with pytest.raises(
+        ValueError, match=r"gradient 0 has the shape \(12, 3, 5, 5\) and the observed one \(12, 1, 5, 5\)"
+    ):
+        getattr(distance, way)([torch.ones(12, 3, 5, 5)], observed)

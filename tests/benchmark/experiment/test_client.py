@@ -82,12 +82,13 @@ def test_the_gradient_equals_a_finite_difference_of_the_mean_cross_entropy(
 
 @MODES
 def test_the_callers_network_is_left_as_it_was(module: nn.Module, images: Tensor, bn_mode: str) -> None:
-    module.requires_grad_(False)
+    frozen, *trained = dict(module.named_parameters())
+    module.get_parameter(frozen).requires_grad_(False)
     before = copy.deepcopy(module.state_dict())
     update = updated(module, images, bn_mode=bn_mode)
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
-    assert all(p.grad is None and not p.requires_grad for p in module.parameters())
-    assert list(update.sent) == [name for name, _ in module.named_parameters()]
+    assert all(p.grad is None and p.requires_grad == (n != frozen) for n, p in module.named_parameters())
+    assert list(update.sent) == list(update.computed) == trained, "what is frozen is not sent"
     assert any(value.any() for value in update.sent.values())
 
 

@@ -27,7 +27,7 @@ def test_one_forward_pass_gives_the_clients_gradient_at_every_size(model):
     network = build_network(model, num_classes=10, image_size=64, seed=1, untrained=True).double()
     images = torch.randn(6, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([3, 1, 4, 0, 5, 9])
-    name = classifier_name(network)
+    name = classifier_name(network, (3, 64, 64))
     for size, gradient in classifier_gradients(network, name, images, labels, SIZES).items():
         none = create_defense("none")
         update = client_update(network, images[:size], labels[:size], bn_mode="eval", defense=none, seed=0)
@@ -38,7 +38,7 @@ def test_in_single_precision_too(make_dataset):
     dataset = make_dataset(classes=6, size=32)
     loaded = load_victim(VictimSpec(model="test_resnet", state="untrained", seed=2), dataset)
     batch = draw_batch(dataset, repetition=0, batch_size=6)
-    images, name = normalise(batch.images, loaded.mean, loaded.std), classifier_name(loaded.module)
+    images, name = normalise(batch.images, loaded.mean, loaded.std), classifier_name(loaded.module, (3, 32, 32))
     for size, gradient in classifier_gradients(loaded.module, name, images, batch.labels, SIZES).items():
         none = create_defense("none")
         update = client_update(loaded.module, images[:size], batch.labels[:size], bn_mode="eval", defense=none, seed=0)
@@ -54,7 +54,7 @@ def test_a_case_where_the_min_rule_is_exact_and_the_sum_rule_is_not():
     images = torch.zeros(2, 3, 2, 2)
     images.view(2, 12)[0, 0], images.view(2, 12)[1, 1] = 0.1, 5.0
     labels = torch.tensor([0, 1])
-    gradient = classifier_gradients(network, classifier_name(network), images, labels, [2])[2]
+    gradient = classifier_gradients(network, classifier_name(network, (3, 2, 2)), images, labels, [2])[2]
     assert min_rule(gradient, 2).tolist() == [0, 1]
     assert sum_rule(gradient, 2).tolist() != [0, 1]
 
@@ -80,20 +80,22 @@ class Crooked(nn.Module):
 @pytest.mark.parametrize("way", ["tokens", "scaled", "functional", "called twice"])
 def test_a_classifier_that_does_not_make_the_logits_is_refused(way):
     network = Crooked(way).eval()
+    with pytest.raises(ClassifierError, match=r"not the output of one linear layer|called more than once"):
+        classifier_name(network, (3, 2, 2))
     with pytest.raises(ClassifierError, match="are not what its linear classifier makes of features"):
-        classifier_gradients(network, classifier_name(network), torch.randn(2, 3, 2, 2), torch.tensor([0, 1]), [2])
+        classifier_gradients(network, "fc.weight", torch.randn(2, 3, 2, 2), torch.tensor([0, 1]), [2])
 
 
 @pytest.mark.parametrize(
     ("network", "message"),
     [
         (nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten()), "is no linear layer"),
-        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12)), "has no classifier with a weight"),
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12)), "not the output of one linear layer"),
     ],
 )
 def test_a_network_without_a_linear_classifier_is_refused(network, message):
     with pytest.raises(ClassifierError, match=message):
-        classifier_name(network)
+        classifier_name(network, (3, 2, 2))
 
 
 def test_a_gradient_that_is_not_the_clients_stops_the_run():

@@ -97,3 +97,10 @@ def test_the_compilers_probe_says_no_where_it_raises(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", broken)
     assert engines._compiler_works() is False
+
+
+def test_a_victim_that_cannot_be_built_for_the_guess_is_not_tiny(compiler):
+    assert (
+        EngineChoice().resolve("cpu", suite(victims=[LENET, {"model": "inception_v3", "state": "untrained"}]))
+        == "eager"
+    )

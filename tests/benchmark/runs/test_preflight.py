@@ -4,7 +4,7 @@ import pytest
 
 from gradinv.benchmark.runs import preflight
 from gradinv.benchmark.runs.memory import GIB
-from gradinv.benchmark.runs.preflight import memory_warnings, seconds_per_evaluation
+from gradinv.benchmark.runs.preflight import estimated_seconds, memory_warnings, seconds_per_evaluation
 
 RESNET = {"model": "resnet18", "state": "untrained"}
 
@@ -34,7 +34,7 @@ def test_small_victims_are_not_estimated(make_plan, monkeypatch):
     assert memory_warnings(plan, plan.trials, "cpu", 1) == []
 
 
-@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, KeyError, TypeError])
 def test_where_nothing_can_be_told_nothing_is_said(make_plan, monkeypatch, error):
     def untold(*_, **__):
         raise error("its shape depends on values")
@@ -42,3 +42,24 @@ def test_where_nothing_can_be_told_nothing_is_said(make_plan, monkeypatch, error
     monkeypatch.setattr(preflight, "evaluation_bytes", untold)
     plan = make_plan(victims=[RESNET])
     assert memory_warnings(plan, plan.trials, "cpu", 1) == []
+
+
+def test_a_victim_that_takes_no_vmap_is_timed_in_turn(make_plan, monkeypatch):
+    def refused(*_, **__):
+        raise RuntimeError(".item() on a Tensor inside vmap")
+
+    monkeypatch.setattr(preflight.torch.func, "vmap", refused)
+    spec = make_plan(attacks=["inverting_gradients"]).trials[0].spec
+    assert spec.together == 8
+    assert seconds_per_evaluation(make_plan(), spec, "cpu") > 0
+
+
+def test_a_victim_that_cannot_be_evaluated_leaves_the_others_their_estimates(make_plan, monkeypatch):
+    plan = make_plan(
+        victims=[{"model": "lenet_dlg", "state": "untrained"}, {"model": "test_resnet", "state": "untrained"}]
+    )
+    _, bad = plan.trials
+    monkeypatch.setattr(plan.network_of(bad.spec), "forward", None)
+    first, second = estimated_seconds(plan, plan.trials, "cpu")
+    assert first > 0
+    assert second == 0

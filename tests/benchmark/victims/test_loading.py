@@ -1,6 +1,5 @@
 """Victims: every state gives what it says or one clear line; nothing ever stands in for missing weights."""
 
-import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from gradinv.benchmark.victims.loading import load_victim, weights_hash
 from gradinv.benchmark.victims.networks import VictimError, build_network
 from gradinv.benchmark.victims.packaged_weights import PACKAGED, _tensors, fill_from_package
 from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.benchmark.victims.training import Recipe, train_victim
+from gradinv.benchmark.victims.training import Recipe, correct_share, train_victim
 from gradinv.metrics.registry import UnknownNameError
 
 TRAINED = VictimSpec(model="test_resnet", state="trained", epochs=1)
@@ -79,69 +78,11 @@ def weight_file(make_dataset) -> Path:
     return train_victim(TRAINED, make_dataset(), recipe=Recipe(epochs=1, lr=0.01), progress=False)
 
 
-@pytest.mark.parametrize("container", ["safetensors", "plain", "state_dict", "model", "parallel"])
-def test_local_weight_files(make_dataset, weight_file, tmp_path, container: str) -> None:
-    network = build_network("test_resnet", num_classes=4, image_size=16)
-    network.load_state_dict(victims.load_file(weight_file))
-    tensors = network.state_dict()
-    path = tmp_path / "foreign.pt"
-    if container == "safetensors":
-        path = weight_file
-    elif container == "parallel":
-        torch.save({f"module.{name}": value for name, value in tensors.items()}, path)
-    else:
-        torch.save(tensors if container == "plain" else {container: tensors, "epoch": 3}, path)
-    loaded = load_victim(VictimSpec(model="test_resnet", state="trained", weights=str(path)), make_dataset())
-    assert loaded.weights_hash == weights_hash(network)
-    assert loaded.accuracy is None
-
-
 def test_a_local_file_makes_a_pretrained_victim_with_timms_normalisation(make_dataset, weight_file) -> None:
     spec = VictimSpec(model="test_resnet", state="pretrained", weights=str(weight_file))
     loaded = load_victim(spec, make_dataset())
     assert loaded.mean == loaded.std == (0.5, 0.5, 0.5)
     assert loaded.state == "pretrained"
-
-
-class Bomb:
-    """An object whose unpickling leaves a trace."""
-
-    def __reduce__(self):
-        return (exec, ("import builtins; builtins.victim_exploded = True",))
-
-
-def test_a_checkpoint_that_runs_code_is_refused(make_dataset, tmp_path) -> None:
-    path = tmp_path / "evil.pt"
-    torch.save({"state_dict": Bomb()}, path)
-    bare = tmp_path / "bare.pt"
-    bare.write_bytes(pickle.dumps(Bomb()))
-    for file in (path, bare):
-        with pytest.raises(VictimError, match="is no file of tensors"):
-            load_victim(VictimSpec(model="test_resnet", state="trained", weights=str(file)), make_dataset())
-    assert not hasattr(__import__("builtins"), "victim_exploded")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "does not exist"),
-        ({"fc.weight": torch.zeros(4, 4)}, "does not fit: .* missing, unknown or misshapen"),
-        ([torch.zeros(2)], "holds no dictionary of tensors"),
-        ("broken", "is no file of tensors"),
-    ],
-)
-def test_wrong_weight_files_are_clear_errors(make_dataset, tmp_path, content, message: str) -> None:
-    path = tmp_path / "weights.safetensors"
-    if content == "broken":
-        path.write_bytes(b"nothing of the kind")
-    elif isinstance(content, dict):
-        save_file(content, path)
-    elif content is not None:
-        path = tmp_path / "weights.pt"
-        torch.save(content, path)
-    with pytest.raises(VictimError, match=message) as caught:
-        load_victim(VictimSpec(model="test_resnet", state="trained", weights=str(path)), make_dataset())
-    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture
@@ -180,7 +121,7 @@ def test_cached_pretrained_weights_are_used(thousand, hub_cache) -> None:
     loaded = load_victim(PRETRAINED, thousand)
     assert loaded.weights_hash == weights_hash(network)
     assert loaded.mean == tuple(timm.get_pretrained_cfg("test_resnet").mean)
-    assert loaded.accuracy is None
+    assert loaded.accuracy == correct_share(network, (loaded.mean, loaded.std), thousand.split("tuning"), at_most=256)
 
 
 def test_pretrained_needs_the_weights_own_classes(make_dataset, hub_cache) -> None:
