@@ -76,7 +76,7 @@ class SquaredL2(Distance):
 
     def pullback(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Pullback:
         """The distance with its gradient, twice the differences."""
-        differences = [g - t for g, t in paired(gradients, prepared)]
+        differences = [g - t for g, t in zip(gradients, prepared, strict=True)]
         # By norms, because `d.square()` would be one more temporary of the network's size.
         value = torch.stack([norm(d) for d in differences]).square().sum()
         return Pullback(value, differences, torch.full_like(value, 2.0))
@@ -98,7 +98,7 @@ class LayerwiseL2(Distance):
 
     def pullback(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Pullback:
         """The distance with its gradient, the differences at length `scale`; zero for a layer without difference."""
-        differences = [g - t for g, t in paired(gradients, prepared)]
+        differences = [g - t for g, t in zip(gradients, prepared, strict=True)]
         lengths = [norm(d) for d in differences]
         # In place: the differences are made here, and a copy would be one more pass over memory.
         directions = [d.mul_(self.scale / _safe(length)) for d, length in zip(differences, lengths, strict=True)]
@@ -133,7 +133,7 @@ class CosineDistance(Distance):
     def pullback(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Pullback:
         """The distance with its gradient, -(target - cosine * direction of the gradients) / their length."""
         # Layer by layer, so that the second look at a layer finds it in the cache; `dot` makes no temporary.
-        pairs = [(torch.dot(g.reshape(-1), t.reshape(-1)), norm(g)) for g, t in paired(gradients, prepared)]
+        pairs = [(torch.dot(g.reshape(-1), t.reshape(-1)), norm(g)) for g, t in zip(gradients, prepared, strict=True)]
         along, lengths = (torch.stack(values) for values in zip(*pairs, strict=True))
         length = _safe(norm(lengths))
         cosine = along.sum() / length

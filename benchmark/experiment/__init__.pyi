@@ -9,6 +9,11 @@ from .controls import (
     CONTROLS as CONTROLS,
     MEANING as MEANING,
 )
+from .identity import (
+    Identity as Identity,
+    NetworkJudge as NetworkJudge,
+    judge_of_network as judge_of_network,
+)
 from .outcome import Outcome as Outcome
 from .spec import (
     PlannedTrial as PlannedTrial,

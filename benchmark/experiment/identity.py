@@ -70,6 +70,11 @@ class NetworkJudge:
         """The name of its metric."""
         return identity_name(self.name)
 
+    @property
+    def key(self) -> str:
+        """What its features depend on, beside the images: two networks of one name are two judges."""
+        return repr((self.weights_hash, self.mean, self.std))
+
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """What enters the classifier, (n, D), for images (n, 3, H, W) in [0, 1]."""
@@ -214,17 +219,17 @@ def described(judge: NetworkJudge, victim: str) -> str:
 def network_ranks(judge: NetworkJudge, scored: ScoredBatch, dataset: Dataset) -> Tensor:
     """Normalised ranks (B,) by a network, with its features of the pool from the cache where that has them."""
     pool = pool_of(dataset)
-    if not pool.knows(judge.metric):
-        pool.remember(judge.metric, _pool_features(judge, dataset, pool))
-    return ranks_of(scored, judge.metric, judge.features, cosine_likeness)
+    if not pool.knows(judge.key):
+        pool.remember(judge.key, _pool_features(judge, dataset, pool))
+    return ranks_of(scored, judge.key, judge.features, cosine_likeness)
 
 
 def _pool_features(judge: NetworkJudge, dataset: Dataset, pool: Pool) -> Tensor:
     """Features (M, D) of the pool by a network: minutes of work, kept on disk."""
     # Everything that changes a feature is in the name, so that a cached file needs no check and is never stale.
     content = [dataset.split(role).content_hash for role in _ROLES]
-    key = (dataset.name, dataset.image_size, content, places_of(dataset), judge.weights_hash, judge.mean, judge.std)
+    key = (dataset.name, dataset.image_size, content, places_of(dataset), judge.key)
     path = cache_root() / "features" / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.safetensors"
     if not path.is_file():
-        write_tensors(path, {"features": pool.features(judge.metric, judge.features)})
+        write_tensors(path, {"features": pool.features(judge.key, judge.features)})
     return load_file(path)["features"]

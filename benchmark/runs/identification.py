@@ -6,7 +6,7 @@ from functools import cache
 import torch
 
 from gradinv.benchmark.datasets import Batch, Dataset, create_dataset, draw_batch
-from gradinv.benchmark.experiment.identity import Identity, NetworkJudge, judge_of_network
+from gradinv.benchmark.experiment import Identity, NetworkJudge, judge_of_network
 from gradinv.benchmark.victims import VictimError, VictimSpec, load_victim, needs_training
 from gradinv.metrics.images import ScoredBatch, measured_metrics, score_batch
 from gradinv.metrics.records import Additions, Record, RunDirectory, add, read_tensors

@@ -19,10 +19,10 @@ A metric that was asked for (`ms_ssim`, `psnr_registered`), that a network measu
 
 ## Image table, `NAME.images.csv`
 
-`identity_pool` (photographs that the original was looked for among, itself included) stands before `state` on boards from
-schema 4 on. Boards with attacks of several agents have two more columns there: `agent_spread` (standard deviation over the
-agents after registration, in units of pixel value, mean over the pixels) and `consensus_psnr` (PSNR of the agents'
-consensus, which is not what is scored). Metrics of plug-ins stand before `state`.
+`identity_pool` (photographs that the original was looked for among, itself included) stands before `state` on boards
+from schema 4 on. Boards with attacks of several agents have two more columns there: `agent_spread` (standard deviation
+over the agents after registration, in units of pixel value, mean over the pixels) and `consensus_psnr` (PSNR of the
+agents' consensus, which is not what is scored). Metrics of plug-ins stand before `state`.
 
 {images}
 

@@ -84,5 +84,6 @@ def rank_fields(metric: str, trials: Sequence[Record]) -> Fields:
 
 def pool_fields(trials: Sequence[Record]) -> Fields:
     """The size of the pool; the largest where some originals have fewer rivals."""
-    sizes = [image.details["identity_pool"] for trial in trials for image in trial.images if image.details]
+    details = [image.details for trial in trials for image in trial.images]
+    sizes = [values["identity_pool"] for values in details if "identity_pool" in values]
     return {"identity_pool": int(max(sizes))} if sizes else {}

@@ -90,7 +90,7 @@ def measured_metrics(asked: Sequence[str]) -> tuple[str, ...]:
     The latter cost little and stand in no specification: adding them there would change every trial's id.
     """
     always = (name for name in METRICS.names() if METRICS.constants(name).get("always"))
-    return tuple(dict.fromkeys((*asked, *always)))
+    return tuple(dict.fromkeys((*asked, *board_metrics("batch"), *always)))
 
 
 def counting(metric: str, values: Iterable[float]) -> list[float]:

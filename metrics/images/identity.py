@@ -85,7 +85,8 @@ def ranks_of(batch: ScoredBatch, judge: str, make: FeatureMaker, likeness: Liken
     # The originals behind the pool, so that both are compared under the same terms.
     seen = likeness(make(batch.reconstructions), torch.cat([photographs, make(batch.originals)]), batch.pool.size)
     others, originals = seen.split([batch.pool.size, len(batch.originals)], dim=1)
-    return normalised_ranks(originals.diagonal(), others, batch.rivals)
+    ranks = normalised_ranks(originals.diagonal(), others, batch.rivals)
+    return ranks.to(batch.originals.dtype)
 
 
 def cosine_likeness(pictures: Tensor, photographs: Tensor, pool_size: int) -> Tensor:

@@ -30,6 +30,7 @@ SETTING = {
     "max_equal_labels": 1,
     "precision": "float32",
 }
+NOT_LOOKED_AT = ("structure: not measured", "identity_lowpass: no pool")
 CELL_FIELDS = set(Cell.model_fields)
 
 
@@ -61,7 +62,7 @@ def make_record(attack: str, repetition: int, psnr: Iterable[float] = (), **chan
         "seconds": 1.5,
         "versions": {"torch": "2.9.0", "numpy": "2.4.6"},
         "date": "2025-11-22T10:00:00",
-        "notes": ["lpips_alex: no weights", "lpips_vgg: no weights"],
+        "notes": ["lpips_alex: no weights", "lpips_vgg: no weights", *NOT_LOOKED_AT],
     }
     return Record(**(defaults | own))
 

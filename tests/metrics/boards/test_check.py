@@ -87,7 +87,7 @@ def test_published_boards_pass_and_say_where_no_claim_can_rest(path):
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"schema": "4"}, "schema is 4, this version knows up to 3: upgrade"),
+        ({"schema": "5"}, "schema is 5, this version knows up to 4: upgrade"),
         ({"schema": "one"}, "schema is 'one', not a version from 1"),
         ({"bn_mode": "evil"}, "bn_mode is 'evil', not one of eval, train"),
         ({"labels": ""}, "labels is empty"),
@@ -106,7 +106,7 @@ def test_published_boards_pass_and_say_where_no_claim_can_rest(path):
         ({"psnr_low": "30"}, "psnr_low is 30, above psnr_high"),
         ({"n_images": "15"}, "n_images is 15, not 8 batches of 2"),
         ({"n_failed": "2"}, "state is done, but 2 batches diverged, failed or were skipped"),
-        ({"works": "false"}, "works is 'false', but psnr_gain_low"),
+        ({"works": "false"}, "works is 'false', but from_gradient"),
         ({"gmsd_mean": "", "gmsd_low": "", "gmsd_high": ""}, "gmsd_mean is empty and notes give no reason"),
         ({"evaluations": "101"}, "spent 101 evaluations, its budget is 100"),
         ({"evaluations": "80"}, "spent 80 of 100 evaluations and no note says why (`budget left: ...`)"),
@@ -121,7 +121,8 @@ def test_a_wrong_row_is_named(edited, changes, fault):
 
 
 def test_who_stops_early_and_says_so_keeps_the_budget(edited):
-    notes = "budget left: stopped early; lpips_alex: no weights; lpips_vgg: no weights"
+    empty = ("lpips_alex: no weights", "lpips_vgg: no weights", "structure: not measured", "identity_lowpass: no pool")
+    notes = "; ".join(("budget left: stopped early", *empty))
     assert edited({"evaluations": "80", "notes": notes}).faults == []
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from gradinv.metrics.boards.latex import escape, latex_tables, write_latex
 from gradinv.metrics.boards.leaderboard_table import leaderboard
+from gradinv.metrics.leakage import badge
 from gradinv.metrics.typesetting import digits_of, fixed
 
 HOSTILE = r"evil_\end{document}$%&#^~{}" + "\n\\input{x}"
@@ -67,10 +68,10 @@ def test_numbers_are_those_of_the_board(records):
         key = f"{row['attack']} of {row['preset']}" if row["is_control"] == "true" and row["preset"] else row["attack"]
         shown = rows[key]
         assert shown[1:3] == [str(row["batch_size"]), str(row["n_batches"])]
-        for column, name in ((3, "psnr"), (5, "ssim"), (7, "psnr_gain")):
+        for column, name in ((3, "psnr"), (5, "psnr_gain")):
             mean, low, high = (fixed(row[f"{name}_{part}"], digits_of(name)) for part in ("mean", "low", "high"))
             assert shown[column : column + 2] == [mean, f"[{low}, {high}]" if low else ""]
-        assert shown[-1] == {"true": "yes", "false": "no", "": ""}[row["works"]]
+        assert shown[-1] == ("" if row["is_control"] == "true" else badge(row))
 
 
 def test_controls_stand_below_a_rule_in_italics(records):

@@ -61,7 +61,7 @@ def test_gain_is_paired_with_the_best_of_all_controls(board):
     assert row["psnr_gain_low"] == pytest.approx(gains.mean() - half)
     assert row["works"] == "true"
     assert board.loc["idlg", "works"] == "false"
-    assert set(board.loc[board["is_control"] == "true", "works"]) == {""}
+    assert set(board.loc[board["is_control"] == "true", "works"]) == {"false"}
 
 
 def test_diverged_trials_are_scored_and_counted(board):
@@ -98,13 +98,13 @@ def test_infinity_counts_as_100_in_the_row_and_stays_in_the_image_table(make_rec
 def test_too_few_batches_and_missing_controls_give_no_verdict(make_record):
     control = make_record("mean_image", 0, (5.0, 5.0), is_control=True, order=5)
     row = leaderboard([make_record("dlg", 0, (20.0, 20.0)), control]).iloc[0]
-    assert (row["best_control"], row["psnr_gain_mean"], row["works"]) == ("mean_image", 15.0, "")
-    assert "too few batches to say whether it works" in row["notes"]
+    assert (row["best_control"], row["psnr_gain_mean"], row["works"]) == ("mean_image", 15.0, "false")
+    assert "too few batches to say what leaks" in row["notes"]
     lost = control.model_copy(update={"state": "failed", "reason": "no memory", "images": []})
     row = leaderboard([make_record("dlg", 0, (20.0, 20.0)), lost]).iloc[0]
     assert "not compared with mean_image (failed: no memory)" in row["notes"]
     assert "no control has values for these batches" in row["notes"]
-    assert row["works"] == ""
+    assert (row["works"], row["leaks"]) == ("false", "")
 
 
 def test_rows_granted_different_things_share_no_controls(make_record):
@@ -138,7 +138,7 @@ def test_metrics_of_a_batch_have_columns_on_the_board_and_none_in_the_image_tabl
 def test_why_a_budget_was_not_spent_stands_last_in_the_notes(make_record):
     row = leaderboard([make_record("dlg", r, (1.0,), stopped="below the tolerance") for r in range(2)]).iloc[0]
     assert row["notes"].endswith(
-        "lpips_vgg: no weights; budget left: below the tolerance; no control has values for these batches"
+        "identity_lowpass: no pool; budget left: below the tolerance; no control has values for these batches"
     )
 
 
@@ -197,7 +197,7 @@ def test_the_csv_holds_raw_numbers_in_full_precision(tmp_path, make_record):
     row = next(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     assert float(row["objective_end"]) == value
     assert "," not in row["objective_end"]
-    assert (row["lpips_vgg_mean"], row["batch_size"], row["adaptive"], row["schema"]) == ("", "2", "false", "3")
+    assert (row["lpips_vgg_mean"], row["batch_size"], row["adaptive"], row["schema"]) == ("", "2", "false", "4")
     assert row["versions"] == "numpy 2.4.6, torch 2.9.0"
 
 

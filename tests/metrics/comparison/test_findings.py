@@ -39,7 +39,7 @@ def test_a_better_attack_is_better_and_equal_metrics_are_equal(make_record, meet
         "fft2d": "equal",
         "label_accuracy": "equal",
     }
-    assert results[0].not_measured == ["lpips_alex", "lpips_vgg"]
+    assert results[0].not_measured == ["structure", "lpips_alex", "lpips_vgg", "identity_lowpass"]
     assert (results[0].n_batches, results[0].n_images, results[0].budgets) == (10, 20, "")
     assert results[0].optimality["psnr"][0] > 0.99 > results[0].optimality["psnr"][1]
 

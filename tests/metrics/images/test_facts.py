@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gradinv.metrics.images.facts import board_metrics, counting, facts_of, measured_metrics
+from gradinv.metrics.images.facts import board_metrics, counting, default_metrics, facts_of, measured_metrics
 from gradinv.metrics.images.scoring import METRICS, ScoredBatch, register_metric
 
 
@@ -20,7 +20,9 @@ def test_reading_them_imports_no_torch():
 
 
 def test_the_metrics_of_every_board_are_those_that_trial_ids_hold():
-    assert board_metrics("image") == ("psnr", "ssim", "lpips_alex", "lpips_vgg", "gmsd", "fft2d")
+    measured = ("psnr", "ssim", "structure", "lpips_alex", "lpips_vgg", "gmsd", "fft2d", "identity_lowpass")
+    assert board_metrics("image") == measured
+    assert default_metrics() == ("psnr", "ssim", "lpips_alex", "lpips_vgg", "gmsd", "fft2d")
     assert board_metrics("batch") == ("label_accuracy",)
     assert board_metrics() == (*board_metrics("image"), *board_metrics("batch"))
 
@@ -32,9 +34,10 @@ def test_a_metric_of_a_batch_is_measured_unasked_and_stands_once(monkeypatch):
     def mine(batch: ScoredBatch) -> float:
         return 1.0
 
-    assert board_metrics() == ("mine", "psnr", "ssim", "lpips_alex", "lpips_vgg", "gmsd", "fft2d", "label_accuracy")
-    assert measured_metrics(["ssim"]) == ("ssim", "mine", "label_accuracy")
-    assert measured_metrics(["label_accuracy", "ssim"]) == ("label_accuracy", "ssim", "mine")
+    assert board_metrics() == ("mine", *board_metrics("image"), "label_accuracy")
+    assert measured_metrics(["ssim"]) == ("ssim", "mine", "label_accuracy", "identity_lowpass", "structure")
+    assert measured_metrics(["structure", "ssim"])[:2] == ("structure", "ssim")
+    assert len(measured_metrics(["structure", "ssim"])) == 5
 
 
 def test_a_metric_nobody_knows_has_no_facts_and_no_cap():

@@ -29,6 +29,4 @@ def make_sample(make_record: Callable) -> Callable[..., Sample]:
 @pytest.fixture
 def make_controls(make_sample: Callable) -> Callable[..., dict[str, Sample]]:
     """`make_controls(name={metric: values}, ...)`: the controls of an attack by their names."""
-    return lambda **controls: {
-        name: make_sample(name, metrics, is_control=True) for name, metrics in controls.items()
-    }
+    return lambda **controls: {name: make_sample(name, metrics, is_control=True) for name, metrics in controls.items()}

@@ -42,9 +42,7 @@ def planted(dataset, make_record) -> Callable[..., Leakage]:
             values = score_batch(scored, METRICS).values
             record = make_record(name, repetition, values["psnr"].tolist(), is_control=is_control)
             images = [
-                image.model_copy(
-                    update={"metrics": {metric: column[slot].item() for metric, column in values.items()}}
-                )
+                image.model_copy(update={"metrics": {metric: column[slot].item() for metric, column in values.items()}})
                 for slot, image in enumerate(record.images)
             ]
             made.append(record.model_copy(update={"images": images}))
@@ -54,10 +52,7 @@ def planted(dataset, make_record) -> Callable[..., Leakage]:
         attack = sample_of(records("dlg", pictures, is_control=False), "records")
         return leakage_of(
             attack,
-            {
-                name: sample_of(records(name, control, is_control=True), "records")
-                for name, control in controls.items()
-            },
+            {name: sample_of(records(name, control, is_control=True), "records") for name, control in controls.items()},
         )
 
     return made

@@ -70,7 +70,9 @@ def test_details_and_judges_of_the_record_stay(path, make_record):
     assert got.judges == {"identity_lowpass": "then"}
 
 
-@pytest.mark.parametrize("column", [{"metrics": {"identity_mine": [0.0]}}, {"details": {"pool": [1.0]}, "notes": {"a": "b"}}])
+@pytest.mark.parametrize(
+    "column", [{"metrics": {"identity_mine": [0.0]}}, {"details": {"pool": [1.0]}, "notes": {"a": "b"}}]
+)
 def test_other_images_are_refused(path, record, column):
     add(path, Additions(**column))
     with pytest.raises(ValueError, match="has not one value for each image"):

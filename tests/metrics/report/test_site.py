@@ -133,7 +133,7 @@ def test_numbers_are_those_of_the_board(pages, records):
         for column, source in columns.items():
             value = float(expected[source])
             assert row[column] == ("" if math.isnan(value) else repr(value))
-        assert row["verdict"] == {"true": "yes", "false": "no", "": ""}[expected["works"]]
+        assert row["verdict"] == {"": "", "none": "no"}.get(expected["leaks"], "yes")
 
 
 def test_means_stand_with_their_interval_unit_and_direction(pages):
@@ -171,7 +171,10 @@ def test_a_page_holds_threat_model_trials_command_and_environment(report, pages)
     (name,) = [name for name in pages if name.startswith("rows/dlg")]
     text = pages[name].text
     assert "client sends: gradient in eval mode; granted: labels known, batch-norm statistics none" in text
-    assert "Works here: its PSNR exceeds that of the best control here, mean_image, by 10.5 dB [9.3, 11.7]" in text
+    assert (
+        "Pixels leak, from the gradient; structure and identity were not looked at. Gains over the best control: pixels 10.5 dB [9.3, 11.7] over mean_image."
+        in text
+    )
     assert "numpy 2.4.6, torch 2.9.0" in text
     assert "alignments" not in text
     slug = Path(name).stem
