@@ -91,7 +91,10 @@ def shared_area(first, second, size):
     if first.photograph != second.photograph:
         return 0.0
     rows, columns = (
-        len({*range(getattr(first, side), getattr(first, side) + size)} & {*range(getattr(second, side), getattr(second, side) + size)})
+        len(
+            {*range(getattr(first, side), getattr(first, side) + size)}
+            & {*range(getattr(second, side), getattr(second, side) + size)}
+        )
         for side in ("top", "left")
     )
     return rows * columns / size**2
@@ -102,7 +105,9 @@ def dataset_of(evaluation: np.ndarray, tuning: np.ndarray, size: int = 8) -> Dat
         role: ArraySplit(images, np.arange(len(images)))
         for role, images in (("evaluation", evaluation), ("tuning", tuning))
     }
-    return Dataset("made", [str(i) for i in range(len(evaluation))], size, {role: lambda s=s: s for role, s in splits.items()})
+    return Dataset(
+        "made", [str(i) for i in range(len(evaluation))], size, {role: lambda s=s: s for role, s in splits.items()}
+    )
 
 
 def images_of(count: int, seed: int) -> np.ndarray:
@@ -216,7 +221,7 @@ def exact(photos, repetition=0):
 def test_ranks_of_a_network_are_those_of_a_loop_over_cosines(photos, network):
     judged, scored = exact(photos)
     judged = judged.by(network)
-    noisy = (scored.originals + 0.2 * torch.randn(scored.originals.shape, generator=torch.Generator().manual_seed(0)))
+    noisy = scored.originals + 0.2 * torch.randn(scored.originals.shape, generator=torch.Generator().manual_seed(0))
     scored = judged.with_pool(ScoredBatch(noisy.clamp(0, 1), scored.originals))
     got = judged.network_ranks(scored)
     assert set(got) == {"identity_test_resnet"}

@@ -107,7 +107,7 @@ def test_the_declared_direction_is_that_of_a_degraded_image(name: str) -> None:
     levels = [scored(name, (originals + sigma * noise).clamp(0, 1), originals).mean() for sigma in sigmas]
     assert all(facts.sign * better > facts.sign * worse for better, worse in pairwise(levels))
     exact = scored(name, originals, originals)
-    assert (sign * exact >= sign * levels[0]).all()
+    assert (facts.sign * exact >= facts.sign * levels[0]).all()
 
 
 @each_metric

@@ -120,7 +120,7 @@ DEGRADATIONS: dict[str, Callable[[Pictures], Tensor]] = {
 @pytest.mark.parametrize("degradation", DEGRADATIONS)
 def test_the_weight_free_judge_sees_the_original_through(degradation: str, photos: Pictures) -> None:
     ranks = photos.ranks(DEGRADATIONS[degradation](photos))
-    assert ranks.dtype == torch.float64
+    assert ranks.dtype == photos.originals.dtype
     assert ranks.tolist() == [0.0] * len(photos.originals)
 
 

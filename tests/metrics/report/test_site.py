@@ -171,10 +171,8 @@ def test_a_page_holds_threat_model_trials_command_and_environment(report, pages)
     (name,) = [name for name in pages if name.startswith("rows/dlg")]
     text = pages[name].text
     assert "client sends: gradient in eval mode; granted: labels known, batch-norm statistics none" in text
-    assert (
-        "Pixels leak, from the gradient; structure and identity were not looked at. Gains over the best control: pixels 10.5 dB [9.3, 11.7] over mean_image."
-        in text
-    )
+    assert "Pixels leak, from the gradient; structure and identity were not looked at." in text
+    assert "Gains over the best control: pixels 10.5 dB [9.3, 11.7] over mean_image." in text
     assert "numpy 2.4.6, torch 2.9.0" in text
     assert "alignments" not in text
     slug = Path(name).stem
