@@ -52,8 +52,8 @@ class ThreatModel(BaseModel):
     bn_statistics: Annotated[str, AfterValidator(_statistics_level)] = "running"
     labels: Annotated[str, AfterValidator(_label_level)] = "known"
     update: Annotated[str, AfterValidator(_update)] = "gradient"
-    max_equal_labels: int = Field(default=1, ge=1)
-    adaptive: bool = False
+    max_equal_labels: int = Field(default=1, ge=1, lt=2**63, strict=True)
+    adaptive: bool = Field(default=False, strict=True)
 
 
 @dataclass(frozen=True)

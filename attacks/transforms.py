@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gradinv.attacks.registry import Parametrised
-from gradinv.metrics.keys import checked_arguments, parse_key
+from gradinv.metrics.keys import UNBOUNDED, checked_arguments, parse_key
 from gradinv.metrics.registry import Registry
 
 
@@ -50,7 +50,7 @@ class Clipped(Transform):
     1.0
     """
 
-    def __init__(self, *, max_norm: Annotated[float, Field(gt=0)] = 1.0) -> None:
+    def __init__(self, *, max_norm: Annotated[float, Field(gt=0), UNBOUNDED] = 1.0) -> None:
         self.max_norm = max_norm
 
     def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:

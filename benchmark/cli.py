@@ -1,10 +1,14 @@
 """The `gradinv` command. Torch and the packages on top of it are imported by the verbs that need them."""
 
+import re
 import sys
 
 import typer
 
 from gradinv.benchmark.commands import boards, compare, identify, labels, look, run, train
+from gradinv.benchmark.stopping import Stopped, unwatch_signals, watch_signals
+from gradinv.metrics.plain_text import one_line
+from gradinv.metrics.records import fault_in_words
 from gradinv.metrics.registry import RequestError
 
 app = typer.Typer(
@@ -30,9 +34,36 @@ app.command()(look.doctor)
 
 # What each verb imports it imports in its body, so that `--help` and `list` answer at once.
 def main() -> None:
-    """Entry point: a wrong request is one line on stderr and exit status 2."""
+    """Entry point: what ends a verb is one line on stderr.
+
+    Exit status 2 for a wrong request, 1 for what the system refuses, 128 and the signal's number for a signal.
+    """
+    watch_signals()
     try:
+        _check_arguments(sys.argv[1:])
         app()
     except RequestError as error:
-        print(f"gradinv: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(error), 2)
+    except OSError as error:
+        _end(fault_in_words(error), 1)
+    except Stopped as stop:
+        # The handlers stay: whoever presses Ctrl-C once more, while Python is leaving, sees no traceback either.
+        _end(str(stop), stop.status)
+    except BaseException:
+        unwatch_signals()
+        raise
+
+
+def _end(line: str, status: int) -> None:
+    print(f"gradinv: {one_line(line)}", file=sys.stderr)
+    if status <= 2:
+        unwatch_signals()
+    sys.exit(status)
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """RequestError where an argument is empty: the name of a file or folder would become the working directory."""
+    for place, argument in enumerate(arguments):
+        if not argument or re.fullmatch(r"--[a-z-]+=", argument):
+            option = argument or " ".join([*arguments[:place][-1:], "''"])
+            raise RequestError(f"{option}: the value is empty; is a variable of the shell not set?")

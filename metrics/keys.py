@@ -1,14 +1,18 @@
 """The key of an entry: what the user types, what the CSV says, what a test id shows."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
+from gradinv.metrics.plain_text import cut
 from gradinv.metrics.registry import InvalidEntryError, unknown
 
 _KEY = re.compile(r"^(?P<name>[A-Za-z_]\w*)(?:\.(?P<preset>\w+))?(?:\[(?P<parameters>.*)\])?$")
+UNBOUNDED = "unbounded"
+"""Stands in the `Annotated` of a parameter that may be infinite; any other must be a finite number."""
 _CONSTANTS = {"true": True, "false": False, "none": None}
 
 
@@ -44,15 +48,15 @@ def parse_key(text: str) -> Key:
     """
     match = _KEY.match(text.strip())
     if match is None:
-        raise InvalidEntryError(f"{text!r} is no key; write name, name.preset or name[parameter=value,...]")
+        raise InvalidEntryError(f"{cut(text)!r} is no key; write name, name.preset or name[parameter=value,...]")
     # `name[]` and a trailing comma say nothing, and are nothing.
     parts = [part for part in (match["parameters"] or "").split(",") if part.strip()]
     pairs = [part.split("=", 1) for part in parts]
     if any(len(pair) != 2 for pair in pairs):
-        raise InvalidEntryError(f"{text!r}: parameters are written parameter=value, separated by commas")
+        raise InvalidEntryError(f"{cut(text)!r}: parameters are written parameter=value, separated by commas")
     parameters = {name.strip(): parse_value(value) for name, value in pairs}
     if len(parameters) < len(pairs):
-        raise InvalidEntryError(f"{text!r}: a parameter is given twice")
+        raise InvalidEntryError(f"{cut(text)!r}: a parameter is given twice")
     return Key(match["name"], match["preset"] or "", parameters)
 
 
@@ -101,8 +105,21 @@ def checked_arguments(kind: str, function: Callable[..., Any], arguments: Mappin
         if name not in valid:
             raise InvalidEntryError(unknown(f"parameter of {kind}", name, valid))
         try:
-            checked[name] = TypeAdapter(hints.get(name, Any)).validate_python(value)
+            hint = hints.get(name, Any)
+            checked[name] = TypeAdapter(hint).validate_python(value)
+            reason = _misread(value, checked[name], may_be_infinite=UNBOUNDED in getattr(hint, "__metadata__", ()))
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise InvalidEntryError(f"{kind}: {name}={value!r} is not valid: {reason}") from error
+        if reason:
+            raise InvalidEntryError(f"{kind}: {name}={cut(repr(value))} is not valid: {reason}")
     return checked
+
+
+def _misread(value: Any, checked: Any, *, may_be_infinite: bool) -> str:
+    """Why a value is not what its type made of it; empty where it is."""
+    # Pydantic takes true for the number one, and any range above a bound for one with infinity in it.
+    if isinstance(value, bool) and not isinstance(checked, bool):
+        return "Input should be a number, not true or false"
+    if isinstance(checked, float) and not (math.isfinite(checked) or (may_be_infinite and not math.isnan(checked))):
+        return "Input should be a finite number"
+    return ""

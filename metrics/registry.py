@@ -3,10 +3,12 @@
 import ast
 import difflib
 import fnmatch
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import re
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +17,13 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from gradinv.metrics.plain_text import cut, one_line
+
 T = TypeVar("T")
+
+PLUGIN_PREFIX = "gradinv_plugin_"
+"""What the module of every plug-in file is called by, before the file's own name."""
+_plugin_folders: list[str] = []  # the last one loaded first
 
 
 class RequestError(ValueError):
@@ -59,9 +67,9 @@ def unknown(kind: str, name: str, valid: list[str]) -> str:
     >>> unknown("attack", "dgl", ["dlg", "idlg"])
     "unknown attack 'dgl'; did you mean dlg, idlg?"
     """
-    near = difflib.get_close_matches(name, valid, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(cut(name), valid, n=3, cutoff=0.5)  # its time grows with the name's length
     hint = f"did you mean {', '.join(near)}?" if near else f"valid: {', '.join(valid) or 'none'}"
-    return f"unknown {kind} {name!r}; {hint}"
+    return f"unknown {kind} {cut(name)!r}; {hint}"
 
 
 COMPUTED = object()
@@ -106,6 +114,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, *, package: str, decorator: str, group: str) -> None:
         self.kind, self.package, self.decorator, self.group = kind, package, decorator, group
         self._entries: dict[str, Entry[T]] = {}
+        self._loads: dict[str, bool] = {}
 
     @cached_property
     def _built_in(self) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -149,6 +158,21 @@ class Registry(Generic[T]):
         every = {*self._built_in, *self._entry_points, *self._entries}
         return sorted(fnmatch.filter(every, pattern), key=natural_key)
 
+    def is_usable(self, name: str) -> bool:
+        """Whether there is an entry of that name that can be had; another package's is imported to find out.
+
+        One that cannot is named once on stderr and counts as absent, for whoever goes over all entries.
+        """
+        if name in self._entries or name in self._built_in:
+            return True
+        if name in self._entry_points and name not in self._loads:
+            try:
+                self.get(name)
+            except RequestError as error:
+                print(f"gradinv: {one_line(str(error))}; it is left out", file=sys.stderr)
+                self._loads[name] = False
+        return name in self._entries
+
     def get(self, name: str) -> Entry[T]:
         """The entry of that name, importing the module that declares it.
 
@@ -165,9 +189,10 @@ class Registry(Generic[T]):
     def _load(self, point: EntryPoint) -> None:
         try:
             point.load()
-        except (ImportError, AttributeError) as error:
+        except BaseException as error:
+            _let_interrupts_pass(error)
             raise InvalidEntryError(
-                f"{self.kind} {point.name!r} of {point.value} cannot be imported: {error}"
+                f"{self.kind} {point.name!r} of {point.value} cannot be imported: {in_words(error)}"
             ) from error
 
     def constants(self, name: str) -> dict[str, Any]:
@@ -199,15 +224,60 @@ def origin(target: Any) -> str:
 
 
 def load_plugin(path: Path) -> None:
-    """Import a Python file, so that what it registers is known; InvalidEntryError where it is no importable file."""
-    name = f"gradinv_plugin_{path.stem}"
+    """Import a Python file, so that what it registers is known; InvalidEntryError where it is no importable file.
+
+    It may import files beside it. Whatever its import raises, leaving the process included, is that one error.
+    """
+    name = _module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise InvalidEntryError(f"plug-in {path}: no such Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before it runs: dataclasses and type hints look their module up by name
+    _make_importable(path.resolve().parent)
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, TypeError, AttributeError) as error:
+    except BaseException as error:
         del sys.modules[name]  # a half-made module would be taken for the plug-in by a second attempt
-        raise InvalidEntryError(f"plug-in {path} cannot be imported: {error}") from error
+        _let_interrupts_pass(error)
+        raise InvalidEntryError(f"plug-in {path} cannot be imported: {in_words(error)}") from error
+
+
+def in_words(error: BaseException) -> str:
+    """An exception in words; its type where it says no more than a number or nothing.
+
+    >>> in_words(ValueError("no luck")), in_words(SystemExit(0)), in_words(KeyError("x"))
+    ('no luck', 'SystemExit: 0', "KeyError: 'x'")
+    """
+    text = " ".join(str(error).split())
+    says_enough = " " in text and not isinstance(error, KeyError)
+    return text if says_enough else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def _let_interrupts_pass(error: BaseException) -> None:
+    """Raise what comes from outside and is no fault of the code that was running: Ctrl-C, a signal's exception."""
+    # Where the default handler of Ctrl-C is replaced, as by the command, a KeyboardInterrupt is the code's own.
+    is_interrupt = (
+        isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if is_interrupt or not isinstance(error, Exception | SystemExit | KeyboardInterrupt | GeneratorExit):
+        raise error
+
+
+def _module_name(path: Path) -> str:
+    # With the folder: two files of one name are two modules, and an entry's file is looked up by its module's name.
+    digest = hashlib.sha256(str(path.resolve().parent).encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{PLUGIN_PREFIX}{path.stem}_{digest}"
+
+
+def _make_importable(folder: Path) -> None:
+    """Let files beside a plug-in be imported, after all that is installed: none of them may take another's place."""
+    others = [path for path in _plugin_folders if path != str(folder)]
+    # Of two plug-ins each may have a `helper.py` beside it: what the first one imported is not the second one's.
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and not name.startswith(PLUGIN_PREFIX) and str(Path(file).resolve().parent) in others:
+            del sys.modules[name]
+    sys.path[:] = [path for path in sys.path if path not in _plugin_folders]
+    _plugin_folders[:] = [str(folder), *others]
+    sys.path += _plugin_folders

@@ -1,12 +1,12 @@
 """Verbs from records to tables and figures: `leaderboard`, `plot`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gradinv.benchmark.commands.options import console
+from gradinv.benchmark.commands.options import console, say
+from gradinv.metrics.records import require_file, require_folder
 
 
 def leaderboard(
@@ -24,9 +24,10 @@ def leaderboard(
     from gradinv.metrics.boards import leaderboard as board_of, lines_by_setting, print_leaderboard, write_board
     from gradinv.metrics.records import read_records
 
+    _check_places(csv, latex, html)
     records, faults = read_records(runs)
     for fault in faults:
-        print(fault, file=sys.stderr)
+        say(fault)
     board = board_of(records) if csv is None else write_board(records, csv)
     print_leaderboard(lines_by_setting(records, board), console())
     if latex is not None:
@@ -41,6 +42,15 @@ def leaderboard(
         print(write_html(records, html, Extras(runs, MEANING, rerun_of)))
 
 
+def _check_places(csv: Path | None, latex: Path | None, html: Path | None) -> None:
+    """PathError where one of them cannot be written, before any is."""
+    for path, option in ((csv, "--csv"), (latex, "--latex")):
+        if path is not None:
+            require_file(path, option)
+    if html is not None:
+        require_folder(html.absolute().parent, "--html")
+
+
 def plot(
     runs: list[Path], out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures")
 ) -> None:
@@ -49,6 +59,7 @@ def plot(
     from gradinv.metrics.figures import draw_all
     from gradinv.metrics.records import RunDirectory, read_records
 
+    require_folder(out, "--out")
     records = read_records(runs)[0]
     contrasts = [contrast for directory in runs for contrast in contrasts_of(RunDirectory(directory))]
     # Several run directories may have been made from one suite and name the same contrasts.

@@ -1,12 +1,12 @@
 """`gradinv compare`: one attack against another, with a verdict in words."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gradinv.benchmark.commands.options import Plugins, console, load_plugins
+from gradinv.benchmark.commands.options import Plugins, console, load_plugins, say
+from gradinv.metrics.records import require_file
 from gradinv.metrics.registry import RequestError
 
 _SHOWN = 20  # faults of a board; a file that is wrong throughout has one in every line
@@ -35,6 +35,8 @@ def compare(
 
     if not runs and not board:
         raise RequestError("nothing to compare: give run directories, or a board with --board")
+    if csv is not None:
+        require_file(csv, "--csv")
     load_plugins(plugin)
     records, faults = read_records(runs or [])
     # Records come first: where a board has the same cell, what lies on this disk counts.
@@ -44,12 +46,12 @@ def compare(
         sources.append(published)
         faults += flaws[:_SHOWN] + [f"{path}: {len(flaws) - _SHOWN} more faults"] * (len(flaws) > _SHOWN)
     for fault in faults:
-        print(fault, file=sys.stderr)
+        say(fault)
     samples = pooled(sources)
     keys = [find_key(name, samples) for name in (attack, *against)]
     findings, notes = findings_of(samples, keys[0], keys[1:], any_budget=allow_unequal_budget)
     for note in notes:
-        print(note, file=sys.stderr)
+        say(note)
     if csv is not None:
         write_comparison(findings, csv)
     print_findings(findings, console())

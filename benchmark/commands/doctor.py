@@ -8,6 +8,7 @@ import torch
 from gradinv.benchmark.datasets import dataset_names
 from gradinv.benchmark.machine import data_root, usable_cores, victims_root
 from gradinv.metrics.images import METRICS, ScoredBatch, score_batch
+from gradinv.metrics.registry import in_words
 
 PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", "scipy", "scikit-image")
 
@@ -26,8 +27,11 @@ def machine_facts() -> list[str]:
 
 def _metric(name: str) -> str:
     # The metric is run, because weights that it must download show only then that they are missing.
-    size = max(64, METRICS.get(name).metadata["min_size"])
-    image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    labels = torch.zeros(1, dtype=torch.int64)
-    notes = score_batch(ScoredBatch(image, image, labels, labels), [name]).notes
+    try:
+        size = max(64, METRICS.get(name).metadata["min_size"])
+        image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+        labels = torch.zeros(1, dtype=torch.int64)
+        notes = score_batch(ScoredBatch(image, image, labels, labels), [name]).notes
+    except Exception as error:  # noqa: BLE001 - of another package, which may raise anything; the others are still asked
+        notes = (in_words(error),)
     return f"metric       {name}: " + (f"not available: {notes[0].removeprefix(f'{name}: ')}" if notes else "available")

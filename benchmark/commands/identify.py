@@ -1,12 +1,12 @@
 """`gradinv identify`: judge the pictures of finished runs by metrics that their records lack, or by another network."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gradinv.benchmark.commands.options import Download, victim_spec
+from gradinv.benchmark.commands.options import LARGEST_SEED, Download, Plugins, load_plugins, say, victim_spec
+from gradinv.metrics.records import require_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,10 +23,13 @@ def identify(
         Literal["untrained", "trained", "pretrained"], typer.Option(help="State of the judge's weights.")
     ] = "trained",
     # Not 0, the seed of most victims: a judge must not be the network that was attacked.
-    seed: Annotated[int, typer.Option(help="Seed of the judge's weights; victims have 0.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the judge's weights; victims have 0.")
+    ] = 1,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of state trained; else by the size of the data.")] = None,
     weights: Annotated[Path | None, typer.Option(help="A local weight file of the judge instead.")] = None,
     download: Download = False,
+    plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Rank the originals of finished runs: does each picture point at its original among the pool's photographs?
 
@@ -37,13 +40,16 @@ def identify(
     from gradinv.metrics.boards import write_board
     from gradinv.metrics.records import RunDirectory, read_records
 
+    for directory in runs:
+        require_folder(directory, "the run directory")
+    load_plugins(plugin, download)
     file = None if weights is None else str(weights)
     spec = None if network is None else victim_spec(network, state, seed=seed, epochs=epochs, weights=file)
     judge = chosen_judge(spec, download=download)
     for directory in runs:
         records, faults = read_records([directory])
         for fault in faults:
-            print(fault, file=sys.stderr)
+            say(fault)
         run = RunDirectory(directory)
         judged = judge_run(run, records, judge)
         every = read_records([directory])[0]  # again: the values stand in files beside the records

@@ -5,10 +5,21 @@ from typing import Annotated, Literal
 
 import typer
 
-from gradinv.benchmark.commands.options import Device, Download, console, resolve_device, victim_spec
+from gradinv.benchmark.commands.options import (
+    LARGEST_SEED,
+    Device,
+    Download,
+    Plugins,
+    console,
+    load_plugins,
+    resolve_device,
+    victim_spec,
+)
+from gradinv.metrics.records import require_folder
 from gradinv.metrics.registry import RequestError
 
 BATCH_SIZES = [1, 2, 4, 8, 16, 32, 48]
+MOST_BATCHES = 1_000_000
 
 
 def labels(
@@ -22,12 +33,14 @@ def labels(
     stem: Annotated[
         Literal["default", "cifar"], typer.Option(help="cifar: a 3x3 first convolution and no pooling.")
     ] = "default",
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED)] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of state trained; else by the size of the data.")] = None,
     batch_size: Annotated[list[int], typer.Option(min=1, help="Images in a batch; repeatable.")] = BATCH_SIZES,
-    batches: Annotated[int, typer.Option(min=1, help="Private batches for each batch size.")] = 1_000,
+    batches: Annotated[int, typer.Option(min=1, max=MOST_BATCHES, help="Private batches for each batch size.")] = 1_000,
+    weights: Annotated[Path | None, typer.Option(help="A local weight file of a trained or pretrained victim.")] = None,
     device: Device = "auto",
     download: Download = False,
+    plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Infer the labels of many batches by every rule; writes labels.csv, labels.batches.csv and a figure.
 
@@ -40,9 +53,12 @@ def labels(
 
     if epochs is not None and "trained" not in state:
         raise RequestError("--epochs is for --state trained only")
+    require_folder(out, "--out")
+    load_plugins(plugin, download)
     # All are validated before the first is trained.
+    file = None if weights is None else str(weights)
     specs = [
-        victim_spec(model, chosen, seed=seed, stem=stem, epochs=epochs if chosen == "trained" else None)
+        victim_spec(model, chosen, seed=seed, stem=stem, epochs=epochs if chosen == "trained" else None, weights=file)
         for chosen in dict.fromkeys(state)
     ]
     data = create_dataset(dataset, image_size, download=download)

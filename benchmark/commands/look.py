@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gradinv.benchmark.commands.options import Plugins, load_plugins
+from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.registry import RequestError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def list_(kind: Kind, pattern: Annotated[str, typer.Argument(help="Wildcard.")] 
     load_plugins(plugin)
     for name in _names(kind):
         if fnmatchcase(name, pattern):
-            print(name)
+            print(one_line(name))
 
 
 def show(
@@ -56,9 +57,10 @@ def status(runs: list[Path]) -> None:
     # As `run` ends: a script that looks at the exit status of either must not take a board with holes for a whole one.
     lost = [record for record in records if record.state in LOST]
     for record in lost:
-        print(f"{record.state} {record.id} {record.cell.key} B={record.cell.batch_size}: {record.reason}")
+        text = f"{record.state} {record.id} {record.cell.key} B={record.cell.batch_size}: {record.reason}"
+        print(one_line(text))
     for fault in faults:
-        print(fault)
+        print(one_line(fault))
     raise typer.Exit(1 if lost or faults else 0)
 
 
@@ -117,7 +119,7 @@ def _check_board(path: Path, runs: list[Path]) -> None:
         faults, warnings = [*broken, *wrong], warnings + differing
     for kind, lines in (("gradinv", faults), ("warning", warnings)):
         shown = lines[:SHOWN] + [f"{path}: {len(lines) - SHOWN} more"] * (len(lines) > SHOWN)
-        print("".join(f"{kind}: {line}\n" for line in shown), end="", file=sys.stderr)
+        print("".join(f"{kind}: {one_line(line)}\n" for line in shown), end="", file=sys.stderr)
     if faults:
         raise typer.Exit(2)
     controls = sum(row.cell.is_control for row in checked.rows)

@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, fields
 from functools import wraps
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
+from gradinv.metrics.plain_text import one_line, plain
 from gradinv.metrics.registry import RequestError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ Download = Annotated[bool, typer.Option("--download", help="Allow downloading da
 Device = Literal["auto", "cpu", "cuda"]
 AskedEngine = Literal["auto", "eager", "captured", "compiled"]
 AskedPrecision = Literal["float32", "tf32", "bf16"]
+
+LARGEST_SEED = 2**63 - 1
 
 Request = TypeVar("Request")
 
@@ -54,10 +57,24 @@ def _parameter(field: "Field[Any]") -> inspect.Parameter:
 
 
 def console() -> "Console":
-    """A console as wide as the terminal; wide enough for every column of a table where the output goes to a file."""
-    from rich.console import Console
+    """A console as wide as the terminal; wide enough for every column of a table where the output goes to a file.
 
-    return Console(width=None if sys.stdout.isatty() else 120)
+    What it prints may come from anybody's records: of control characters it prints the escapes.
+    """
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class PlainConsole(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for text, style, control in super().render(renderable, options):
+                yield Segment(text if control else plain(text), style, control)
+
+    return PlainConsole(width=None if sys.stdout.isatty() else 120)
+
+
+def say(text: str) -> None:
+    """One line on stderr, whatever stands in the text."""
+    print(one_line(text), file=sys.stderr)
 
 
 def load_plugins(paths: list[Path], download: bool = False) -> None:

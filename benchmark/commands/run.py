@@ -1,6 +1,6 @@
 """`gradinv run`: a suite, a part of it, or its plan."""
 
-import sys
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,13 +16,19 @@ from gradinv.benchmark.commands.options import (
     console,
     load_plugins,
     resolve_device,
+    say,
     taking,
 )
+from gradinv.benchmark.stopping import HAS_ALARM, Stopped
+from gradinv.metrics.plain_text import cut
+from gradinv.metrics.records import fault_in_words, require_folder
 from gradinv.metrics.registry import RequestError
 
 if TYPE_CHECKING:
-    from gradinv.benchmark.runs import Plan
+    from gradinv.benchmark.runs import Plan, RunOptions
 
+MOST_JOBS = 1_024
+MOST_TOGETHER = 4_096
 EXPERIMENTAL = "experimental: not yet run on a GPU by us"
 
 
@@ -52,12 +58,20 @@ class RunRequest:
             f"{EXPERIMENTAL}."
         ),
     ] = "auto"
-    together: Annotated[int, typer.Option(min=0, help="Candidates evaluated in one call; 0: as suits the victim.")] = 0
+    together: Annotated[
+        int, typer.Option(min=0, max=MOST_TOGETHER, help="Candidates evaluated in one call; 0: as suits the victim.")
+    ] = 0
     precision: Annotated[
         AskedPrecision, typer.Option(help=f"Arithmetic of the attack; tf32 and bf16 (CUDA) are {EXPERIMENTAL}.")
     ] = "float32"
-    jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0: as suits the machine.")] = 0
+    jobs: Annotated[int, typer.Option(min=0, max=MOST_JOBS, help="Worker processes; 0: as suits the machine.")] = 0
     shard: Annotated[str, typer.Option(help="i/n: only the i-th of n parts, for job arrays.")] = "1/1"
+    trial_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, metavar="SECONDS", help="A trial that takes longer has failed; else it may take forever."
+        ),
+    ] = None
     download: Download = False
     figures: Annotated[bool, typer.Option(help="Draw figures and contact sheets at the end.")] = True
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and the estimated time; run nothing.")] = (
@@ -69,31 +83,57 @@ class RunRequest:
 def run(request: RunRequest) -> None:
     """Run what is missing of a suite; the same command goes on where it was stopped."""
     from gradinv.benchmark.machine import prepare_process
-    from gradinv.benchmark.runs import RunOptions, default_jobs, run_plan, show_plan
-    from gradinv.metrics.records import RunDirectory
+    from gradinv.benchmark.runs import run_plan, show_plan
 
     prepare_process()  # before torch allocates anything
     # Whatever can be wrong with the request is looked at before the first thing is built.
     shard, device = _shard(request.shard), resolve_device(request.device)
+    if request.out is not None:
+        require_folder(request.out, "--out")
     load_plugins(request.plugin, request.download)
     plan = _plan(request, device)
-    options = RunOptions(
-        RunDirectory(request.out or Path("runs") / plan.suite.name),
-        jobs=request.jobs or default_jobs(device),
+    options = _options(request, plan, device, shard)
+    if request.dry_run:
+        show_plan(plan, options, console())
+        return
+    require_folder(options.run.path, "--out")
+    try:
+        raise typer.Exit(run_plan(plan, options, console()))
+    except (Stopped, KeyboardInterrupt) as stop:
+        # Python's own handler is at work where somebody else than the command called this verb.
+        stopped = stop if isinstance(stop, Stopped) else Stopped(signal.SIGINT)
+        _say_kept(str(stopped), options)
+        raise typer.Exit(stopped.status) from None
+    except OSError as error:
+        _say_kept(fault_in_words(error), options)
+        raise typer.Exit(1) from None
+
+
+def _options(request: RunRequest, plan: "Plan", device: str, shard: tuple[int, int]) -> "RunOptions":
+    from gradinv.benchmark.runs import RunOptions, default_jobs
+    from gradinv.metrics.records import RunDirectory, short_name
+
+    jobs = request.jobs or default_jobs(device)
+    if request.trial_timeout is not None and jobs == 1 and not HAS_ALARM:
+        raise RequestError("--trial-timeout: this system cannot interrupt a trial in its own process; add --jobs 2")
+    return RunOptions(
+        RunDirectory(request.out or Path("runs") / short_name(plan.suite.name)),
+        jobs=jobs,
         plugins=tuple(request.plugin),
         shard=shard,
         figures=request.figures,
         download=request.download,
+        trial_timeout=request.trial_timeout,
     )
-    if request.dry_run:
-        show_plan(plan, options, console())
-        return
-    try:
-        raise typer.Exit(run_plan(plan, options, console()))
-    except KeyboardInterrupt:
-        print("gradinv: stopped; the same command goes on from here", file=sys.stderr)
-        # 128 + SIGINT, as shells report it, so that a script does not take a stopped run for a finished one.
-        raise typer.Exit(130) from None
+
+
+def _say_kept(reason: str, options: "RunOptions") -> None:
+    """One line on what ended the run, and what is left of it."""
+    from gradinv.metrics.records import trial_ids
+    from gradinv.metrics.typesetting import counted
+
+    kept = len(trial_ids(options.run))
+    say(f"gradinv: {reason}; {counted(kept, 'record')} kept; the same command goes on from here")
 
 
 def _plan(request: RunRequest, device: str) -> "Plan":
@@ -117,18 +157,18 @@ def _plan(request: RunRequest, device: str) -> "Plan":
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
     """The dotted names and their values, which are written as in a suite file."""
-    import yaml
+    from gradinv.benchmark.runs import read_yaml
 
     result: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
+        if not (name.strip() and equals):
+            raise RequestError(f"--set {cut(pair)}: write KEY=VALUE")
         try:
             # As YAML, so that numbers, lists and true or false are written here as they are in the file.
-            result[name.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RequestError(f"--set {pair}: the value is no YAML") from error
-        if not (name.strip() and equals):
-            raise RequestError(f"--set {pair}: write KEY=VALUE")
+            result[name.strip()] = read_yaml(text)
+        except ValueError as error:
+            raise RequestError(f"--set {cut(pair)}: the value is no YAML ({error})") from error
     return result
 
 

@@ -4,7 +4,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from gradinv.benchmark.commands.options import Device, Download, resolve_device, victim_spec
+from gradinv.benchmark.commands.options import (
+    LARGEST_SEED,
+    Device,
+    Download,
+    Plugins,
+    load_plugins,
+    resolve_device,
+    victim_spec,
+)
 
 
 def train(
@@ -15,9 +23,10 @@ def train(
     stem: Annotated[
         Literal["default", "cifar"], typer.Option(help="cifar: a 3x3 first convolution and no pooling.")
     ] = "default",
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED)] = 0,
     device: Device = "auto",
     download: Download = False,
+    plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Train a victim and keep it in the cache, where suites find it; prints its accuracy and its files."""
     import json
@@ -25,6 +34,7 @@ def train(
     from gradinv.benchmark.datasets import create_dataset
     from gradinv.benchmark.victims import train_victim
 
+    load_plugins(plugin, download)
     spec = victim_spec(model, "trained", seed=seed, stem=stem, epochs=epochs)
     path = train_victim(spec, create_dataset(dataset, image_size, download=download), device=resolve_device(device))
     accuracy = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["accuracy"]

@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 
 from gradinv.attacks.registry import Paper
 from gradinv.benchmark.defenses.base import Defense, register_defense
+from gradinv.metrics.keys import UNBOUNDED
 
 ABADI_2016 = Paper(
     title="Deep Learning with Differential Privacy",
@@ -26,7 +27,7 @@ class Clipping(Defense):
     A gradient within the bound, and any gradient at `max_norm` inf, keeps every bit.
     """
 
-    def __init__(self, *, max_norm: Annotated[float, Field(gt=0)] = 1.0) -> None:
+    def __init__(self, *, max_norm: Annotated[float, Field(gt=0), UNBOUNDED] = 1.0) -> None:
         self.max_norm = max_norm
 
     def on_update(self, update: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 """One trial, or a pack of them: private batch -> defended client update -> leak -> attack -> scores -> record."""
 
 import platform
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -36,6 +35,11 @@ from gradinv.benchmark.experiment.outcome import Outcome, score
 from gradinv.benchmark.experiment.spec import PlannedTrial, TrialSpec
 from gradinv.benchmark.victims import LoadedVictim, normalise, zero_gradient_share
 from gradinv.metrics.records import Record, row_identity
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None  # type: ignore[assignment]
 
 PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", "numpy")
 """Packages whose versions stand in every record; only some are part of a trial's id (`spec.result_versions`)."""
@@ -216,10 +220,12 @@ def _synchronise(device: str) -> None:
         torch.cuda.synchronize()  # kernels are only queued when the attack returns
 
 
-def _peak_memory_mb(device: str) -> float:
-    """On CUDA the largest allocation since the trial began; on the CPU the process's largest size so far."""
+def _peak_memory_mb(device: str) -> float | None:
+    """On CUDA the largest allocation since the trial began; on the CPU the process's largest size so far, if known."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
+    if resource is None:
+        return None
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 

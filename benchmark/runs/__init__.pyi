@@ -17,6 +17,7 @@ from .runner import (
     run_plan as run_plan,
     show_plan as show_plan,
 )
+from .strict_yaml import read_yaml as read_yaml
 from .suite import (
     load_suite as load_suite,
     select as select,

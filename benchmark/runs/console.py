@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from gradinv.benchmark.experiment import PlannedTrial
 from gradinv.benchmark.runs.plan import Plan
+from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.records import LOST, Record
 
 HOUR = 3600.0
@@ -95,15 +96,15 @@ def follow(records: Iterable[Record], estimates: Mapping[str, float]) -> None:
 
 
 def trial_line(record: Record) -> str:
-    """One trial in a line."""
+    """One trial in a line, without control characters: a reason may hold what a network or a library said."""
     cell = record.cell
     name = f"{cell.victim} {cell.defense} B={cell.batch_size} {cell.key} batch {record.repetition}"
     if not record.is_scored:
-        return f"{record.state} {name}: {record.reason}"
+        return one_line(f"{record.state} {name}: {record.reason}")
     # A suite need not measure PSNR.
     values = [image.metrics["psnr"] for image in record.images if "psnr" in image.metrics]
     psnr = f"PSNR {math.fsum(values) / len(values):.1f} dB, " if values else ""
-    return f"{record.state} {name}: {psnr}{record.evaluations} evaluations, {record.seconds:.1f} s"
+    return one_line(f"{record.state} {name}: {psnr}{record.evaluations} evaluations, {record.seconds:.1f} s")
 
 
 def print_states(records: Sequence[Record], planned: int, console: Console) -> None:

@@ -1,13 +1,6 @@
-"""Where trials run: in this process, or in local worker processes. A trial's record is written where it ran."""
+"""Running trials in this process: what they raise becomes their record, which is written where they ran."""
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,26 +12,40 @@ from safetensors.torch import load_file
 
 from gradinv.benchmark.datasets import Dataset, create_dataset
 from gradinv.benchmark.experiment import ImpossibleCellError, Outcome, PlannedTrial, make_record, run_together
-from gradinv.benchmark.machine import prepare_process
 from gradinv.benchmark.runs.store import Store
+from gradinv.benchmark.stopping import TrialTimeout, is_from_outside, time_limit
 from gradinv.benchmark.victims import LoadedVictim, Stem, VictimError, build_network, normalisation_for, weights_hash
+from gradinv.metrics.plain_text import plain
 from gradinv.metrics.records import Record, RunDirectory
-from gradinv.metrics.registry import load_plugin
 
 
 @dataclass(frozen=True)
 class Job:
-    """Trials that run side by side, mostly one, and the run directory with their victim's weights."""
+    """Trials that run side by side, mostly one, and the run directory with their victim's weights.
+
+    `timeout` is the most seconds that one of them may take; None: as long as it likes.
+    """
 
     trials: tuple[PlannedTrial, ...]
     run: RunDirectory
+    timeout: float | None = None
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds that all of them may take together."""
+        return None if self.timeout is None else self.timeout * len(self.trials)
+
+    @property
+    def lateness(self) -> str:
+        """The reason of a trial that took longer."""
+        return f"timeout: not ended after {self.limit or 0:g} s"
 
     def singly(self) -> "list[Job]":
         """The same trials as jobs of one each."""
         return [replace(self, trials=(trial,)) for trial in self.trials]
 
 
-def jobs_of(trials: Sequence[PlannedTrial], run: RunDirectory) -> list[Job]:
+def jobs_of(trials: Sequence[PlannedTrial], run: RunDirectory, timeout: float | None = None) -> list[Job]:
     """The jobs of some of a plan's trials: those of one pack come together, as many as the engine takes."""
     packs: dict[str, list[PlannedTrial]] = {}
     # In the plan's order, which is victim by victim: `_module` keeps one network, the last.
@@ -47,7 +54,7 @@ def jobs_of(trials: Sequence[PlannedTrial], run: RunDirectory) -> list[Job]:
     chunks = [
         tuple(pack[i : i + pack[0].packed]) for pack in packs.values() for i in range(0, len(pack), pack[0].packed)
     ]
-    return [Job(chunk, run) for chunk in chunks]
+    return [Job(chunk, run, timeout) for chunk in chunks]
 
 
 def execute(job: Job) -> list[Record]:
@@ -56,9 +63,12 @@ def execute(job: Job) -> list[Record]:
     Where one of several raises, each is run again by itself, so that it fails alone.
     """
     try:
-        outcomes = _outcomes(job)
-        records = [make_record(trial, outcome) for trial, outcome in zip(job.trials, outcomes, strict=True)]
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - contract 5: no failure of one trial stops the suite
+        with time_limit(job.limit, job.lateness):
+            outcomes = _outcomes(job)
+            records = [make_record(trial, outcome) for trial, outcome in zip(job.trials, outcomes, strict=True)]
+    except BaseException as error:  # contract 5: no failure of one trial stops the suite, whatever it raises
+        if is_from_outside(error):
+            raise
         failure = _failure(error)
     else:
         # Outside of `try`: a disk that is full or gone is no failure of a trial, and must stop the run.
@@ -66,7 +76,13 @@ def execute(job: Job) -> list[Record]:
     # Outside of `except`: the error's traceback holds on to all tensors of the pack.
     if len(job.trials) > 1:
         return [record for single in job.singly() for record in execute(single)]
-    return _stored(job, [make_record(job.trials[0], failure)], [failure])
+    return recorded(job, failure)
+
+
+def recorded(job: Job, failure: Outcome) -> list[Record]:
+    """The records of a job of which every trial ended in this way, now on disk."""
+    outcomes = [failure] * len(job.trials)
+    return _stored(job, [make_record(trial, failure) for trial in job.trials], outcomes)
 
 
 def _stored(job: Job, records: list[Record], outcomes: Sequence[Outcome]) -> list[Record]:
@@ -90,6 +106,11 @@ def _failure(error: BaseException) -> Outcome:
     if isinstance(error, torch.OutOfMemoryError):
         torch.cuda.empty_cache()  # else the blocks that the failed trial cached are missing for the next one
         return Outcome(state="oom", reason=_first_line(error))
+    # On the CPU torch has no exception of its own for it.
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return Outcome(state="oom", reason=_first_line(error))
+    if isinstance(error, TrialTimeout):
+        return Outcome(state="failed", reason=str(error))
     return Outcome(state="failed", reason=_first_line(error), notes=["".join(format_exception(error))])
 
 
@@ -128,76 +149,7 @@ def run_here(jobs: Sequence[Job]) -> Generator[Record]:
     return (record for job in jobs for record in execute(job))
 
 
-def run_in_workers(jobs: Sequence[Job], workers: int, plugins: Sequence[Path]) -> Generator[Record]:
-    """In worker processes, records as they finish.
-
-    Where a worker dies, nobody knows which of the trials under way killed it: each is run once more, alone, and
-    recorded as failed if its worker dies again.
-    """
-    waiting = deque(jobs)
-    while waiting:
-        for suspect in (yield from _run_pool(waiting, workers, plugins)):
-            for single in suspect.singly():
-                if (yield from _run_pool(deque([single]), 1, plugins)):
-                    death = Outcome(state="failed", reason="the worker process died")
-                    yield from _stored(single, [make_record(single.trials[0], death)], [death])
-
-
-def _run_pool(waiting: deque[Job], workers: int, plugins: Sequence[Path]) -> Generator[Record, None, list[Job]]:
-    """Take jobs from `waiting` until none is left or a worker dies; returns the jobs that were under way then."""
-    # Spawned, not forked: a fork of a process with torch's threads or a CUDA context hangs or dies.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(list(plugins),))
-    running: dict[Future[list[Record]], Job] = {}
-    try:
-        while waiting or running:
-            # No more are handed over than there are workers: whatever is handed over is suspect when one dies.
-            while waiting and len(running) < workers:
-                future = pool.submit(execute, waiting[0])
-                running[future] = waiting.popleft()
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                records = future.result()
-                del running[future]
-                yield from records
-    except BrokenProcessPool:
-        # Some may have ended well just before: their records are on disk, and running them again would be for nothing.
-        finished = [future for future in running if future.done() and future.exception() is None]
-        for future in finished:
-            del running[future]
-            yield from future.result()
-    finally:
-        _stop(pool)
-    return list(running.values())
-
-
-def _stop(pool: ProcessPoolExecutor) -> None:
-    """End the pool's processes at once; what they had under way is not recorded and will be run again."""
-    # Taken before `shutdown`, which forgets them; it would also wait for the trials under way, for hours perhaps.
-    processes = multiprocessing.active_children()
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-
-
-def _start_worker(plugins: list[Path]) -> None:
-    # Ctrl-C reaches the whole group: the parent ends the run, and no worker prints a traceback of its own.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    prepare_process()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    for plugin in plugins:
-        load_plugin(plugin)
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers: they watch it, and end with it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # the main thread is deep in a kernel and would not see an exception for minutes
-
-
 def _first_line(error: BaseException) -> str:
     # One line of bounded length: it stands in a board's notes, while the traceback stays in the record.
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:500]}"
+    text = plain(" ".join(str(error).split()))
+    return f"{type(error).__name__}: {text[:500]}".removesuffix(": ")

@@ -1,5 +1,6 @@
 """How one row of a board is run again: a suite file, made from the specifications in its records."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,20 @@ def rerun_of(name: str, trials: Sequence[Record], controls: Sequence[str]) -> Re
     text = yaml.safe_dump(suite, sort_keys=False, default_flow_style=None, width=100)
     # Only files of other packages have a source hash; which file it was nobody but the reader knows.
     plugins = ["--plugin FILE"] if spec["sources"] else []
-    return Rerun(text, (*plugins, f"--device {spec['device']}", *_engine(spec)))
+    return Rerun(text, (*plugins, _option("device", spec["device"]), *_engine(spec)))
 
 
 def _engine(spec: dict[str, Any]) -> list[str]:
     """The engine's options; the precision only where it is not what everybody has."""
     # Records from before there was a choice lack both fields; they were run alone and in float32.
     precision = spec.get("precision", "float32")
-    options = [f"--engine {spec['engine']}", f"--together {spec.get('together', 1)}"]
-    return options + ([f"--precision {precision}"] if precision != "float32" else [])
+    options = [_option("engine", spec["engine"]), _option("together", spec.get("together", 1))]
+    return options + ([_option("precision", precision)] if precision != "float32" else [])
+
+
+def _option(name: str, value: object) -> str:
+    # Quoted: readers copy the line into a shell, and the record may be a stranger's.
+    return f"--{name} {shlex.quote(str(value))}"
 
 
 def _victim(spec: dict[str, Any]) -> dict[str, Any]:

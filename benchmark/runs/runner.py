@@ -9,12 +9,13 @@ from rich.console import Console
 
 from gradinv.benchmark.machine import usable_cores
 from gradinv.benchmark.runs.console import follow, print_announcement, print_plan, print_states, print_warnings
-from gradinv.benchmark.runs.executors import Job, jobs_of, run_here, run_in_workers
+from gradinv.benchmark.runs.executors import Job, jobs_of, run_here
 from gradinv.benchmark.runs.plan import Plan, PlannedTrial
 from gradinv.benchmark.runs.preflight import estimated_seconds, memory_warnings
 from gradinv.benchmark.runs.prepare import prepare, without_training
 from gradinv.benchmark.runs.store import Store
 from gradinv.benchmark.runs.suite import Suite
+from gradinv.benchmark.runs.workers import run_in_workers
 from gradinv.metrics.boards import lines_by_setting, print_leaderboard, write_board
 from gradinv.metrics.comparison import Contrast
 from gradinv.metrics.figures import draw_all
@@ -32,6 +33,7 @@ class RunOptions:
     shard: tuple[int, int] = (1, 1)
     figures: bool = True
     download: bool = False
+    trial_timeout: float | None = None
 
 
 def default_jobs(device: str) -> int:
@@ -78,7 +80,7 @@ def _run_missing(plan: Plan, trials: Sequence[PlannedTrial], options: RunOptions
     print_warnings(memory_warnings(plan, missing, plan.device, options.jobs), console)
     estimates = {trial.id: estimate for trial, estimate in zip(missing, seconds, strict=True)}
     # Closed at once where the run is stopped: the generator's end is what ends the worker processes.
-    with closing(_execute(jobs_of(missing, options.run), options)) as records:
+    with closing(_execute(jobs_of(missing, options.run, options.trial_timeout), options)) as records:
         follow(records, estimates)
 
 

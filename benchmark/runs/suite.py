@@ -6,7 +6,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from gradinv.attacks.leak import ThreatModel
@@ -14,9 +13,11 @@ from gradinv.attacks.registry import create_attack, hyperparameters
 from gradinv.benchmark.datasets import LARGEST_IMAGE_SIZE
 from gradinv.benchmark.defenses import canonical_defense
 from gradinv.benchmark.experiment import CONTROLS
+from gradinv.benchmark.runs.strict_yaml import read_yaml
 from gradinv.benchmark.victims import VictimSpec
 from gradinv.metrics.images import METRICS, default_metrics
 from gradinv.metrics.keys import Key, parse_key
+from gradinv.metrics.plain_text import cut
 from gradinv.metrics.registry import InvalidEntryError, RequestError, UnknownNameError, unknown
 
 SHIPPED = Path(__file__).parent.parent / "suites"
@@ -25,6 +26,8 @@ MOST_BATCHES = 10_000
 """Of one cell; each is drawn before anything runs."""
 LARGEST_BUDGET = 10**8
 """Evaluations of one trial; at a millisecond each they take a day."""
+
+_HEAD = ("name", "description", "contrasts")  # what holds for a suite as a whole
 
 # Strict, because `true` and 1.0 are the number one to pydantic.
 BatchSize = Annotated[int, Field(strict=True)]
@@ -126,6 +129,16 @@ class Suite(_Strict):
     contrasts: tuple[SuiteContrast, ...] = ()
     blocks: tuple[Block, ...]
 
+    @field_validator("name")
+    @classmethod
+    def _folder(cls, value: str) -> str:
+        """A name for a folder: whoever wrote the suite must not choose where somebody else's run is written."""
+        if not value.isprintable() or value != value.strip() or value.startswith(".") or not value:
+            raise ValueError(f"{cut(value)!r} names no folder; begin with a letter or digit, and use no line ends")
+        if any(mark in value for mark in "/\\:"):
+            raise ValueError(f"{cut(value)!r} is a path; give a name without / \\ and :, and the place with --out")
+        return value
+
     @model_validator(mode="after")
     def _contrasted(self) -> Self:
         attacks = list(dict.fromkeys(attack for block in self.blocks for attack in block.attacks))
@@ -167,13 +180,13 @@ def suite_path(name: str) -> Path:
 def load_suite(path: Path, overrides: Mapping[str, Any] | None = None) -> Suite:
     """Read and validate a suite; `overrides` (dotted names) go over every block. SuiteError in one line."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raw = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise SuiteError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise SuiteError(f"{path} must hold a mapping such as `name: my-suite`")
     # What stands outside of `grids` holds for all of them, and one grid is enough for most suites.
-    head = {name: raw.pop(name) for name in ("name", "description", "contrasts") if name in raw}
+    head = {name: raw.pop(name) for name in _HEAD if name in raw}
     grids = raw.pop("grids", None) or [{}]
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
         raise SuiteError(f"{path}: grids must be a list of mappings")
@@ -181,7 +194,7 @@ def load_suite(path: Path, overrides: Mapping[str, Any] | None = None) -> Suite:
     try:
         return Suite.model_validate({"name": path.stem, **head, "blocks": merged})
     except ValidationError as error:
-        raise SuiteError(f"{path}: {_one_line(error)}") from error
+        raise SuiteError(_one_line(error, str(path), overrides or {})) from error
 
 
 def _override(block: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,6 +202,8 @@ def _override(block: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
     result = dict(block)
     for name, value in overrides.items():
         *parents, last = name.split(".")
+        if name in (*_HEAD, "grids"):
+            raise SuiteError(f"--set {name}: is set in the suite's file alone")
         target = result
         for parent in parents:
             inner = target.get(parent) or {}
@@ -200,11 +215,28 @@ def _override(block: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
     return result
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(error: ValidationError, path: str, overrides: Mapping[str, Any]) -> str:
     """All that is wrong, each with its place; an unknown name comes with the nearest valid one."""
     # A list whose elements are all wrong is too short as well; the elements' own sentences say enough.
     faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
-    return "; ".join(dict.fromkeys(_sentence(fault) for fault in faults))
+    sentences: dict[str, list[str]] = {}
+    for fault in faults:
+        # Faults of the request and not of the file, which may be a shipped one.
+        option = _overriding(fault, overrides)
+        of_place = sentences.setdefault(path if option is None else f"--set {option}", [])
+        of_place += [sentence for sentence in [_sentence(fault)] if sentence not in of_place]
+    return "; ".join(f"{place}: {'; '.join(texts)}" for place, texts in sentences.items())
+
+
+def _settings(fault: Any) -> list[str]:
+    """The names of the settings that lead to a fault, without numbers of lists."""
+    return [str(part) for part in fault["loc"] if str(part).isidentifier() and part != "blocks"]
+
+
+def _overriding(fault: Any, overrides: Mapping[str, Any]) -> str | None:
+    """The name that was set on the command line and is at fault; None where the file is."""
+    place = f"{'.'.join(_settings(fault))}."
+    return next((name for name in overrides if place.startswith(f"{name}.") or f"{name}.".startswith(place)), None)
 
 
 def _sentence(fault: Any) -> str:
@@ -217,9 +249,10 @@ def _sentence(fault: Any) -> str:
             *ThreatModel.model_fields,
             "grids",
         ]
-        near = difflib.get_close_matches(str(fault["loc"][-1]), valid, n=1)
-        return f"{fault['loc'][-1]!r} is no known setting" + (f"; did you mean {near[0]}?" if near else "")
-    settings = [part for part in fault["loc"] if str(part).isidentifier() and part != "blocks"]
+        name = cut(str(fault["loc"][-1]))
+        near = difflib.get_close_matches(name, valid, n=1)
+        return f"{name!r} is no known setting" + (f"; did you mean {near[0]}?" if near else "")
+    settings = _settings(fault)
     reason = fault["msg"].removeprefix("Value error, ").replace("tuple", "list")
     return ": ".join([".".join(settings), reason] if settings else [reason])
 
@@ -239,7 +272,7 @@ def select(
     `victims` and `defenses` are wildcards over keys. `limit` is the largest number of batches a cell. SuiteError where
     nothing is left.
     """
-    blocks = []
+    blocks, left = [], []
     for block in suite.blocks:
         sizes = tuple(b for b in block.batch_sizes if not batch_sizes or b in batch_sizes)
         chosen: dict[str, Any] = {
@@ -250,11 +283,29 @@ def select(
             # By size, because the limit may lie below what one size has and above what another has.
             "batches": {b: min(limit or block.batches_of(b), block.batches_of(b)) for b in sizes},
         }
+        left.append(chosen)
         if all(chosen.values()):
             blocks.append(block.model_copy(update=chosen))
     if not blocks:
-        raise SuiteError(f"nothing of suite {suite.name} is left after the filters")
+        asked = {"attacks": attacks, "victims": victims, "defenses": defenses, "batch_sizes": batch_sizes}
+        reason = _why_nothing(suite, left, {name: value for name, value in asked.items() if value})
+        raise SuiteError(f"nothing of suite {suite.name} is left: {reason}")
     return suite.model_copy(update={"blocks": tuple(blocks)})
+
+
+def _why_nothing(suite: Suite, left: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> str:
+    """Which filter nothing passes, with what it could have named; or that each passes something of another grid."""
+    options = {name: f"--{name.removesuffix('s').replace('_', '-')}" for name in asked}
+    texts = {name: f"{options[name]} {_in_words(value)}" for name, value in asked.items()}
+    for name in asked:
+        if not any(of_block[name] for of_block in left):
+            held = [getattr(entry, "key", entry) for block in suite.blocks for entry in getattr(block, name)]
+            return f"{texts[name]} fits none of {', '.join(map(str, dict.fromkeys(held)))}"
+    return f"no grid has something for {' and '.join(texts.values())} at once"
+
+
+def _in_words(value: Any) -> str:
+    return cut(value if isinstance(value, str) else ", ".join(map(str, value)))
 
 
 def _chosen_attacks(block: Block, wanted: Sequence[str]) -> tuple[str, ...]:

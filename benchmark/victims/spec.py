@@ -12,6 +12,7 @@ State = Literal["untrained", "early", "trained", "pretrained"]
 
 Channel = Annotated[float, Field(allow_inf_nan=False)]
 Channels = tuple[Channel, Channel, Channel]
+MOST_EPOCHS = 10_000
 _LATER = ("mean", "std")
 """Fields that came later: at their default they are left out, so that ids of earlier trials stay what they were."""
 
@@ -28,9 +29,9 @@ class VictimSpec(BaseModel):
 
     model: str
     state: State
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     stem: Stem = "default"
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=MOST_EPOCHS, strict=True)
     weights: str | None = None
     mean: Channels | None = None
     std: Channels | None = None

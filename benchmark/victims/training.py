@@ -20,7 +20,7 @@ from gradinv.benchmark.machine import victims_root
 from gradinv.benchmark.victims.networks import VictimError, build_network
 from gradinv.benchmark.victims.normalisation import Normalisation, normalisation_of, normalise
 from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.metrics.records import write_tensors, write_text
+from gradinv.metrics.records import require_folder, short_name, write_tensors, write_text
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
@@ -71,7 +71,7 @@ def victim_path(spec: VictimSpec, dataset: Dataset, recipe: Recipe) -> Path:
         "recipe": recipe.model_dump(),
     }
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
-    return victims_root() / f"{spec.model}-{dataset.name}-{digest}.safetensors"
+    return victims_root() / f"{short_name(f'{spec.model}-{dataset.name}')}-{digest}.safetensors"
 
 
 def needs_training(spec: VictimSpec, dataset: Dataset) -> bool:
@@ -97,6 +97,7 @@ def train_victim(
     """
     recipe = recipe or default_recipe(spec, dataset)
     path = victim_path(spec, dataset, recipe)
+    require_folder(path.parent, "the folder of trained victims (GRADINV_CACHE)")  # before hours of training
     normalisation = normalisation_of(spec.model, dataset)
     network = build_network(
         spec.model,

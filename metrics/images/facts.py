@@ -54,7 +54,7 @@ def facts_of(metric: str) -> Facts | None:
     ('PSNR', 'dB', 'higher', 0.0, 100.0)
     """
     # Not cached: a plug-in may be loaded between two calls.
-    if metric in METRICS:
+    if METRICS.is_usable(metric):
         return Facts(**METRICS.constants(metric))
     # A family: the judge stands in the name, so that no entry can be registered beforehand.
     judge = metric.removeprefix(IDENTITY_PREFIX)
@@ -89,7 +89,8 @@ def measured_metrics(asked: Sequence[str]) -> tuple[str, ...]:
 
     The latter cost little and stand in no specification: adding them there would change every trial's id.
     """
-    always = (name for name in METRICS.names() if METRICS.constants(name).get("always"))
+    usable = filter(METRICS.is_usable, METRICS.names())
+    always = (name for name in usable if METRICS.constants(name).get("always"))
     return tuple(dict.fromkeys((*asked, *board_metrics("batch"), *always)))
 
 

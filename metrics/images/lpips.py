@@ -5,6 +5,7 @@ import sys
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -97,11 +98,23 @@ def _network(backbone: str, file: Path, device: torch.device) -> LPIPS:
     # The backbone is drawn at random before it is filled, through an argument that torchvision has renamed.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore", category=UserWarning):
         network = LPIPS(net=backbone, pnet_rand=True, verbose=False)
-    state = torch.load(file, map_location="cpu", weights_only=True)  # never a pickle: the file is anybody's
+    state = _tensors(file)
     for name, parameter in network.net.named_parameters():
         _, index, kind = name.split(".")  # slice2.3.weight is torchvision's features.3.weight
         source = state.get(f"features.{index}.{kind}")
-        if source is None or source.shape != parameter.shape:
+        if not isinstance(source, Tensor) or source.shape != parameter.shape:
             raise MetricUnavailable(f"{file} holds no fitting features.{index}.{kind}; put torchvision's file there")
         parameter.copy_(source)
     return network.requires_grad_(False).to(device)
+
+
+def _tensors(file: Path) -> dict[str, Any]:
+    """What the weight file holds; MetricUnavailable where it is none."""
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)  # never a pickle: the file is anybody's
+    except Exception as error:
+        # Not in torch's own words, which advise to read it without `weights_only`.
+        raise MetricUnavailable(f"{file} is damaged ({type(error).__name__}); put torchvision's file there") from error
+    if not isinstance(state, dict):
+        raise MetricUnavailable(f"{file} holds no weights by name; put torchvision's file there")
+    return state

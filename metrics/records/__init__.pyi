@@ -15,6 +15,11 @@ from .cells import (
 )
 from .column import Column as Column
 from .files import (
+    fault_in_words as fault_in_words,
+    read_file as read_file,
+    require_file as require_file,
+    require_folder as require_folder,
+    short_name as short_name,
     write_csv as write_csv,
     write_tensors as write_tensors,
     write_text as write_text,
@@ -24,7 +29,10 @@ from .identity import (
     row_identity as row_identity,
     trial_id as trial_id,
 )
-from .layout import RunDirectory as RunDirectory
+from .layout import (
+    RunDirectory as RunDirectory,
+    trial_ids as trial_ids,
+)
 from .pictures import (
     IMAGES_SHOWN as IMAGES_SHOWN,
     SPREAD_GAIN as SPREAD_GAIN,

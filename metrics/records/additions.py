@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gradinv.metrics.records.files import write_text
+from gradinv.metrics.records.files import read_file, write_text
 from gradinv.metrics.records.record import Record
 
 
@@ -22,7 +22,7 @@ class Additions(BaseModel):
 def read_additions(path: Path) -> Additions:
     """What was added to a record (`RunDirectory.additions`); empty without a file, ValueError where it is broken."""
     try:
-        return Additions.model_validate_json(path.read_bytes())
+        return Additions.model_validate_json(read_file(path))
     # Before OSError, of which it is one: that nothing was added is the usual case and no fault.
     except FileNotFoundError:
         return Additions()

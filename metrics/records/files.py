@@ -1,13 +1,87 @@
-"""Files that are written whole or not at all: a killed process leaves the old one."""
+"""Files that are written whole or not at all: a killed process leaves the old one; and what may be read or written."""
 
+import errno
+import hashlib
+import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from gradinv.metrics.registry import RequestError
+
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
+
+LONGEST_NAME = 160
+"""Bytes of a file name that we make; most systems take 255, and endings and hashes are added to it."""
+LARGEST_TEXT = 2**26
+"""Bytes of a file of JSON or of checksums; a record of 512 images has less than a hundredth of it."""
+
+
+class PathError(RequestError):
+    """A place that nothing can be written to; its text is one line that says which option, which path and why."""
+
+
+def require_folder(path: Path, option: str) -> None:
+    """PathError where no folder of that path can be made or written to; `option` says where the path comes from."""
+    try:
+        # The nearest that there is: the folders below it would be made.
+        nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists() or folder.is_symlink())
+        if not nearest.is_dir():
+            raise PathError(f"{option} {path}: {nearest} is no folder; give another path")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PathError(f"{option} {path}: {nearest} cannot be written to; give another path")
+    except OSError as error:  # a name that is too long
+        raise PathError(f"{option} {path}: {error.strerror}; give another path") from error
+
+
+def require_file(path: Path, option: str) -> None:
+    """PathError where no file of that path can be written."""
+    require_folder(path.absolute().parent, option)
+    try:
+        if path.is_dir():
+            raise PathError(f"{option} {path}: is a folder; give the path of a file")
+        path.exists()
+    except OSError as error:
+        raise PathError(f"{option} {path}: {error.strerror}; give another path") from error
+
+
+def short_name(name: str) -> str:
+    """The name, where it is too long for a file's its beginning and a hash of it.
+
+    >>> short_name("quick"), short_name("x" * 1000)[-20:]
+    ('quick', 'xxx-44f8354494a5ba03')
+    """
+    encoded = name.encode(errors="surrogateescape")
+    if len(encoded) <= LONGEST_NAME:
+        return name
+    begin = encoded[: LONGEST_NAME - 17].decode(errors="ignore")
+    return f"{begin}-{hashlib.sha256(encoded).hexdigest()[:16]}"
+
+
+def fault_in_words(error: OSError) -> str:
+    """What the system refused, and of which file.
+
+    >>> fault_in_words(OSError(28, "No space left on device", "a.csv"))
+    'a.csv: No space left on device'
+    """
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename is not None else reason
+
+
+def read_file(path: Path, largest: int = LARGEST_TEXT) -> bytes:
+    """The content of a regular file of at most so many bytes; OSError for anything else.
+
+    A pipe would be waited for and never end, and a record of a gigabyte is none.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    if path.stat().st_size > largest:
+        raise OSError(errno.EFBIG, f"has more than {largest} bytes", str(path))
+    return path.read_bytes()
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
@@ -18,7 +92,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Unique, since processes on several machines may write the same file at once; hidden, so that no listing takes it
     # for a result; in the same folder, since a rename is atomic within one file system only.
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    temporary = path.with_name(f".{path.name[:32]}.{uuid4().hex}")
     try:
         write(temporary)
         temporary.replace(path)
@@ -40,8 +114,19 @@ def write_csv(frame: "pd.DataFrame", path: Path) -> Path:
 
 def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: dict[str, str] | None = None) -> Path:
     """Write tensors, and words about them, to one safetensors file; returns the path."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file  # boards are written without torch
 
     # safetensors refuses tensors that share memory and those that are no dense block, as views of a batch may be.
     dense = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
-    return write_whole(path, lambda file: save_file(dense, file, metadata))
+
+    def save(file: Path) -> None:
+        try:
+            save_file(dense, file, metadata)
+        except SafetensorError as error:  # its own exception, which says what the system said only in words
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+
+    return write_whole(path, save)

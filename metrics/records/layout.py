@@ -1,5 +1,6 @@
 """The run directory: what lies where below the folder that `gradinv run --out` writes."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,3 +69,23 @@ class RunDirectory:
     def figures(self) -> Path:
         """The folder of figures and contact sheets."""
         return self.path / "figures"
+
+
+def trial_ids(run: RunDirectory) -> list[str]:
+    """The names of the folders of a run directory's trials, sorted; none where there is no such directory.
+
+    What is no folder, a pipe or a link to itself, is passed over.
+    """
+    # scandir tells folders from files without a further call for each of some thousand names.
+    try:
+        with os.scandir(run.trials) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
+    except OSError:
+        return []
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

@@ -41,11 +41,22 @@ def shown_tensors(trials: Iterable[Record]) -> list[str]:
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a trial, uint8; none where the file is missing or broken: a board needs no pictures."""
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError):
+    """The tensors of a trial, uint8; none where the file is missing or broken: a board needs no pictures.
+
+    Of a file that somebody else wrote only what are pictures: (B, C, H, W), or (S, B, C, H, W) for `snapshots`.
+    """
+    if not path.is_file():
         return {}
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):  # the last: of types that NumPy lacks
+        return {}
+    return {name: tensor for name, tensor in tensors.items() if _are_pictures(name, tensor)}
+
+
+def _are_pictures(name: str, tensor: np.ndarray) -> bool:
+    rank = 5 if name == "snapshots" else 4
+    return tensor.dtype == np.uint8 and tensor.ndim == rank and tensor.shape[-3] in (1, 3) and tensor.size > 0
 
 
 class Pictures:

@@ -3,7 +3,6 @@
 import gc
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,8 @@ from pydantic import ValidationError
 
 from gradinv.metrics.images import counting
 from gradinv.metrics.records.additions import with_additions
-from gradinv.metrics.records.layout import RunDirectory
+from gradinv.metrics.records.files import read_file
+from gradinv.metrics.records.layout import RunDirectory, trial_ids
 from gradinv.metrics.records.record import FINISHED, SCHEMA, Cell, ImageScore, Record
 from gradinv.metrics.records.validation import checksum_line, disagreement
 from gradinv.metrics.registry import RequestError
@@ -34,7 +34,7 @@ def read_records(directories: Iterable[Path]) -> tuple[list[Record], list[str]]:
     """
     copies: dict[str, list[tuple[Path, Record]]] = {}
     faults: list[str] = []
-    trials = [(run, trial) for run in map(RunDirectory, directories) for trial in _trial_ids(run)]
+    trials = [(run, trial) for run in map(RunDirectory, directories) for trial in _trials_of(run)]
     with _collector_paused():
         for run, trial in trials:
             record = read_record(run, trial)
@@ -60,14 +60,9 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _trial_ids(run: RunDirectory) -> list[str]:
+def _trials_of(run: RunDirectory) -> list[str]:
     """The trials of a run directory, sorted; RecordsError where there is none."""
-    # scandir tells folders from files without a further call for each of some thousand names.
-    try:
-        with os.scandir(run.trials) as entries:
-            ids = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    except OSError:
-        ids = []
+    ids = trial_ids(run)
     if not ids:
         raise RecordsError(f"{run.path} holds no trials; give the directory that `gradinv run --out` wrote")
     return ids
@@ -104,18 +99,20 @@ def read_record(run: RunDirectory, trial: str) -> Record | str:
     """The record of a trial, or one line that says why there is none and how to mend it."""
     path = run.record(trial)
     try:
-        text = path.read_bytes()
+        text = read_file(path)
     except OSError as error:
         return f"{path}: cannot be read ({error.strerror}); {MEND}"
     try:
         record = Record.model_validate_json(text)
     except ValidationError as error:
         return _diagnosis(path, text, error)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:  # of an older schema that is none
+        return f"{path}: is no record of gradinv ({error}); {MEND}"
     if record.schema_version > SCHEMA:
         return _newer(path, record.schema_version)
     if record.id != trial:  # a folder was copied or renamed by hand
         return f"{path}: is the record of another trial, {record.id}; {MEND}"
-    wrong = _altered(run, trial) or disagreement(record)
+    wrong = _altered(run, trial, text) or disagreement(record)
     if wrong:
         return f"{path}: {wrong}; {MEND}"
     try:
@@ -124,26 +121,29 @@ def read_record(run: RunDirectory, trial: str) -> Record | str:
         return str(error)
 
 
-def _altered(run: RunDirectory, trial: str) -> str:
+def _altered(run: RunDirectory, trial: str, text: bytes) -> str:
     """What is not as the run left it; empty where all is, and for trials from before checksums were kept."""
     path = run.checksums(trial)
-    if not path.is_file():
-        return "" if _schema_of(run.record(trial)) < FIRST_WITH_CHECKSUMS else f"{path.name} is missing"
-    # The record alone: to hash the pictures too, which no number is made of here, would make every listing slow.
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    try:
+        # The record alone: to hash the pictures too, which no number is made of here, would make every listing slow.
+        lines = read_file(path).decode(errors="replace").splitlines(keepends=True)
+    except FileNotFoundError:
+        return "" if _schema_of(text) < FIRST_WITH_CHECKSUMS else f"{path.name} is missing"
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
     return "" if checksum_line(run.record(trial)) in lines else f"{path.name} does not fit it"
 
 
-def _schema_of(path: Path) -> int:
+def _schema_of(text: bytes) -> int:
     # The record in memory is of the present schema, whatever the file says.
-    version = json.loads(path.read_bytes()).get("schema_version", 1)
+    version = json.loads(text).get("schema_version", 1)
     return version if isinstance(version, int) else SCHEMA
 
 
 def _diagnosis(path: Path, text: bytes, error: ValidationError) -> str:
     try:
         content = json.loads(text)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:  # numbers of thousands of digits, lists in lists in lists
         return f"{path}: is no valid JSON ({fault}); {MEND}"
     # A newer schema has fields that are refused as unknown: that it is newer is the reason worth saying.
     version = content.get("schema_version") if isinstance(content, dict) else None

@@ -1,6 +1,6 @@
 """The record: what one trial leaves behind. Written by the benchmark, read by tables and pictures."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,9 @@ FINISHED: tuple[State, ...] = ("done", "diverged", "skipped")
 SCORED: tuple[State, ...] = ("done", "diverged")
 LOST: tuple[State, ...] = ("failed", "oom")
 """States of trials that should have values and have none; running the suite again tries them again."""
+
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""A whole number as tables hold them: JSON has larger ones."""
 
 
 class _Frozen(BaseModel):
@@ -31,10 +34,10 @@ class Cell(_Frozen):
     parameters: str = ""
     tuning: str = "suite"
     dataset: str
-    image_size: int
+    image_size: Whole
     victim: str
     victim_state: str
-    victim_seed: int
+    victim_seed: Whole
     bn_mode: str
     bn_statistics: str
     granted_numbers_per_pixel: float
@@ -42,8 +45,8 @@ class Cell(_Frozen):
     update: str
     defense: str
     adaptive: bool
-    batch_size: int
-    max_equal_labels: int
+    batch_size: Whole
+    max_equal_labels: Whole
     budget: str = "paper"
     precision: str = SETTING["precision"].default
     is_control: bool = False
@@ -71,10 +74,10 @@ class ImageScore(_Frozen):
     `details` holds what else the attack says of the image, such as `agent_spread`; these are no scores.
     """
 
-    slot: int
-    reconstruction: int
+    slot: Whole
+    reconstruction: Whole
     image: str
-    label: int
+    label: Whole
     metrics: dict[str, float]
     details: dict[str, float] = Field(default_factory=dict)
 
@@ -90,11 +93,11 @@ class Record(_Frozen):
     A record of an older schema is taken too (`upgrade.upgraded`), any unknown field is refused.
     """
 
-    schema_version: int = SCHEMA
+    schema_version: Whole = SCHEMA
     id: str
     suite: str
-    order: int
-    repetition: int
+    order: Whole
+    repetition: Whole
     cell: Cell
     spec: dict[str, Any]
     state: State
@@ -106,10 +109,10 @@ class Record(_Frozen):
     uses: list[str] = Field(default_factory=list)
     objective_start: float | None = None
     objective_end: float | None = None
-    evaluations: int = 0
+    evaluations: Whole = 0
     stopped: str = ""
-    curve: list[tuple[int, float]] = Field(default_factory=list)
-    snapshots: list[int] = Field(default_factory=list)
+    curve: list[tuple[Whole, float]] = Field(default_factory=list)
+    snapshots: list[Whole] = Field(default_factory=list)
     snapshot_psnr: list[float] = Field(default_factory=list)
     snapshot_identity: list[float] = Field(default_factory=list)
     judges: dict[str, str] = Field(default_factory=dict)
@@ -117,12 +120,12 @@ class Record(_Frozen):
     zero_gradient_share: float | None = None
     update_cosine: float | None = None
     final_psnr: float | None = None
-    alignments: dict[str, int] = Field(default_factory=dict)
+    alignments: dict[str, Whole] = Field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_mb: float | None = None
     engine: str = "eager"
     weights_source: str = ""
-    threads: int = 1
+    threads: Whole = 1
     device: str = "cpu"
     versions: dict[str, str] = Field(default_factory=dict)
     date: str = ""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradinv.metrics.records.column import Column
+from gradinv.metrics.records.files import short_name
 
 # A cell's setting is made of these columns, so its module imports this one and not the other way round.
 if TYPE_CHECKING:
@@ -145,4 +146,4 @@ def slug(setting: Setting, also: Iterable[str] = ()) -> str:
     parts += [f"B{setting['batch_size']}"] if "batch_size" in setting else []
     parts += [f"{name}={setting[name]}" for name in (*also, *unusual(setting))]
     # `.`, `=` and `+` are safe on every file system and keep numbers readable.
-    return "-".join(re.sub(r"[^\w.=+]+", "_", str(part)).strip("_") for part in parts)
+    return short_name("-".join(re.sub(r"[^\w.=+]+", "_", str(part)).strip("_") for part in parts))

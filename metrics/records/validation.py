@@ -8,12 +8,31 @@ from pathlib import Path
 
 from gradinv.metrics.images import facts_of
 from gradinv.metrics.keys import Key, bracketed, parse_key
+from gradinv.metrics.plain_text import cut
 from gradinv.metrics.records.identity import row_identity, trial_id
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.record import ImageScore, Record
 from gradinv.metrics.registry import RequestError
 
 _ROUNDING = 1e-6  # of a metric computed in single precision
+_SPECIFIED: dict[str, tuple[type, ...]] = {
+    "dataset": (str,),
+    "image_size": (int,),
+    "victim": (dict,),
+    "weights_hash": (str,),
+    "attack": (str,),
+    "control": (str,),
+    "defense": (str,),
+    "threat_model": (dict,),
+    "batch_size": (int,),
+    "repetition": (int,),
+    "budget": (int, type(None)),
+    "metrics": (list,),
+    "device": (str,),
+    "engine": (str,),
+    "sources": (dict,),
+}
+"""What every specification has, whatever its schema: those who run a row again, or measure more of it, ask for it."""
 _OF_SPECIFICATION = ("dataset", "image_size", "defense", "batch_size", "precision")
 _OF_THREAT_MODEL = ("bn_mode", "bn_statistics", "labels", "update", "adaptive", "max_equal_labels")
 
@@ -25,11 +44,20 @@ def disagreement(record: Record) -> str:
     one batch, every number lie in its range, and the state fit what was measured. Only a record made by hand lacks a
     specification, and then what follows from it is not looked at.
     """
-    checks: list[Callable[[Record], Iterator[str]]] = [_identity, _cell, _images, _numbers, _spent, _state]
+    checks: list[Callable[[Record], Iterator[str]]] = [
+        _specification,
+        _identity,
+        _cell,
+        _images,
+        _numbers,
+        _spent,
+        _state,
+    ]
     try:
         # Lazily: what is wrong first may be why a later check makes no sense, or raises.
         return next((text for check in checks for text in check(record)), "")
-    except (KeyError, TypeError, AttributeError, RequestError) as error:  # of a specification that is none
+    # Of a specification that is none, or so deep that it cannot be hashed.
+    except (KeyError, TypeError, AttributeError, RequestError, RecursionError) as error:
         return f"its specification is no trial's ({error})"
 
 
@@ -42,6 +70,18 @@ def checksums(run: RunDirectory, trial_id: str) -> str:
     """The lines of a trial's files; what was added later is no part of them."""
     files = (run.record(trial_id), run.tensors(trial_id))
     return "".join(checksum_line(path) for path in files if path.is_file())
+
+
+def _specification(record: Record) -> Iterator[str]:
+    if not record.spec:
+        return
+    for name, types in _SPECIFIED.items():
+        if name not in record.spec:
+            yield f"its specification lacks {name}"
+        elif not isinstance(record.spec[name], types):
+            yield f"its specification's {name} is {cut(repr(record.spec[name]))}"
+    if not all(isinstance(name, str) for name in record.spec["metrics"]):
+        yield "its specification's metrics are no names"
 
 
 def _identity(record: Record) -> Iterator[str]:
@@ -82,14 +122,15 @@ def _cell(record: Record) -> Iterator[str]:
 
 def _images(record: Record) -> Iterator[str]:
     """The images of a scored trial are the slots of its batch, once each, and so are the reconstructions."""
-    expected = list(range(record.cell.batch_size)) if record.is_scored else []
+    size = record.cell.batch_size if record.is_scored else 0
     for name in ("slot", "reconstruction"):
         indices = sorted(getattr(image, name) for image in record.images)
-        if indices != expected:
+        # Not compared with a list of the batch's slots, which could be of any length.
+        if len(indices) != size or any(slot != place for place, slot in enumerate(indices)):
             yield (
-                f"{name}s are {indices}, not those of a batch of {record.cell.batch_size}"
-                if expected
-                else (f"it is {record.state} and holds images")
+                f"{name}s are {cut(str(indices))}, not those of a batch of {size}"
+                if record.is_scored
+                else f"it is {record.state} and holds images"
             )
 
 

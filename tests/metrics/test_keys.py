@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from gradinv.metrics.keys import Key, bracketed, checked_arguments, parse_key
+from gradinv.metrics.keys import UNBOUNDED, Key, bracketed, checked_arguments, parse_key
 from gradinv.metrics.registry import InvalidEntryError
 
 
@@ -59,8 +59,15 @@ def test_a_parameter_given_twice_is_refused() -> None:
 
 
 class Noise:
-    def __init__(self, *, sigma: Annotated[float, Field(ge=0)] = 0.1, kind: Literal["normal", "laplace"] = "normal"):
-        self.sigma, self.kind = sigma, kind
+    def __init__(
+        self,
+        *,
+        sigma: Annotated[float, Field(ge=0)] = 0.1,
+        kind: Literal["normal", "laplace"] = "normal",
+        bound: Annotated[float, Field(gt=0), UNBOUNDED] = 1.0,
+        clip: bool = False,
+    ):
+        self.sigma, self.kind, self.bound, self.clip = sigma, kind, bound, clip
 
 
 class Bare:
@@ -71,6 +78,11 @@ def test_values_are_brought_to_the_type_of_the_signature() -> None:
     checked = checked_arguments("defense 'noise'", Noise, {"sigma": 1, "kind": "laplace"})
     assert checked == {"sigma": 1.0, "kind": "laplace"}
     assert type(checked["sigma"]) is float
+
+
+def test_a_parameter_may_say_that_it_can_be_infinite_or_true() -> None:
+    arguments = {"bound": math.inf, "clip": True}
+    assert checked_arguments("defense 'noise'", Noise, arguments) == arguments
 
 
 def test_functions_and_parameters_without_a_type_are_taken_as_well() -> None:
@@ -95,6 +107,11 @@ def test_a_class_without_parameters_takes_none() -> None:
     [
         ({"sigma": -1.0}, r"sigma=-1\.0 is not valid: .*greater than or equal to 0"),
         ({"sigma": "much"}, "sigma='much' is not valid: .*number"),
+        ({"sigma": True}, "sigma=True is not valid: .*number"),
+        ({"sigma": math.inf}, "sigma=inf is not valid: .*finite"),
+        ({"sigma": math.nan}, "sigma=nan is not valid"),
+        ({"bound": math.nan}, "bound=nan is not valid"),
+        ({"kind": "c" * 10_000}, "kind='c{30,40}…c{30,40}' is not valid"),
         ({"kind": "cauchy"}, "kind='cauchy' is not valid: .*'normal' or 'laplace'"),
     ],
 )

@@ -1,5 +1,6 @@
 """Names without imports, entries on demand, and errors that say how to mend them."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -12,6 +13,7 @@ from gradinv.metrics.registry import (
     COMPUTED,
     InvalidEntryError,
     Registry,
+    RequestError,
     UnknownNameError,
     declared,
     load_plugin,
@@ -46,7 +48,8 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
 @pytest.fixture
 def plugin(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "my_animals.py"
-    sys.modules.pop("gradinv_plugin_my_animals", None)
+    for name in [name for name in sys.modules if name.startswith("gradinv_plugin_my_animals")]:
+        del sys.modules[name]
 
 
 def test_names_are_read_without_importing(zoo: Registry) -> None:
@@ -164,13 +167,75 @@ def test_a_plugin_that_is_no_python_file_is_named(tmp_path: Path, name: str) -> 
         ("def broken(:\n", "invalid syntax"),
         ("import no_such_module_here\n", "No module named 'no_such_module_here'"),
         ("undefined\n", "name 'undefined' is not defined"),
+        ("import sys\nsys.exit(0)\n", "SystemExit: 0"),
+        ("import sys\nsys.exit('bye')\n", "SystemExit: bye"),
+        ("raise KeyboardInterrupt\n", "KeyboardInterrupt"),
+        ("raise GeneratorExit\n", "GeneratorExit"),
+        ("1 / 0\n", "division by zero"),
+        ("{}['key']\n", "KeyError: 'key'"),
+        ("assert False\n", "AssertionError"),
+        ("raise RuntimeError('two\\nlines')\n", "two lines"),
+        ("open('/no/such/file')\n", "No such file"),
+        ("def f(): f()\nf()\n", "recursion"),
+        ("raise MemoryError\n", "MemoryError"),
+        ("x = '\\udce9'.encode()\n", "surrogates"),
+        ("\0", "null bytes"),
     ],
 )
-def test_a_plugin_that_cannot_be_imported_says_why(plugin: Path, code: str, reason: str) -> None:
+def test_a_plugin_that_cannot_be_imported_says_why(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
+) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)  # as where the command watches for Ctrl-C
     plugin.write_text(code)
-    with pytest.raises(InvalidEntryError, match=f"my_animals.py cannot be imported: .*{reason}"):
+    with pytest.raises(InvalidEntryError, match=f"my_animals.py cannot be imported: .*{reason}") as caught:
         load_plugin(plugin)
-    assert "gradinv_plugin_my_animals" not in sys.modules
+    assert "\n" not in str(caught.value)
+    assert not any(name.startswith("gradinv_plugin_my_animals") for name in sys.modules)
+
+
+def test_ctrl_c_while_a_plugin_is_imported_is_no_fault_of_the_plugin(plugin: Path) -> None:
+    plugin.write_text("raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        load_plugin(plugin)
+
+
+def test_plugins_import_what_lies_beside_them_each_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "helper_of_the_tests.py").write_text(f"PLACE = {name!r}\n")
+        (tmp_path / name / "my_animals.py").write_text("import helper_of_the_tests as h\nPLACE = h.PLACE\n")
+        load_plugin(tmp_path / name / "my_animals.py")
+    loaded = [module for name, module in sys.modules.items() if name.startswith("gradinv_plugin_my_animals")]
+    # Two files of one name are two modules: an entry's file is looked up by the name of its module.
+    assert {(module.PLACE, Path(module.__file__).parent.name) for module in loaded} == {
+        ("first", "first"), ("second", "second")
+    }  # fmt: skip
+    for module in [*loaded, sys.modules["helper_of_the_tests"]]:
+        del sys.modules[module.__name__]
+
+
+def test_what_lies_beside_a_plugin_takes_no_package_s_place(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (plugin.parent / "colorsys.py").write_text("raise RuntimeError('mine')\n")
+    plugin.write_text("import colorsys\n")
+    load_plugin(plugin)
+
+
+@pytest.mark.parametrize("broken", ["import no_such_module", "1 / 0", "import sys; sys.exit(0)", "# registers nothing"])
+def test_a_broken_entry_point_counts_as_absent_and_is_named_once(
+    zoo: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], broken: str
+) -> None:
+    (tmp_path / f"{PACKAGE}_broken.py").write_text(broken)
+    point = EntryPoint("worm", f"{PACKAGE}_broken", "zoo.animals")
+    monkeypatch.setattr(gradinv.metrics.registry, "entry_points", lambda group: [point])
+    assert [name for name in zoo.names() if zoo.is_usable(name)] == ["cat9", "lion"]
+    assert not zoo.is_usable("worm")
+    said = capsys.readouterr().err
+    assert "worm" in said
+    assert said.count("\n") == 1
+    with pytest.raises(RequestError, match="worm"):
+        zoo.get("worm")
 
 
 def test_constants_of_a_declaration_are_read_without_importing_it(tmp_path: Path) -> None:

@@ -151,3 +151,24 @@ def test_allowed_to_download_it_fetches_and_checks_the_file(tmp_path: Path, monk
     with pytest.raises(MetricUnavailable, match="invalid hash"):
         perceptual._weight_file("alex")
     assert not (fetched.parent / bad.name).exists()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"no weights"),
+        lambda path: torch.save([1, 2], path),
+        lambda path: torch.save({"features.0.weight": 1}, path),
+        lambda path: torch.save({"features.0.weight": Path()}, path),
+        lambda path: torch.save({"features.0.weight": torch.ones(2)}, path),
+    ],
+)
+def test_a_broken_weight_file_leaves_the_column_empty_with_a_reason(tmp_path, monkeypatch, write):
+    monkeypatch.setenv("GRADINV_WEIGHTS", str(tmp_path))
+    write(tmp_path / FILES["alex"])
+    scores = score_images(*images(1), ["psnr", "lpips_alex"])
+    assert list(scores.values) == ["psnr"]
+    assert scores.notes[0].startswith(f"lpips_alex: {tmp_path / FILES['alex']} ")
+    assert scores.notes[0].endswith("put torchvision's file there")
+    assert "weights_only" not in scores.notes[0]

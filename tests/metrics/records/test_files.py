@@ -1,13 +1,28 @@
 """Files are written whole or not at all."""
 
+import errno
+import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from gradinv.metrics.records.files import write_csv, write_tensors, write_text, write_whole
+from gradinv.metrics.records.files import (
+    PathError,
+    fault_in_words,
+    read_file,
+    require_file,
+    require_folder,
+    short_name,
+    write_csv,
+    write_tensors,
+    write_text,
+    write_whole,
+)
 
 
 def test_a_file_and_its_folders_are_made_and_nothing_else(tmp_path):
@@ -52,3 +67,81 @@ def test_tensors_may_share_memory_and_be_views(tmp_path):
     loaded = load_file(path)
     assert all(torch.equal(loaded[name], value) for name, value in tensors.items())
     assert [file.name for file in path.parent.iterdir()] == ["a.safetensors"]
+
+
+def test_a_name_that_leaves_no_room_for_a_temporary_one_is_written(tmp_path):
+    path = tmp_path / ("x" * 251 + ".txt")
+    assert write_text(path, "x").read_text() == "x"
+
+
+def test_a_full_disk_is_an_oserror_of_the_file_for_tensors_too(tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_tensors(tmp_path / "a.safetensors", {"a": torch.ones(1)})
+    assert caught.value.errno == errno.ENOSPC
+    assert fault_in_words(caught.value) == f"{tmp_path / 'a.safetensors'}: No space left on device"
+
+
+def below_a_file(folder, monkeypatch):
+    (folder / "file").touch()
+    return folder / "file" / "run"
+
+
+def a_file(folder, monkeypatch):
+    (folder / "file").touch()
+    return folder / "file"
+
+
+def too_long(folder, monkeypatch):
+    return folder / ("x" * 300)
+
+
+def read_only(folder, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root, who runs tests, may write anywhere
+    return folder / "new"
+
+
+def link_to_itself(folder, monkeypatch):
+    (folder / "loop").symlink_to(folder / "loop")
+    return folder / "loop" / "run"
+
+
+@pytest.mark.parametrize("place", [below_a_file, a_file, too_long, read_only, link_to_itself])
+def test_places_that_no_folder_can_be_made_at_are_refused_in_one_line(tmp_path, monkeypatch, place):
+    path = place(tmp_path, monkeypatch)
+    with pytest.raises(PathError) as caught:
+        require_folder(path, "--out")
+    assert str(caught.value).startswith(f"--out {path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", [below_a_file, too_long, read_only, link_to_itself, lambda folder, _: folder])
+def test_places_that_no_file_can_be_written_at_are_refused_in_one_line(tmp_path, monkeypatch, place):
+    with pytest.raises(PathError, match="--csv"):
+        require_file(place(tmp_path, monkeypatch), "--csv")
+
+
+def test_places_that_can_be_written_pass(tmp_path):
+    require_folder(tmp_path / "new" / "folder", "--out")
+    require_file(a_file(tmp_path, None), "--csv")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "ü" * 150, "x" * 160 + "a", "x" * 160 + "b"])
+def test_names_that_are_too_long_are_shortened_to_one_of_their_own(tmp_path, name):
+    assert len(short_name(name).encode()) <= 160
+    assert short_name(name) != short_name(name + "a")
+    (tmp_path / short_name(name)).touch()
+
+
+def test_only_regular_files_of_reasonable_size_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "large").write_bytes(b"12345")
+    for name in ("pipe", "loop", "large", "", "missing"):
+        with pytest.raises(OSError, match=r".+"):
+            read_file(tmp_path / name, largest=4)
+    assert read_file(tmp_path / "large") == b"12345"

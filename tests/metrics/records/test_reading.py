@@ -3,6 +3,7 @@
 import gc
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from gradinv.metrics.records.reading import (
     read_records,
     trials_by_cell,
 )
+from gradinv.metrics.records.validation import checksum_line
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -40,6 +42,11 @@ def test_infinite_values_survive_the_disk(tmp_path, make_record, write_run):
         ("[1]", "is no record of gradinv"),
         ('{"schema_version": 4, "new": true}', "newer gradinv (schema 4"),
         (b"\xff\xfe", "is no valid JSON"),
+        ("[" * 200_000, "is no valid JSON"),
+        ('{"a":' * 200_000, "is no valid JSON"),
+        ("9" * 10_000, "is no"),
+        ('{"schema_version": 2, "cell": {}, "spec": {"sources": [1]}}', "is no record of gradinv"),
+        ('{"schema_version": 1, "notes": {"a": 1}, "registrations": 3}', "is no record of gradinv"),
         (None, "cannot be read"),
     ],
 )
@@ -150,3 +157,44 @@ def test_the_latest_trial_of_a_batch_counts(make_record):
     old = make_record("dlg", 0, (1.0, 1.0), id="old", date="2025-01-01")
     new = make_record("dlg", 0, (2.0,), id="new", date="2025-01-02")
     assert list(trials_by_cell([new, old]).values()) == [[new]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"order": 2**63},
+        {"evaluations": 2**80},
+        {"snapshots": [2**63]},
+        {"cell": {"image_size": 2**63}},
+        {"cell": {"batch_size": 2**62}},
+        {"images": {"label": 2**63}},
+        {"images": {"slot": 10**40}},
+    ],
+)
+def test_numbers_that_no_table_holds_are_refused_in_one_line(tmp_path, make_record, write_run, change):
+    record = make_record("dlg", 0, (1.0, 1.0))
+    directory = write_run(tmp_path, [record, make_record("dlg", 1, (1.0, 1.0))])
+    content = json.loads(record.model_dump_json())
+    for name, value in change.items():
+        parts = [content] if not isinstance(value, dict) else content[name] if name == "images" else [content[name]]
+        parts[0].update(value if isinstance(value, dict) else {name: value})
+    path = directory / "trials" / record.id / "record.json"
+    path.write_text(json.dumps(content))
+    (path.parent / "SHA256SUMS").write_text(checksum_line(path))
+    found, faults = read_records([directory])
+    assert len(found) == len(faults) == 1
+    assert "\n" not in faults[0]
+
+
+@pytest.mark.parametrize("name", ["record.json", "SHA256SUMS", "additions.json"])
+def test_pipes_and_links_to_themselves_are_not_waited_for(tmp_path, records, write_run, name):
+    trials = write_run(tmp_path, records) / "trials"
+    os.mkfifo(trials / "pipe")
+    (trials / "loop").symlink_to(trials / "loop")
+    first, second, *_ = sorted(folder for folder in trials.iterdir() if folder.is_dir())
+    for folder, make in ((first, os.mkfifo), (second, lambda path: path.symlink_to(path))):
+        (folder / name).unlink(missing_ok=True)
+        make(folder / name)
+    found, faults = read_records([tmp_path])
+    assert len(found) == len(records) - 2
+    assert len(faults) == 2

@@ -90,7 +90,7 @@ def test_a_sound_record_is_sound(record):
         (lambda r: specified(r, sources={"attack dlg": "edited"}), "specification is "),
         (lambda r: specified(r, threat_model=SPECIFICATION["threat_model"] | {"labels": "none"}), "labels is 'known'"),
         (lambda r: specified(r, victim=SPECIFICATION["victim"] | {"model": "resnet18"}), "specification is "),
-        (lambda r: {"spec": {"attack": "dlg"}, "id": trial_id({"attack": "dlg"})}, "repetition is 3"),
+        (lambda r: {"spec": {"attack": "dlg"}, "id": trial_id({"attack": "dlg"})}, "its specification lacks dataset"),
         (lambda r: image(r, slot=1), "slots are [1, 1], not those of a batch of 2"),
         (lambda r: image(r, slot=2), "slots are [1, 2]"),
         (lambda r: image(r, reconstruction=1), "reconstructions are [1, 1]"),
@@ -178,3 +178,22 @@ def sound_record() -> Record:
     content = {"id": trial_id(SPECIFICATION), "suite": "s", "order": 0, "repetition": 3, "cell": cell}
     measured = {"state": "done", "images": images, "slot_accuracy": 0.0, "evaluations": 100}
     return Record.model_validate({**content, "spec": SPECIFICATION, **measured})
+
+
+@pytest.mark.parametrize(
+    "name", ["dataset", "victim", "metrics", "device", "engine", "sources", "weights_hash", "budget"]
+)
+@pytest.mark.parametrize("value", [None, [1], "missing"])
+def test_a_specification_that_lacks_what_readers_ask_for_is_named(record, name, value):
+    specification = {key: entry for key, entry in SPECIFICATION.items() if key != name}
+    if value != "missing":
+        specification[name] = value
+    forged = record.model_copy(update={"spec": specification, "id": trial_id(specification)})
+    assert name in disagreement(forged) or (name, value) == ("budget", None)
+
+
+def test_a_specification_that_is_too_deep_to_be_hashed_is_named(record):
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert "specification" in disagreement(record.model_copy(update={"spec": {**SPECIFICATION, "versions": deep}}))
