@@ -9,7 +9,7 @@ from gradinv.benchmark.datasets import Batch, Dataset, create_dataset, draw_batc
 from gradinv.benchmark.experiment import Identity, NetworkJudge, judge_of_network
 from gradinv.benchmark.victims import VictimError, VictimSpec, load_victim, needs_training
 from gradinv.metrics.images import ScoredBatch, measured_metrics, score_batch
-from gradinv.metrics.records import Additions, Record, RunDirectory, add, read_tensors
+from gradinv.metrics.records import Additions, Record, RunDirectory, add, checksums, read_tensors
 
 FROM_PICTURES = "measured from the stored 8-bit pictures"
 JudgeOf = Callable[[str, int], "NetworkJudge | None"]
@@ -58,6 +58,8 @@ def _measured(run: RunDirectory, record: Record, judge_of: JudgeOf) -> Additions
     chosen = judge_of(dataset.name, dataset.image_size)
     if "reconstruction" not in tensors:
         return _without(record, chosen, "the trial's pictures are not on disk")
+    if _altered(run, record.id):
+        return _without(record, chosen, f"the trial's pictures do not fit its {run.checksums(record.id).name}")
     if [image.image for image in record.images] != list(batch.hashes):
         return _without(record, chosen, "the data set here is not the one of the trial")
     identity = Identity.of(dataset, batch, record.spec["victim"]["model"], record.spec["weights_hash"])
@@ -71,6 +73,13 @@ def _measured(run: RunDirectory, record: Record, judge_of: JudgeOf) -> Additions
         reason = {chosen.metric: "it is the attacked victim itself"}
         return additions.model_copy(update={"notes": additions.notes | reason})
     return _additions(record, [identity, identity.by(chosen)], scored)
+
+
+def _altered(run: RunDirectory, trial: str) -> bool:
+    """Whether a trial's files are not as the run left them; trials from before checksums were kept are believed."""
+    # Boards read records alone, whose sum is checked whenever one is read; here numbers are made of the pictures.
+    kept = run.checksums(trial)
+    return kept.is_file() and kept.read_text(encoding="utf-8") != checksums(run, trial)
 
 
 def _additions(record: Record, identities: Sequence[Identity], scored: ScoredBatch) -> Additions:
