@@ -8,7 +8,7 @@ import torch
 from gradinv.benchmark.datasets import Batch, Dataset, create_dataset, draw_batch
 from gradinv.benchmark.experiment import Identity, NetworkJudge, judge_of_network
 from gradinv.benchmark.victims import VictimError, VictimSpec, load_victim, needs_training
-from gradinv.metrics.images import ScoredBatch, measured_metrics, score_batch
+from gradinv.metrics.images import METRICS, ScoredBatch, measured_metrics, score_batch
 from gradinv.metrics.records import Additions, Record, RunDirectory, add, checksums, read_tensors
 
 FROM_PICTURES = "measured from the stored 8-bit pictures"
@@ -86,7 +86,7 @@ def _additions(record: Record, identities: Sequence[Identity], scored: ScoredBat
     """The values of every metric that the record does not have yet."""
     known = set(record.images[0].metrics)
     with_pool = identities[0].with_pool(scored)
-    values = score_batch(with_pool, [name for name in measured_metrics(()) if name not in known]).values
+    values = score_batch(with_pool, _lacking(record)).values
     judges: dict[str, str] = {}
     for identity in identities:
         judges |= identity.judges
@@ -101,8 +101,14 @@ def _additions(record: Record, identities: Sequence[Identity], scored: ScoredBat
 
 def _without(record: Record, chosen: NetworkJudge | None, reason: str) -> Additions:
     """The reason for everything that was asked for and is not there."""
-    asked = [*measured_metrics(()), *([] if chosen is None else [chosen.metric])]
-    return Additions(notes={name: reason for name in asked if name not in record.images[0].metrics})
+    network = [] if chosen is None or chosen.metric in record.images[0].metrics else [chosen.metric]
+    return Additions(notes=dict.fromkeys([*_lacking(record), *network], reason))
+
+
+def _lacking(record: Record) -> list[str]:
+    """The metrics of every trial that the record has no values of; those of a batch do not come from pictures."""
+    of_an_image = (name for name in measured_metrics(()) if METRICS.constants(name).get("per", "image") == "image")
+    return [name for name in of_an_image if name not in record.images[0].metrics]
 
 
 @cache

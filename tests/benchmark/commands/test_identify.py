@@ -210,6 +210,7 @@ def test_missing_pictures_and_other_data_are_reasons(gradinv, old_run):
     assert "2 of 4 scored trials judged" in result.out
     notes = {record.id: record.notes for record in read_records([old_run])[0]}
     name = column_of(old_run)
+    assert not any(note.startswith("label_accuracy") for note in notes[first.id]), "no picture is needed for it"
     for metric in (*EVERY, name):
         assert f"{metric}: the trial's pictures are not on disk" in notes[first.id]
         assert f"{metric}: the data set here is not the one of the trial" in notes[second.id]
