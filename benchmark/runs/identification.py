@@ -8,8 +8,8 @@ import torch
 from gradinv.benchmark.datasets import Batch, Dataset, create_dataset, draw_batch
 from gradinv.benchmark.experiment import Identity, NetworkJudge, judge_of_network
 from gradinv.benchmark.victims import VictimError, VictimSpec, load_victim, needs_training
-from gradinv.metrics.images import ScoredBatch, measured_metrics, score_batch
-from gradinv.metrics.records import Additions, Record, RunDirectory, add, read_tensors
+from gradinv.metrics.images import METRICS, ScoredBatch, measured_metrics, score_batch
+from gradinv.metrics.records import Additions, Record, RunDirectory, add, checksums, read_tensors
 
 FROM_PICTURES = "measured from the stored 8-bit pictures"
 JudgeOf = Callable[[str, int], "NetworkJudge | None"]
@@ -58,6 +58,8 @@ def _measured(run: RunDirectory, record: Record, judge_of: JudgeOf) -> Additions
     chosen = judge_of(dataset.name, dataset.image_size)
     if "reconstruction" not in tensors:
         return _without(record, chosen, "the trial's pictures are not on disk")
+    if _altered(run, record.id):
+        return _without(record, chosen, f"the trial's pictures do not fit its {run.checksums(record.id).name}")
     if [image.image for image in record.images] != list(batch.hashes):
         return _without(record, chosen, "the data set here is not the one of the trial")
     identity = Identity.of(dataset, batch, record.spec["victim"]["model"], record.spec["weights_hash"])
@@ -73,11 +75,18 @@ def _measured(run: RunDirectory, record: Record, judge_of: JudgeOf) -> Additions
     return _additions(record, [identity, identity.by(chosen)], scored)
 
 
+def _altered(run: RunDirectory, trial: str) -> bool:
+    """Whether a trial's files are not as the run left them; trials from before checksums were kept are believed."""
+    # Boards read records alone, whose sum is checked whenever one is read; here numbers are made of the pictures.
+    kept = run.checksums(trial)
+    return kept.is_file() and kept.read_text(encoding="utf-8") != checksums(run, trial)
+
+
 def _additions(record: Record, identities: Sequence[Identity], scored: ScoredBatch) -> Additions:
     """The values of every metric that the record does not have yet."""
     known = set(record.images[0].metrics)
     with_pool = identities[0].with_pool(scored)
-    values = score_batch(with_pool, [name for name in measured_metrics(()) if name not in known]).values
+    values = score_batch(with_pool, _lacking(record)).values
     judges: dict[str, str] = {}
     for identity in identities:
         judges |= identity.judges
@@ -92,8 +101,14 @@ def _additions(record: Record, identities: Sequence[Identity], scored: ScoredBat
 
 def _without(record: Record, chosen: NetworkJudge | None, reason: str) -> Additions:
     """The reason for everything that was asked for and is not there."""
-    asked = [*measured_metrics(()), *([] if chosen is None else [chosen.metric])]
-    return Additions(notes={name: reason for name in asked if name not in record.images[0].metrics})
+    network = [] if chosen is None or chosen.metric in record.images[0].metrics else [chosen.metric]
+    return Additions(notes=dict.fromkeys([*_lacking(record), *network], reason))
+
+
+def _lacking(record: Record) -> list[str]:
+    """The metrics of every trial that the record has no values of; those of a batch do not come from pictures."""
+    of_an_image = (name for name in measured_metrics(()) if METRICS.constants(name).get("per", "image") == "image")
+    return [name for name in of_an_image if name not in record.images[0].metrics]
 
 
 @cache

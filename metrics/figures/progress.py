@@ -20,8 +20,8 @@ Progress = list[tuple[int, Interval]]
 _RECORDED = {"psnr": "snapshot_psnr", "identity_lowpass": "snapshot_identity"}
 """Metric -> the field of a record that holds it for each snapshot."""
 _LABELS = {
-    "psnr": "PSNR of the iterate (dB), higher is better",
-    "identity_lowpass": "normalised rank of the original, lower is better; 0.5: chance",
+    "psnr": "PSNR of the iterate (dB),\nhigher is better",
+    "identity_lowpass": "normalised rank of the original,\nlower is better; 0.5: chance",
 }
 Courses = Mapping[str, Progress]
 """Metric -> its course over the evaluations."""
@@ -84,6 +84,8 @@ def _panel(axis: Axes, scene: Scene, by_cell: Mapping[Cell, Courses], metric: st
     axis.plot([], [], color=GREY, linestyle="--", label="dashed: fed another batch's gradient")
     # Snapshots are kept at geometric evaluations.
     axis.set(ylabel=_LABELS[metric], xscale="log")
+    if metric != "psnr":
+        axis.set_ylim(-0.02, 1.02)  # intervals leave what a rank can be
 
 
 def _line(axis: Axes, points: Progress, color: str, style: str, marker: str, label: str | None) -> None:

@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, save_all, scenes
 from gradinv.metrics.figures.style import BAND, BAND_LABEL, BEST_CONTROL, DARK_GREY, error_bars, look
 from gradinv.metrics.images import board_metrics, facts_of
-from gradinv.metrics.records import BATCH_SIZE_FIELDS, Record, batch_values, granted, wrap_key
+from gradinv.metrics.records import BATCH_SIZE_FIELDS, Record, batch_values, granted, metric_names, wrap_key
 from gradinv.metrics.statistics import Interval
 from gradinv.metrics.typesetting import first_to_last
+
+PANELS_IN_A_ROW = 3
 
 
 def draw_quality(records: Sequence[Record], out_dir: Path) -> list[Path]:
@@ -34,7 +36,8 @@ def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
 def _panels(scene: Scene) -> list[str]:
     """The metrics that have a panel, where the attacks' values of them say something."""
     runs = [run for attack in scene.attacks for run in scene.trials[attack]]
-    return [metric for metric in board_metrics() if _says_something(metric, runs)]
+    metrics = dict.fromkeys((*board_metrics(), *metric_names(runs)))
+    return [metric for metric in metrics if _says_something(metric, runs)]
 
 
 def _says_something(metric: str, runs: Sequence[Record]) -> bool:
@@ -59,9 +62,13 @@ def _figure(scene: Scene, panels: Sequence[str]) -> Figure:
     sizes = sorted({cell.batch_size for cell in scene.trials})
     # With one batch size the attacks stand below each other, and each takes its line.
     height = 4.4 if len(sizes) > 1 else 2.4 + 0.32 * len(keys)
-    figure = Figure(figsize=(4.75 * len(panels), height + 0.16 * len(keys) / 3), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, metric in zip(axes, panels, strict=True):
+    columns = min(len(panels), PANELS_IN_A_ROW)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.75 * columns, rows * height + 0.16 * len(keys) / 3), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    for axis, metric in zip(axes, panels, strict=False):
         draw = _by_batch_size if len(sizes) > 1 else _dots
         draw(axis, metric, sizes, scene)
     # All panels show the same attacks and the same band.
@@ -90,7 +97,7 @@ def _by_batch_size(axis: Axes, metric: str, sizes: Sequence[int], scene: Scene) 
     """Lines over the batch sizes; the attacks are set side by side, so that no interval hides another."""
     # Batch sizes are categories: on a linear axis 48 would crowd 1, 2 and 4 into a corner.
     keys, positions = scene.attack_keys, np.arange(len(sizes), dtype=float)
-    _band(axis, positions, [_control_range(metric, size, scene.trials) for size in sizes])
+    _band(axis, metric, positions, [_control_range(metric, size, scene.trials) for size in sizes])
     for index, key in enumerate(keys):
         shift = min(0.05, 0.7 / len(keys)) * (index - (len(keys) - 1) / 2)
         values = [interval_of(scene.runs(key, size), metric) for size in sizes]
@@ -110,19 +117,26 @@ def _dots(axis: Axes, metric: str, sizes: Sequence[int], scene: Scene) -> None:
     keys, controls = scene.attack_keys, _control_range(metric, sizes[0], scene.trials)
     if controls is not None:
         axis.axvspan(*controls, color=BAND, label=BAND_LABEL, zorder=0)
-        axis.axvline(controls[1], color=DARK_GREY, linestyle="--", label=BEST_CONTROL)
+        axis.axvline(controls[_best_end(metric)], color=DARK_GREY, linestyle="--", label=BEST_CONTROL)
     for index, key in enumerate(keys):
         value = interval_of(scene.runs(key, sizes[0]), metric)
         if value.n:
             color, marker = look(index)
             axis.errorbar([value.mean], [index], xerr=error_bars([value]), color=color, marker=marker, capsize=2)
-    is_first = axis is axis.figure.axes[0]
+    place = axis.get_subplotspec()
+    is_first = place is not None and place.is_first_col()
     axis.set_yticks(range(len(keys)), [wrap_key(key, 30) if is_first else "" for key in keys])
     axis.set_ylim(len(keys) - 0.5, -0.5)
     axis.set_xlabel(_label_of(metric))
 
 
-def _band(axis: Axes, positions: np.ndarray, ranges: Sequence[tuple[float, float] | None]) -> None:
+def _best_end(metric: str) -> int:
+    """Which end of a range of controls is the best one: its lowest mean where lower is better."""
+    facts = facts_of(metric)
+    return 0 if facts is not None and facts.direction == "lower" else 1
+
+
+def _band(axis: Axes, metric: str, positions: np.ndarray, ranges: Sequence[tuple[float, float] | None]) -> None:
     measured = [(x, *bounds) for x, bounds in zip(positions, ranges, strict=True) if bounds is not None]
     if not measured:
         return
@@ -131,7 +145,9 @@ def _band(axis: Axes, positions: np.ndarray, ranges: Sequence[tuple[float, float
     x, low, high = (np.concatenate([c[:1], c, c[-1:]]) for c in (x, low, high))
     x[0], x[-1] = x[0] - 0.35, x[-1] + 0.35
     axis.fill_between(x, low, high, color=BAND, linewidth=0, label=BAND_LABEL, zorder=0)
-    axis.plot(x, high, color=DARK_GREY, linestyle="--", linewidth=1.2, label=BEST_CONTROL, zorder=1)
+    axis.plot(
+        x, (low, high)[_best_end(metric)], color=DARK_GREY, linestyle="--", linewidth=1.2, label=BEST_CONTROL, zorder=1
+    )
 
 
 def _control_range(metric: str, size: int, trials: Trials) -> tuple[float, float] | None:

@@ -68,7 +68,9 @@ def replace_pictures(run, key, make):
         if record.cell.key == key:
             path = RunDirectory(run).tensors(record.id)
             tensors = load_file(path)
-            save_file(tensors | {"reconstruction": make(tensors["original"]).clone()}, path)
+            tensors["reconstruction"] = make(tensors["original"]).clone()
+            path.unlink()
+            Store(RunDirectory(run)).write(record, tensors)
 
 
 def noise(images):
@@ -208,10 +210,20 @@ def test_missing_pictures_and_other_data_are_reasons(gradinv, old_run):
     assert "2 of 4 scored trials judged" in result.out
     notes = {record.id: record.notes for record in read_records([old_run])[0]}
     name = column_of(old_run)
+    assert not any(note.startswith("label_accuracy") for note in notes[first.id]), "no picture is needed for it"
     for metric in (*EVERY, name):
         assert f"{metric}: the trial's pictures are not on disk" in notes[first.id]
         assert f"{metric}: the data set here is not the one of the trial" in notes[second.id]
     assert f"{name}: the trial's pictures are not on disk" in (old_run / "leaderboard.csv").read_text(encoding="utf-8")
+
+
+def test_pictures_that_are_not_those_of_the_run_are_no_evidence(gradinv, old_run):
+    path = RunDirectory(old_run).tensors(read_records([old_run])[0][0].id)
+    tensors = load_file(path)
+    save_file(tensors | {"reconstruction": tensors["original"].clone()}, path)
+    assert "3 of 4 scored trials judged" in gradinv("identify", old_run).out
+    notes = [note for record in read_records([old_run])[0] for note in record.notes]
+    assert sum("do not fit its SHA256SUMS" in note for note in notes) == 2
 
 
 def test_trials_that_were_not_scored_are_passed_over(gradinv, run):

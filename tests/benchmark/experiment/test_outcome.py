@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from gradinv.attacks.leak import Reconstruction
+from gradinv.benchmark.datasets.base import Dataset
 from gradinv.benchmark.datasets.batches import Batch, draw_batch
+from gradinv.benchmark.experiment.identity import Identity
 from gradinv.benchmark.experiment.outcome import Outcome, score
 from gradinv.metrics.images.scoring import METRICS, ScoredBatch, register_metric, score_images
 from gradinv.metrics.records.record import Record
@@ -17,9 +19,21 @@ PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 @pytest.fixture
-def batch(make_dataset: Callable) -> Batch:
-    """Four images of 16x16."""
-    return draw_batch(make_dataset(), repetition=0, batch_size=4)
+def dataset(make_dataset: Callable) -> Dataset:
+    """Four classes of 16x16 images."""
+    return make_dataset()
+
+
+@pytest.fixture
+def batch(dataset: Dataset) -> Batch:
+    """Four of its images."""
+    return draw_batch(dataset, repetition=0, batch_size=4)
+
+
+@pytest.fixture
+def identity(dataset: Dataset, batch: Batch) -> Identity:
+    """The judges of every trial, for that batch."""
+    return Identity.of(dataset, batch, "lenet_dlg", None)
 
 
 def reconstruction(batch: Batch, **changes: object) -> Reconstruction:
@@ -44,7 +58,9 @@ def test_a_trial_that_was_not_scored_has_a_state_and_a_reason() -> None:
     assert (outcome.images, outcome.metrics, outcome.evaluations, outcome.tensors) == ([], {}, 0, {})
 
 
-def test_metrics_of_a_batch_see_what_was_matched(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_of_a_batch_see_what_was_matched(
+    batch: Batch, identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(METRICS._entries, "mine", None)  # taken out again afterwards
     seen: list[ScoredBatch] = []
 
@@ -53,25 +69,35 @@ def test_metrics_of_a_batch_see_what_was_matched(batch: Batch, monkeypatch: pyte
         seen.append(scored)
         return math.nan if scored.labels is None else 0.25
 
-    outcome = score(batch, reconstruction(batch), ("psnr",), PLAIN)
+    outcome = score(batch, reconstruction(batch), ("psnr",), PLAIN, identity)
     assert outcome.metrics == {"label_accuracy": 1.0, "mine": 0.25}
     assert [image.reconstruction for image in outcome.images] == [1, 2, 3, 0]
     assert torch.equal(seen[0].originals, batch.images)
     assert (seen[0].reconstructions - batch.images).abs().mean() < 0.2
     assert torch.equal(seen[0].true_labels, batch.labels)
-    claims_none = score(batch, reconstruction(batch, labels=batch.labels[:0]), ("psnr",), PLAIN)
+    claims_none = score(batch, reconstruction(batch, labels=batch.labels[:0]), ("psnr",), PLAIN, identity)
     assert claims_none.metrics == {}
 
 
-def test_what_the_attack_says_of_itself_is_kept(batch: Batch) -> None:
+def test_what_the_attack_says_of_itself_is_kept(batch: Batch, identity: Identity) -> None:
     said = {"stopped": "below the tolerance", "alignments": {"accepted": 2}, "evaluations": 7, "notes": ("odd",)}
-    outcome = score(batch, reconstruction(batch, **said, diverged=True, uses=("labels",)), (), PLAIN)
+    outcome = score(batch, reconstruction(batch, **said, diverged=True, uses=("labels",)), (), PLAIN, identity)
     assert (outcome.state, outcome.stopped, outcome.alignments) == ("diverged", "below the tolerance", {"accepted": 2})
     assert (outcome.evaluations, outcome.notes, outcome.uses) == (7, ["odd"], ["labels"])
 
 
-def test_numbers_are_those_of_the_images_as_they_lie_in_memory(batch: Batch) -> None:
+def test_numbers_are_those_of_the_images_as_they_lie_in_memory(batch: Batch, identity: Identity) -> None:
     images = (batch.images * 0.9).contiguous(memory_format=torch.channels_last)
-    outcome = score(batch, reconstruction(batch, images=images, final=images), ("ssim",), PLAIN)
+    outcome = score(batch, reconstruction(batch, images=images, final=images), ("ssim",), PLAIN, identity)
     expected = score_images(images, batch.images, ("ssim",)).values["ssim"].tolist()
     assert [image.metrics["ssim"] for image in outcome.images] == expected
+
+
+def test_every_image_is_ranked_in_the_pool_and_so_is_every_snapshot(batch: Batch, identity: Identity) -> None:
+    snapshots = (batch.images.roll(1, 0), torch.full_like(batch.images, 0.5))
+    made = reconstruction(batch, images=batch.images.roll(1, 0), snapshots=snapshots, snapshot_at=(1, 2))
+    outcome = score(batch, made, (), PLAIN, identity)
+    assert [image.metrics["identity_lowpass"] for image in outcome.images] == [0.0] * 4
+    assert outcome.snapshot_identity == [0.0, 0.5]
+    assert {image.details["identity_pool"] for image in outcome.images} == {len(identity.rivals[0])}
+    assert (list(outcome.judges), outcome.pool) == (["identity_lowpass"], identity.pool.name)

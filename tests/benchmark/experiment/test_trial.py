@@ -104,7 +104,7 @@ def test_an_attacks_fields(run: Callable, dataset: Dataset) -> None:
     assert [(score.image, score.label) for score in outcome.images] == list(
         zip(batch.hashes, batch.labels.tolist(), strict=True)
     )
-    assert set(outcome.images[0].metrics) == {"psnr", "ssim"}
+    assert set(outcome.images[0].metrics) == {"psnr", "ssim", "structure", "identity_lowpass"}
 
 
 def test_the_pictures_are_the_originals_and_what_was_scored(run: Callable, dataset: Dataset) -> None:
