@@ -4,9 +4,9 @@ What an author of a variant may override is marked so: `start`, `images` and `pr
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from gradinv.attacks.gradient_matching.coupling import Coupling
 from gradinv.attacks.gradient_matching.descent import Agents, Descent
 from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.evaluation import Engine
+from gradinv.attacks.gradient_matching.matched_trial import MatchedTrial, each, filled
 from gradinv.attacks.gradient_matching.needs import LabelPolicy, lacks_budget, lacks_labels, lacks_statistics
 from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
@@ -25,7 +26,6 @@ from gradinv.attacks.labels import resolve_labels
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.victim import Victim
 
-Part = TypeVar("Part")
 Box = tuple[Tensor, Tensor]
 
 
@@ -166,7 +166,9 @@ class GradientMatching(Attack):
         too_little = self._lacks_budget(budget)
         if too_little:
             raise ValueError(too_little)
-        trials = [_Trial(leak, seed, *self._labels(leak, victim)) for leak, seed in zip(leaks, seeds, strict=True)]
+        trials = [
+            MatchedTrial(leak, seed, *self._labels(leak, victim)) for leak, seed in zip(leaks, seeds, strict=True)
+        ]
         with self.engine.numerics():
             # Trials of a pack may have different defenses, hence transforms, and an objective has one.
             for transform in dict.fromkeys(leak.transform for leak in leaks):
@@ -174,7 +176,7 @@ class GradientMatching(Attack):
                 self._match(victim, transform, sharing, self.evaluations(budget))
         return [self._reconstruction(trial, self.evaluations(budget)) for trial in trials]
 
-    def _match(self, victim: Victim, transform: str, trials: Sequence["_Trial"], budget: int) -> None:
+    def _match(self, victim: Victim, transform: str, trials: Sequence[MatchedTrial], budget: int) -> None:
         """All restarts of these trials, with `budget` for each trial."""
         autocast = self.engine.autocast
         objective = Objective(victim, self.distance, self.priors, transform=transform, autocast=autocast)
@@ -182,10 +184,10 @@ class GradientMatching(Attack):
             for restart in range(self.restarts):
                 self._restart(objective, trials, restart, budget)
 
-    def _restart(self, objective: Objective, trials: Sequence["_Trial"], restart: int, budget: int) -> None:
+    def _restart(self, objective: Objective, trials: Sequence[MatchedTrial], restart: int, budget: int) -> None:
         """One restart of every trial that has not reached the tolerance, with a fair share of what it has left."""
         # Grouped by share, since candidates side by side take equally many steps.
-        shares: dict[int, list[_Trial]] = {}
+        shares: dict[int, list[MatchedTrial]] = {}
         for trial in trials:
             if not trial.restarts or trial.best.best_value >= self.tolerance:
                 # By restarts first: what one leaves by ending early goes to those after it.
@@ -194,19 +196,19 @@ class GradientMatching(Attack):
         for share, sharing in shares.items():
             self._descend(objective, sharing, restart, share)
 
-    def _descend(self, objective: Objective, trials: Sequence["_Trial"], restart: int, evaluations: int) -> None:
+    def _descend(self, objective: Objective, trials: Sequence[MatchedTrial], restart: int, evaluations: int) -> None:
         """Let the agents of these trials descend, each from its own start, with `evaluations` each."""
         agents, victim = self.agents, objective.victim
         # Numbered through all restarts, so that no agent starts where an earlier one did.
         seeds = [trial.seed + restart * agents + agent for trial in trials for agent in range(agents)]
-        pairs = zip(_each(trials, agents), seeds, strict=True)
+        pairs = zip(each(trials, agents), seeds, strict=True)
         starts = [self.start(trial.leak, victim, seed) for trial, seed in pairs]
-        given = _each([objective.given(trial.leak, trial.labels) for trial in trials], agents)
+        given = each([objective.given(trial.leak, trial.labels) for trial in trials], agents)
         # The first candidate again and again, so that every call has the same shape, however many trials there are:
         # convolutions and BLAS round by shape, and no bit of a trial may depend on its company.
         fillers = self.engine.fillers(len(seeds))
-        variables = self._variables(_filled(starts, fillers), trials[0].leak)
-        evaluator, note = self.engine.evaluator(objective, variables.candidates(), _filled(given, fillers))
+        variables = self._variables(filled(starts, fillers), trials[0].leak)
+        evaluator, note = self.engine.evaluator(objective, variables.candidates(), filled(given, fillers))
         teams = [slice(first, first + agents) for first in range(0, len(seeds), agents)]
         bonds = [self.coupling.bond(evaluations, trial.labels) if self.coupling else None for trial in trials]
         descent = Descent(
@@ -214,7 +216,7 @@ class GradientMatching(Attack):
             variables,
             self.optimizer,
             evaluations=evaluations,
-            seeds=_filled(seeds, fillers),
+            seeds=filled(seeds, fillers),
             fillers=fillers,
             select_from=self.coupling.select_from(evaluations) if self.coupling else 0,
             bonds=[(members, bond) for members, bond in zip(teams, bonds, strict=True) if bond],
@@ -233,7 +235,7 @@ class GradientMatching(Attack):
             has_logits=self.labels.joint,
         )
 
-    def _reconstruction(self, trial: "_Trial", budget: int) -> Reconstruction:
+    def _reconstruction(self, trial: MatchedTrial, budget: int) -> Reconstruction:
         """The best restart's result, with what is to be said of all of them."""
         result = trial.best.reconstruction(trial.label_method, self._uses(trial.label_method), trial.spent)
         engine = self.engine.fallback if trial.engine_notes else self.engine
@@ -263,41 +265,12 @@ class GradientMatching(Attack):
         return labels.to(victim.device), method
 
     def _uses(self, label_method: str) -> tuple[str, ...]:
-        statistics = any(prior.needs_bn_statistics for prior in self.priors)
-        named = {"gradient": self.distance is not None, "labels": label_method == "given", "bn_statistics": statistics}
+        named = {
+            "gradient": self.distance is not None,
+            "labels": label_method == "given",
+            "bn_statistics": self.uses_statistics,
+        }
         return tuple(name for name, used in named.items() if used)
-
-
-@dataclass
-class _Trial:
-    """One leak under way: its seed, its labels (None: optimised), and its restarts so far."""
-
-    leak: Leak
-    seed: int
-    labels: Tensor | None
-    label_method: str
-    restarts: list[Agents] = field(default_factory=list)
-    engine_notes: list[str] = field(default_factory=list)
-
-    @property
-    def spent(self) -> int:
-        """Evaluations of all restarts."""
-        return sum(agents.spent for agents in self.restarts)
-
-    @property
-    def best(self) -> Agents:
-        """The restart with the best objective."""
-        return min(self.restarts, key=lambda agents: agents.best_value)
-
-
-def _each(parts: Sequence[Part], times: int) -> list[Part]:
-    """Every part so many times in a row."""
-    return [part for part in parts for _ in range(times)]
-
-
-def _filled(parts: list[Part], fillers: int) -> list[Part]:
-    """The parts, and then the first so many times more."""
-    return parts + parts[:1] * fillers
 
 
 # Cached, because it is asked for at every step, and to make tensors from numbers of the host waits for the device.

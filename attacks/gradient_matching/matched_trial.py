@@ -1,0 +1,44 @@
+"""One trial of a pack under way, and how what belongs to trials is laid out for their candidates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from torch import Tensor
+
+from gradinv.attacks.gradient_matching.descent import Agents
+from gradinv.attacks.leak import Leak
+
+Part = TypeVar("Part")
+
+
+@dataclass
+class MatchedTrial:
+    """One leak under way: its seed, its labels (None: optimised), and its restarts so far."""
+
+    leak: Leak
+    seed: int
+    labels: Tensor | None
+    label_method: str
+    restarts: list[Agents] = field(default_factory=list)
+    engine_notes: list[str] = field(default_factory=list)
+
+    @property
+    def spent(self) -> int:
+        """Evaluations of all restarts."""
+        return sum(agents.spent for agents in self.restarts)
+
+    @property
+    def best(self) -> Agents:
+        """The restart with the best objective."""
+        return min(self.restarts, key=lambda agents: agents.best_value)
+
+
+def each(parts: Sequence[Part], times: int) -> list[Part]:
+    """Every part so many times in a row."""
+    return [part for part in parts for _ in range(times)]
+
+
+def filled(parts: list[Part], fillers: int) -> list[Part]:
+    """The parts, and then the first so many times more."""
+    return parts + parts[:1] * fillers
