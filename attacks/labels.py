@@ -53,6 +53,7 @@ def _smallest(scores: Tensor, batch_size: int) -> Tensor:
     return scores.argsort(stable=True)[:batch_size].sort().values
 
 
+_INFERRED = "inferred:"
 RULES: dict[str, Rule] = {"sum": sum_rule, "min": min_rule}
 
 
@@ -74,4 +75,13 @@ def resolve_labels(leak: Leak, victim: Victim, rule: str, *, always_infer: bool 
     """The labels an attack works with and how it has them: `given`, or `inferred:<rule>`."""
     if leak.labels is not None and not always_infer:
         return leak.labels.to(torch.int64), "given"
-    return infer_labels(leak, victim, rule), f"inferred:{rule}"
+    return infer_labels(leak, victim, rule), f"{_INFERRED}{rule}"
+
+
+def limits_of(leak: Leak, label_method: str) -> tuple[str, ...]:
+    """What is to be said of labels that an attack has in this way, from `resolve_labels`; mostly nothing."""
+    rule = label_method.removeprefix(_INFERRED)
+    equal = min(leak.threat_model.max_equal_labels, leak.batch_size)
+    if rule == label_method or equal == 1:
+        return ()
+    return (f"labels: the rule {rule} finds distinct labels only, and up to {equal} in a batch may be equal",)

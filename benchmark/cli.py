@@ -6,7 +6,7 @@ import sys
 import typer
 
 from gradinv.benchmark.commands import boards, compare, identify, labels, look, run, train
-from gradinv.benchmark.stopping import Stopped, unwatch_signals, watch_signals
+from gradinv.benchmark.stopping import Stopped, leave_at_next_signal, watch_signals
 from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.records import fault_in_words
 from gradinv.metrics.registry import RequestError
@@ -47,17 +47,14 @@ def main() -> None:
     except OSError as error:
         _end(fault_in_words(error), 1)
     except Stopped as stop:
-        # The handlers stay: whoever presses Ctrl-C once more, while Python is leaving, sees no traceback either.
         _end(str(stop), stop.status)
-    except BaseException:
-        unwatch_signals()
-        raise
+    finally:
+        # Python takes its time to leave: nobody who presses Ctrl-C once more is to see a traceback of it.
+        leave_at_next_signal()
 
 
 def _end(line: str, status: int) -> None:
     print(f"gradinv: {one_line(line)}", file=sys.stderr)
-    if status <= 2:
-        unwatch_signals()
     sys.exit(status)
 
 

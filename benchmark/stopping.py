@@ -27,15 +27,14 @@ def watch_signals() -> None:
         signal.signal(number, _stop)
 
 
-def unwatch_signals() -> None:
-    """Back to Python's own handlers."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def leave_at_next_signal() -> None:
+    """From now on either ends the process at once, without a word: nothing is left to be wound up."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    for watched in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(watched, _leave)
+    leave_at_next_signal()
     raise Stopped(number)
 
 

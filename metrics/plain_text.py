@@ -8,6 +8,7 @@ LONGEST = 80
 LONGEST_LINE = 2_000
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _QUOTED = re.compile(r"'('*[=+\-@\t\r])")
 
 
@@ -48,12 +49,12 @@ def cut(text: str, length: int = LONGEST) -> str:
 
 
 def no_formula(text: str) -> str:
-    """The text as a cell that no spreadsheet runs: with a quote before what would begin a formula.
+    """The text as a cell that no spreadsheet runs: with a quote before what would begin a formula and is no number.
 
-    >>> no_formula("=1+1"), no_formula("plain")
-    ("'=1+1", 'plain')
+    >>> no_formula("=1+1"), no_formula("plain"), no_formula("-1.5")
+    ("'=1+1", 'plain', '-1.5')
     """
-    return f"'{text}" if _FORMULA.match(text) else text
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def from_cell(text: str) -> str:

@@ -22,7 +22,7 @@ from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
 from gradinv.attacks.gradient_matching.priors import Prior
 from gradinv.attacks.gradient_matching.variables import Variables
-from gradinv.attacks.labels import resolve_labels
+from gradinv.attacks.labels import limits_of, resolve_labels
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.victim import Victim
 
@@ -239,7 +239,8 @@ class GradientMatching(Attack):
         """The best restart's result, with what is to be said of all of them."""
         result = trial.best.reconstruction(trial.label_method, self._uses(trial.label_method), trial.spent)
         engine = self.engine.fallback if trial.engine_notes else self.engine
-        notes = (*result.notes, *trial.engine_notes)  # what a coupling has noted goes first
+        # What a coupling has noted goes first.
+        notes = (*result.notes, *trial.engine_notes, *limits_of(trial.leak, trial.label_method))
         return replace(result, stopped=self._stopped(result, budget), notes=notes, engine=str(engine))
 
     def _stopped(self, reconstruction: Reconstruction, budget: int) -> str:

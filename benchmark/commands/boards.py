@@ -48,7 +48,7 @@ def _check_places(csv: Path | None, latex: Path | None, html: Path | None) -> No
         if path is not None:
             require_file(path, option)
     if html is not None:
-        require_folder(html.absolute().parent, "--html")
+        require_folder(html, "--html")
 
 
 def plot(

@@ -8,9 +8,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -230,6 +232,18 @@ def _pool_features(judge: NetworkJudge, dataset: Dataset, pool: Pool) -> Tensor:
     content = [dataset.split(role).content_hash for role in _ROLES]
     key = (dataset.name, dataset.image_size, content, places_of(dataset), judge.key)
     path = cache_root() / "features" / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.safetensors"
-    if not path.is_file():
-        write_tensors(path, {"features": pool.features(judge.key, judge.features)})
-    return load_file(path)["features"]
+    kept = _kept_features(path, len(places_of(dataset)))
+    if kept is not None:
+        return kept
+    features = pool.features(judge.key, judge.features)
+    write_tensors(path, {"features": features})
+    return features
+
+
+def _kept_features(path: Path, count: int) -> Tensor | None:
+    """The features in a file of the cache; None where there are none that can be read: they are then made again."""
+    try:
+        features = load_file(path)["features"] if path.is_file() else None
+    except (OSError, SafetensorError, KeyError):
+        return None
+    return features if features is not None and features.ndim == 2 and len(features) == count else None

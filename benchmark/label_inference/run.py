@@ -29,7 +29,7 @@ from gradinv.benchmark.label_inference.classifier_gradients import (
 from gradinv.benchmark.victims import LoadedVictim, VictimSpec, load_victim, normalise
 from gradinv.metrics.boards import LabelCell
 from gradinv.metrics.images import shared_labels
-from gradinv.metrics.records import write_text
+from gradinv.metrics.records import read_file, write_text
 from gradinv.metrics.registry import RequestError
 
 CHUNK = 50
@@ -156,7 +156,7 @@ def _chunk(
 def _read(path: Path) -> Chunk | None:
     """The chunk in the file; None where there is none that can be read: it is then computed, and replaced."""
     try:
-        return Chunk.model_validate_json(path.read_bytes())
+        return Chunk.model_validate_json(read_file(path))
     except (OSError, ValueError):  # pydantic's ValidationError is a ValueError
         return None
 

@@ -53,6 +53,8 @@ def chosen_judge(spec: VictimSpec | None, *, download: bool) -> JudgeOf:
 
 def _measured(run: RunDirectory, record: Record, judge_of: JudgeOf) -> Additions:
     """What one trial lacks, or why it cannot be had."""
+    if not record.spec:
+        return _without(record, None, "the record holds no specification")
     dataset = _dataset(record.spec["dataset"], record.spec["image_size"])
     tensors, batch = read_tensors(run.tensors(record.id)), _batch(record, dataset)
     chosen = judge_of(dataset.name, dataset.image_size)
@@ -64,6 +66,8 @@ def _measured(run: RunDirectory, record: Record, judge_of: JudgeOf) -> Additions
         return _without(record, chosen, "the data set here is not the one of the trial")
     identity = Identity.of(dataset, batch, record.spec["victim"]["model"], record.spec["weights_hash"])
     pictures = torch.from_numpy(tensors["reconstruction"]).float() / 255
+    if pictures.shape != batch.images.shape:
+        return _without(record, chosen, "the trial's pictures on disk are of another shape")
     scored = ScoredBatch(pictures, batch.images)
     if chosen is None:
         return _additions(record, [identity], scored)

@@ -19,7 +19,7 @@ from gradinv.benchmark.runs.workers import run_in_workers
 from gradinv.metrics.boards import lines_by_setting, print_leaderboard, write_board
 from gradinv.metrics.comparison import Contrast
 from gradinv.metrics.figures import draw_all
-from gradinv.metrics.records import LOST, Record, RunDirectory, read_records, write_text
+from gradinv.metrics.records import LOST, Record, RunDirectory, read_file, read_records, write_text
 from gradinv.metrics.registry import RequestError
 
 
@@ -121,7 +121,7 @@ def contrasts_of(run: RunDirectory) -> list[Contrast]:
     if not run.suite.is_file():
         return []
     try:
-        suite = Suite.model_validate_json(run.suite.read_bytes())
-    except ValueError as error:
+        suite = Suite.model_validate_json(read_file(run.suite))
+    except (ValueError, OSError) as error:
         raise RequestError(f"{run.suite} is no suite of gradinv; delete it and run the suite again") from error
     return [Contrast(contrast.name, contrast.attack, contrast.against) for contrast in suite.contrasts]

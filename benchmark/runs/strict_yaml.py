@@ -19,7 +19,7 @@ class _StrictLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             if key_node.tag == _MERGE:
                 continue
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in keys:
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
             keys.append(key)
@@ -31,7 +31,7 @@ def _number(loader: _StrictLoader, node: yaml.ScalarNode) -> Any:
         reason = f"{node.value} is no decimal number, write it as one; or in quotes, as text"
         raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark)
     constructed = loader.construct_yaml_int if node.tag.endswith("int") else loader.construct_yaml_float
-    return constructed(node)  # type: ignore[no-untyped-call]
+    return constructed(node)
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _number)

@@ -1,5 +1,6 @@
 """Running trials in worker processes, which may die or be ended: what they had under way is run again or failed."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -94,7 +95,7 @@ class _Pool:
         self._stop()
         now = time.monotonic()
         for future, job in self.running.items():
-            if self.deadlines[future] > now:
+            if self.deadlines.get(future, math.inf) > now:
                 waiting.appendleft(job)
             elif len(job.trials) > 1:
                 waiting.extend(job.singly())  # one of them is to blame

@@ -20,6 +20,7 @@ from gradinv.benchmark.victims.requirements import require_pure, require_two_der
 from gradinv.benchmark.victims.spec import VictimSpec
 from gradinv.benchmark.victims.training import correct_share, default_recipe, train_victim, victim_path
 from gradinv.benchmark.victims.zero_gradients import zero_gradient_share
+from gradinv.metrics.records import read_file
 
 DEGENERATE_SHARE = 0.05  # of the parameters; above it an untrained victim is called degenerate
 JUDGED_IMAGES = 256
@@ -156,8 +157,8 @@ def _trained(spec: VictimSpec, dataset: Dataset, progress: bool) -> tuple[nn.Mod
     _fill(module, path, spec, dataset)
     facts = path.with_suffix(".json")
     try:
-        return module, float(json.loads(facts.read_text(encoding="utf-8"))["accuracy"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return module, float(json.loads(read_file(facts))["accuracy"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise VictimError(
             f"{facts} does not say how the victim was trained; delete {path} to train it again"
         ) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from gradinv.metrics.boards.columns import LEADERBOARD_SCHEMA
 from gradinv.metrics.images import board_metrics
+from gradinv.metrics.plain_text import from_cell
 from gradinv.metrics.records import IDENTITY, LATER_WORDS, SETTING, Address, Cell, address_of
 from gradinv.metrics.registry import RequestError
 
@@ -93,7 +94,7 @@ def words_of(header: Sequence[str], row: Sequence[str]) -> Words:
     """
     if len(row) != len(header):
         raise ValueError(f"{len(row)} fields where the header has {len(header)}")
-    return {**LATER_WORDS, **dict(zip(header, row, strict=True))}
+    return {**LATER_WORDS, **dict(zip(header, map(from_cell, row), strict=True))}
 
 
 def require(path: Path, header: Iterable[str], names: Iterable[str], kind: str) -> None:

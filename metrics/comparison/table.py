@@ -14,6 +14,7 @@ from rich.table import Table
 from gradinv.metrics.comparison.compare import Comparison
 from gradinv.metrics.comparison.findings import Findings
 from gradinv.metrics.comparison.verdict import refusal, verdict
+from gradinv.metrics.plain_text import no_formula
 from gradinv.metrics.records import Sample, granted, mean, title, varying, write_text
 from gradinv.metrics.typesetting import amount, counted, digits_of, fixed, percent, title_of
 
@@ -148,5 +149,5 @@ def write_comparison(all_findings: Sequence[Findings], path: Path) -> None:
     # Without rows the header still says what the file is.
     writer = csv.DictWriter(text, list(rows[0]) if rows else ["attack", "against"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({n: no_formula(v) if isinstance(v, str) else v for n, v in row.items()} for row in rows)
     write_text(path, text.getvalue())

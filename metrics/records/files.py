@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from gradinv.metrics.plain_text import no_formula
 from gradinv.metrics.registry import RequestError
 
 if TYPE_CHECKING:
@@ -27,26 +28,31 @@ class PathError(RequestError):
 
 def require_folder(path: Path, option: str) -> None:
     """PathError where no folder of that path can be made or written to; `option` says where the path comes from."""
-    try:
-        # The nearest that there is: the folders below it would be made.
-        nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists() or folder.is_symlink())
-        if not nearest.is_dir():
-            raise PathError(f"{option} {path}: {nearest} is no folder; give another path")
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise PathError(f"{option} {path}: {nearest} cannot be written to; give another path")
-    except OSError as error:  # a name that is too long
-        raise PathError(f"{option} {path}: {error.strerror}; give another path") from error
+    _require(path, f"{option} {path}")
 
 
 def require_file(path: Path, option: str) -> None:
     """PathError where no file of that path can be written."""
-    require_folder(path.absolute().parent, option)
+    _require(path.absolute().parent, f"{option} {path}")
     try:
-        if path.is_dir():
-            raise PathError(f"{option} {path}: is a folder; give the path of a file")
-        path.exists()
+        is_folder = path.is_dir()
     except OSError as error:
         raise PathError(f"{option} {path}: {error.strerror}; give another path") from error
+    if is_folder:
+        raise PathError(f"{option} {path}: is a folder; give the path of a file")
+
+
+def _require(folder: Path, title: str) -> None:
+    try:
+        # The nearest that there is: the folders below it would be made.
+        nearest = next(above for above in (folder, *folder.absolute().parents) if above.exists() or above.is_symlink())
+        is_folder, is_writable = nearest.is_dir(), os.access(nearest, os.W_OK | os.X_OK)
+    except OSError as error:  # a name that is too long
+        raise PathError(f"{title}: {error.strerror}; give another path") from error
+    if not is_folder:
+        raise PathError(f"{title}: {nearest} is no folder; give another path")
+    if not is_writable:
+        raise PathError(f"{title}: {nearest} cannot be written to; give another path")
 
 
 def short_name(name: str) -> str:
@@ -107,9 +113,16 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_csv(frame: "pd.DataFrame", path: Path) -> Path:
-    """Write a table in full precision, empty where not measured; returns the path."""
+    """Write a table in full precision, empty where not measured, no text as a formula; returns the path.
+
+    `plain_text.from_cell` gives a cell's text back.
+    """
+    # Whoever opens a stranger's table in a spreadsheet must not run what a note in it begins with.
+    safe = frame.copy()
+    for name in (name for name, column in frame.items() if column.dtype.kind == "O"):
+        safe[name] = [no_formula(value) if isinstance(value, str) else value for value in safe[name]]
     # One line end on every system, so that equal tables are equal files.
-    return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+    return write_text(path, safe.to_csv(index=False, lineterminator="\n"))
 
 
 def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: dict[str, str] | None = None) -> Path:

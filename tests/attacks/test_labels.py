@@ -8,7 +8,15 @@ import torch
 from torch import nn
 
 from gradinv.attacks.classifier import NoClassifierError
-from gradinv.attacks.labels import RULES, LabelInferenceError, infer_labels, min_rule, resolve_labels, sum_rule
+from gradinv.attacks.labels import (
+    RULES,
+    LabelInferenceError,
+    infer_labels,
+    limits_of,
+    min_rule,
+    resolve_labels,
+    sum_rule,
+)
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.victim import Victim
 
@@ -99,3 +107,27 @@ def test_without_a_classifier_there_is_nothing_to_infer(make_images: Callable, m
     leak = make_leak(net, make_images(1), torch.tensor([0]), granted="none")
     with pytest.raises(NoClassifierError, match="no label can be inferred"):
         infer_labels(leak, Victim(net), "sum")
+
+
+@pytest.mark.parametrize(
+    ("method", "batch", "equal", "noted"),
+    [
+        ("inferred:min", 4, 2, True),
+        ("inferred:sum", 4, 8, True),
+        ("inferred:min", 4, 1, False),
+        ("inferred:min", 1, 2, False),
+        ("given", 4, 2, False),
+        ("optimised", 4, 2, False),
+    ],
+)
+def test_labels_that_a_rule_cannot_find_are_noted(
+    real_leak: Callable, method: str, batch: int, equal: int, noted: bool
+) -> None:
+    leak, _ = real_leak("lenet_dlg", batch)
+    leak = replace(leak, threat_model=leak.threat_model.model_copy(update={"max_equal_labels": equal}))
+    notes = limits_of(leak, method)
+    assert bool(notes) == noted
+    if noted:
+        rule = method.removeprefix("inferred:")
+        finds = f"labels: the rule {rule} finds distinct labels only"
+        assert notes == (f"{finds}, and up to {min(batch, equal)} in a batch may be equal",)

@@ -1,5 +1,6 @@
 """Fixtures for the experiment's tests: tiny data sets and suites, plug-ins, the command run inside this process."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -58,6 +59,26 @@ class Plugged(DLG):
             raise SystemExit(3)
         if self.accident == "die":
             os._exit(1)
+        if self.accident == "interrupt":
+            raise KeyboardInterrupt
+        if self.accident == "generator":
+            raise GeneratorExit
+        if self.accident == "memory":
+            raise MemoryError
+        if self.accident == "allocate":
+            torch.empty(2**55)
+        if self.accident == "escape":
+            raise RuntimeError("\x1b[31mred\x1b[0m and\\nlong")
+        if self.accident == "endless":
+            print("ENDLESS", flush=True)
+            while True:
+                pass
+        while self.accident == "deaf":
+            try:
+                while True:
+                    pass
+            except BaseException:
+                pass
         return super().reconstruct(leak, victim, seed=seed + 100, budget=budget)
 '''
 
@@ -111,6 +132,14 @@ def forget_plugins() -> Iterator[None]:
         for name, entry in list(registry._entries.items()):
             if getattr(entry.target, "__module__", "").startswith("gradinv_plugin_"):
                 del registry._entries[name]
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """What the command does about signals is undone after the test."""
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -34,8 +34,15 @@ def test_what_is_long_is_cut_in_its_middle():
     assert cut("begin" + "x" * 1000 + "end").startswith("begin")
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "'=1", "''=1", "'plain", "plain", "", "'"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1+1", "-x", "@x", "\t=1", "\r=1", "'=1", "''=1", "'-1", "'plain", "plain", "", "'"]
+)
 def test_cells_never_begin_a_formula_and_are_read_back(text):
     cell = no_formula(text)
     assert cell[:1] not in tuple("=+-@\t\r")
     assert from_cell(cell) == text
+
+
+@pytest.mark.parametrize("text", ["-1", "+1.5", "-1e-05", "-.5"])
+def test_numbers_stay_numbers(text):
+    assert no_formula(text) == from_cell(text) == text

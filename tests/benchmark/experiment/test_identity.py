@@ -1,10 +1,12 @@
 """Who judges, and among which photographs: rivals, judges in words, and features that are made once."""
 
+import os
+
 import numpy as np
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from gradinv.benchmark.datasets import ArraySplit, Dataset, create_dataset, draw_batch
 from gradinv.benchmark.experiment import identity
@@ -311,3 +313,25 @@ def test_a_rank_is_one_of_the_pools_size(photos):
     judged, _ = exact(photos)
     assert judged.details() == {"identity_pool": [float(count) + 1 for count in judged.rivals.sum(1).tolist()]}
     assert max(judged.details()["identity_pool"]) <= POOL_SIZE
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(b"no tensors"),
+        lambda path: path.mkdir(),
+        os.mkfifo,
+        lambda path: save_file({"others": torch.ones(3, 2)}, path),
+        lambda path: save_file({"features": torch.ones(4, 2)}, path),
+        lambda path: save_file({"features": torch.ones(3)}, path),
+        lambda path: None,
+    ],
+)
+def test_a_broken_file_of_features_counts_as_none(tmp_path, write):
+    write(tmp_path / "a.safetensors")
+    assert identity._kept_features(tmp_path / "a.safetensors", 3) is None
+
+
+def test_features_come_back_from_the_cache(tmp_path):
+    save_file({"features": torch.ones(3, 2)}, tmp_path / "a.safetensors")
+    assert torch.equal(identity._kept_features(tmp_path / "a.safetensors", 3), torch.ones(3, 2))

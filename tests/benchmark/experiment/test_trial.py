@@ -310,3 +310,8 @@ def test_normalisation_is_the_victims(run: Callable, leaks: list[Leak], dataset:
     run(model="lenet_dlg", budget=1)
     assert (leaks[0].mean, leaks[0].std) == (dataset.mean, dataset.std)
     assert (leaks[1].mean, leaks[1].std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def test_where_the_system_does_not_tell_memory_stays_unknown(monkeypatch):
+    monkeypatch.setattr(trial, "resource", None)  # as on Windows
+    assert trial._peak_memory_mb("cpu") is None

@@ -1,14 +1,16 @@
 """Where trials run: the same records from this process and from workers, whatever happens to some of them."""
 
-from dataclasses import asdict
+import signal
+from dataclasses import asdict, replace
 
 import pytest
 
 from gradinv.benchmark import cli
 from gradinv.benchmark.experiment import trial
-from gradinv.benchmark.runs import executors
+from gradinv.benchmark.runs import executors, workers
 from gradinv.benchmark.runs.executors import execute, jobs_of, run_here
 from gradinv.benchmark.runs.prepare import prepare
+from gradinv.benchmark.stopping import Stopped, watch_signals
 from gradinv.metrics.records.identity import row_identity
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.registry import load_plugin
@@ -94,12 +96,50 @@ def test_what_failed_is_run_again_and_what_is_finished_is_not(run_suite, write_s
         ("raise", "failed", "RuntimeError: no luck today"),
         ("oom", "oom", "OutOfMemoryError: out of memory"),
         ("leave", "failed", "SystemExit: 3"),
+        ("interrupt", "failed", "KeyboardInterrupt"),
+        ("generator", "failed", "GeneratorExit"),
+        ("memory", "oom", "MemoryError"),
+        ("allocate", "oom", "RuntimeError: "),
+        ("escape", "failed", r"RuntimeError: \x1b[31mred\x1b[0m and long"),
     ],
 )
 def test_no_trial_stops_the_others_of_this_process(job, accident, state, reason):
+    watch_signals()  # as the command does: a KeyboardInterrupt is then the attack's own
     (record,) = execute(job(attacks=[f"troubled[accident={accident}]"]))
-    assert (record.state, record.reason) == (state, reason)
+    assert record.state == state
+    assert record.reason == reason or (accident == "allocate" and record.reason.startswith(reason))
     assert not record.is_scored
+
+
+def test_ctrl_c_is_no_failure_of_the_trial_that_it_met(job):
+    with pytest.raises(KeyboardInterrupt):
+        execute(job(attacks=["troubled[accident=interrupt]"]))
+
+
+def test_a_signal_stops_the_run_and_not_the_trial_alone(job, monkeypatch):
+    watch_signals()
+    monkeypatch.setattr(executors, "run_together", lambda *_: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Stopped, match="stopped by SIGTERM"):
+        execute(job())
+
+
+def test_a_trial_that_takes_too_long_has_failed_and_the_next_one_is_run(job):
+    late = replace(job(attacks=["troubled[accident=endless]"]), timeout=0.5)
+    (record,) = execute(late)
+    assert (record.state, record.reason) == ("failed", "timeout: not ended after 0.5 s")
+    assert execute(job(attacks=["dlg"]))[0].state == "done"
+
+
+def test_a_worker_whose_trial_hears_nothing_is_ended_and_replaced(job, monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "STARTING", 0.0)
+    deaf = replace(job(attacks=["troubled[accident=deaf]"]), timeout=0.1)
+    other = job(attacks=["dlg"])
+    records = list(workers.run_in_workers([deaf, other], 2, [tmp_path / "troubled.py"]))
+    assert [(record.cell.key, record.state) for record in records] == [
+        ("troubled[accident=deaf]", "failed"),
+        ("dlg", "done"),
+    ]
+    assert records[0].reason == "timeout: not ended after 0.1 s"
 
 
 def test_an_impossible_trial_is_skipped(job):

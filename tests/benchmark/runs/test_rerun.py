@@ -1,5 +1,7 @@
 """A row is run again by a suite of the very trials it was made from, and `leaderboard` writes what it promises."""
 
+import shlex
+
 import pytest
 import yaml
 
@@ -46,6 +48,13 @@ def test_a_rerun_names_what_only_the_reader_has(trials):
     assert made.options == ("--plugin FILE", "--device cpu", "--engine eager", "--together 8", "--precision bf16")
     assert suite["victims"][0]["weights"] == "weights.safetensors"
     assert (suite["budget"], suite["controls"]) == ("paper", "none")
+
+
+@pytest.mark.parametrize("name", ["device", "engine", "together", "precision"])
+def test_what_a_stranger_s_record_says_is_quoted_for_the_shell(trials, name):
+    spec = {**trials[""][0].spec, name: "cpu; rm -r ~ $(x)"}
+    made = rerun_of("again", [trials[""][0].model_copy(update={"spec": spec})], [])
+    assert shlex.split(" ".join(made.options)).count("cpu; rm -r ~ $(x)") == 1
 
 
 def test_records_without_specification_have_no_rerun(trials):

@@ -129,12 +129,3 @@ def test_the_board_is_that_of_an_uninterrupted_run(story):
 def test_the_image_table_is_equal_to_the_byte(story):
     first, second = ((out / "leaderboard.images.csv").read_bytes() for out in (story.killed, story.uninterrupted))
     assert first == second
-
-
-def test_stopping_by_hand_says_how_to_go_on(gradinv, write_suite, monkeypatch, tmp_path):
-    def stopped(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("gradinv.benchmark.runs.run_plan", stopped)
-    result = gradinv("run", write_suite(), "--out", tmp_path / "run")
-    assert (result.status, result.err) == (130, "gradinv: stopped; the same command goes on from here\n")

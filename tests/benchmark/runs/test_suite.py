@@ -1,8 +1,11 @@
 """Suites: what is valid, what is not and what is said about it, and which part of a suite is asked for."""
 
+import re
+
 import pytest
 
 from gradinv.benchmark.experiment.controls import CONTROLS
+from gradinv.benchmark.runs.strict_yaml import read_yaml
 from gradinv.benchmark.runs.suite import SuiteError, load_suite, select, suite_names, suite_path
 
 TWO_BATCH_NORMS = {"model": "test_resnet", "state": "untrained"}
@@ -206,3 +209,120 @@ def test_batch_sizes_and_limit(load):
 def test_nothing_left(load, filters):
     with pytest.raises(SuiteError, match="nothing of suite tiny is left"):
         select(load(), **filters)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("batches: 010", "line 1: 010 is no decimal number"),
+        ("budget: 1:30", "line 1: 1:30 is no decimal number"),
+        ("name: x\nbudget: -0b1\nbatches: 1:30.5", "line 3: 1:30.5 is no decimal number"),
+        ("batches: 1\nname: x\nbatches: 2", "line 3: 'batches' is given twice"),
+        ("threat_model: {labels: none, labels: known}", "'labels' is given twice"),
+        ("a: " + "[" * 100_000, "no readable YAML"),
+        ("a: " + "9" * 100_000, "no readable YAML"),
+        ("date: 2020-13-45", "no readable YAML"),
+        ("? [a, b]\n: 1", "no readable YAML"),
+        ("a: !!python/object/apply:os.system [ls]", "no readable YAML"),
+    ],
+)
+def test_yaml_that_would_be_read_as_something_else_is_refused_with_its_line(tmp_path, text, reason):
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    with pytest.raises(SuiteError) as caught:
+        load_suite(path)
+    assert reason in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_yaml_with_anchors_and_decimal_numbers_is_read():
+    text = "base: &base {a: 1, b: 0}\nmore: {<<: *base, b: 0.5}\nhex: '010'\nkeys: {1: 4, 8: 2}"
+    assert read_yaml(text) == {
+        "base": {"a": 1, "b": 0}, "more": {"a": 1, "b": 0.5}, "hex": "010", "keys": {1: 4, 8: 2}
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/tmp/x", "a/b", "a\\b", "..", ".", "", ".hidden", "C:x", "a\nb", " a", "\x1b[1m"]
+)
+def test_a_suite_s_name_chooses_no_place(write_suite, name):
+    with pytest.raises(SuiteError, match="name: ") as caught:
+        load_suite(write_suite(name=name))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"victims": [{"model": "lenet_dlg", "state": "untrained", "seed": -1}]}, "seed"),
+        ({"victims": [{"model": "lenet_dlg", "state": "untrained", "seed": True}]}, "seed"),
+        ({"victims": [{"model": "lenet_dlg", "state": "untrained", "seed": 2**63}]}, "seed"),
+        ({"victims": [{"model": "lenet_dlg", "state": "trained", "epochs": 10**9}]}, "epochs"),
+        ({"victims": [{"model": "lenet_dlg", "state": "trained", "epochs": True}]}, "epochs"),
+        ({"threat_model": {"max_equal_labels": True}}, "max_equal_labels"),
+        ({"threat_model": {"max_equal_labels": 10**30}}, "max_equal_labels"),
+        ({"threat_model": {"adaptive": 1}}, "adaptive"),
+        ({"attacks": ["dlg[lr=inf]"]}, "lr=inf is not valid"),
+        ({"attacks": ["dlg[lr=true]"]}, "lr=True is not valid"),
+        ({"attacks": ["inverting_gradients[alpha_tv=inf]"]}, "alpha_tv=inf is not valid"),
+        ({"attacks": ["dlg[iterations=true]"]}, "iterations=True is not valid"),
+        ({"defenses": ["gaussian_noise[sigma=inf]"]}, "sigma=inf is not valid"),
+        ({"defenses": ["gaussian_noise[sigma=nan]"]}, "sigma=nan is not valid"),
+        ({"defenses": ["pruning[ratio=true]"]}, "ratio=True is not valid"),
+        ({"batches": True}, "batches"),
+        ({"budget": float("inf")}, "budget"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(write_suite, settings, reason):
+    with pytest.raises(SuiteError, match=re.escape(reason)):
+        load_suite(write_suite(**settings))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        ({"attacks": ["dgl"]}, "--set attacks: attacks: unknown attack 'dgl'"),
+        ({"threat_model.labels": "knwon"}, "--set threat_model.labels: threat_model.labels: unknown"),
+        ({"bugdet": 3}, "--set bugdet: 'bugdet' is no known setting; did you mean budget?"),
+        ({"budget": True}, "--set budget: budget: "),
+        ({"name": "x"}, "--set name: is set in the suite's file alone"),
+        ({"x" * 10_000: 1}, "is no known setting"),
+    ],
+)
+def test_what_is_set_wrongly_names_the_option_and_not_the_file(write_suite, overrides, text):
+    path = write_suite()
+    with pytest.raises(SuiteError) as caught:
+        load_suite(path, overrides)
+    assert text in str(caught.value)
+    assert str(path) not in str(caught.value)
+
+
+def test_faults_of_the_file_are_the_file_s_beside_those_of_an_option(write_suite):
+    path = write_suite(batches=0)
+    with pytest.raises(SuiteError) as caught:
+        load_suite(path, {"budget": -1})
+    assert f"{path}: batches" in str(caught.value)
+    assert "--set budget: budget: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("filters", "reason"),
+    [
+        ({"victims": "nope"}, "--victim nope fits none of lenet_dlg"),
+        ({"defenses": "x*"}, "--defense x* fits none of none"),
+        ({"attacks": ["x*"]}, "--attack x* fits none of dlg"),
+        ({"batch_sizes": [3, 5]}, "--batch-size 3, 5 fits none of 1, 2"),
+        ({"victims": "lenet*", "batch_sizes": [3]}, "--batch-size 3 fits none of 1, 2"),
+    ],
+)
+def test_the_filter_that_nothing_passes_is_named(write_suite, filters, reason):
+    with pytest.raises(SuiteError, match=re.escape(f"nothing of suite tiny is left: {reason}")):
+        select(load_suite(write_suite(batch_sizes=[1, 2])), **filters)
+
+
+def test_filters_that_pass_different_grids_are_named_together(write_suite):
+    grids = [{"batch_sizes": [1]}, {"batch_sizes": [2], "defenses": ["pruning"]}]
+    suite = load_suite(write_suite(grids=grids))
+    with pytest.raises(SuiteError, match=r"no grid has something for --defense none and --batch-size 2 at once"):
+        select(suite, defenses="none", batch_sizes=[2])
