@@ -164,7 +164,9 @@ def test_the_contrasts_of_a_suite_are_kept_and_drawn(run_suite, write_suite, gra
     run_suite(write_suite(attacks=["dlg", "idlg"], batches=2, contrasts=contrasts))
     drawn = gradinv("plot", tmp_path / "run", "--out", tmp_path / "figures")
     assert drawn.status == 0
-    (row,) = rows_of(tmp_path / "figures" / "ablation-1.csv")
+    rows = {row["metric"]: row for row in rows_of(tmp_path / "figures" / "ablation-1.csv")}
+    assert list(rows) == ["psnr", "structure", "identity_lowpass"]
+    row = rows["psnr"]
     assert (row["contrast"], row["attack"], row["against"], row["n_batches"]) == ("without labels", "dlg", "idlg", "2")
     board = {row["attack"]: float(row["psnr_mean"]) for row in rows_of(tmp_path / "run" / "leaderboard.csv")}
     assert float(row["gain"]) == pytest.approx(board["dlg"] - board["idlg"])
