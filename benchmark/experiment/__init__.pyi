@@ -15,12 +15,12 @@ from .identity import (
     judge_of_network as judge_of_network,
 )
 from .outcome import Outcome as Outcome
+from .sources import sources_of as sources_of
 from .spec import (
     PlannedTrial as PlannedTrial,
     TrialSpec as TrialSpec,
     cell_of as cell_of,
     result_versions as result_versions,
-    sources_of as sources_of,
 )
 from .trial import (
     make_record as make_record,

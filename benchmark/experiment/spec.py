@@ -1,26 +1,19 @@
 """What a trial is before it is run: everything that changes its result, the id that is its hash, and its row."""
 
-import hashlib
-import sys
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import timm
 from pydantic import BaseModel, ConfigDict
 
-from gradinv import attacks, benchmark, metrics
 from gradinv.attacks.gradient_matching import Kind, Precision
 from gradinv.attacks.grants import granted_numbers_per_pixel
 from gradinv.attacks.leak import ThreatModel
-from gradinv.attacks.registry import ATTACKS
-from gradinv.benchmark.datasets import DATASETS, seed_of
-from gradinv.benchmark.defenses import DEFENSES, create_defense
+from gradinv.benchmark.datasets import seed_of
+from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.experiment.controls import BLIND
 from gradinv.benchmark.victims import VictimSpec
-from gradinv.metrics.images import METRICS, measured_metrics
 from gradinv.metrics.keys import Key, bracketed, parse_key
 from gradinv.metrics.records import Cell, trial_id
 
@@ -136,30 +129,6 @@ def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int) -> Cell:
         budget="paper" if spec.budget is None else str(spec.budget),
         precision=spec.precision,
     )
-
-
-def sources_of(attack: str, defense: str, metrics: tuple[str, ...], dataset: str, model: str) -> dict[str, str]:
-    """Hashes of the files of other packages and plug-ins that the trial runs; gradinv's and timm's go by version."""
-    # Under the entries' names and not the files', so that moving a plug-in to another folder changes no id.
-    used: dict[str, Any] = {f"metric {name}": METRICS.get(name).target for name in measured_metrics(metrics)}
-    used[f"defense {defense}"] = DEFENSES.get(parse_key(defense).name).target
-    used[f"model {model}"] = timm.models.model_entrypoint(model.split(".")[0])
-    if attack:
-        used[f"attack {attack}"] = ATTACKS.get(parse_key(attack).name).target
-    if dataset in DATASETS.names():
-        used[f"data set {dataset}"] = DATASETS.get(dataset).target
-    hashes = {name: _foreign_source(target) for name, target in used.items()}
-    return {name: digest for name, digest in hashes.items() if digest}
-
-
-def _foreign_source(target: Any) -> str:
-    """Hash of the file of a class, a function or an instance's class; empty where the file is ours or timm's."""
-    # The version stands for these packages, because their files change with every commit that changes no result.
-    path = Path(sys.modules[target.__module__].__file__ or "").resolve()
-    versioned = [Path(package.__path__[0]).resolve() for package in (attacks, benchmark, metrics, timm)]
-    if any(path.is_relative_to(folder) for folder in versioned):
-        return ""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 @cache

@@ -10,8 +10,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from gradinv.benchmark.datasets import Dataset, create_dataset
-from gradinv.benchmark.experiment import ImpossibleCellError, Outcome, PlannedTrial, make_record, run_together
+from gradinv.benchmark.datasets import DataError, Dataset, create_dataset
+from gradinv.benchmark.experiment import (
+    ImpossibleCellError,
+    Outcome,
+    PlannedTrial,
+    TrialSpec,
+    make_record,
+    run_together,
+)
 from gradinv.benchmark.runs.store import Store
 from gradinv.benchmark.stopping import TrialTimeout, is_from_outside, time_limit
 from gradinv.benchmark.victims import LoadedVictim, Stem, VictimError, build_network, normalisation_for, weights_hash
@@ -96,7 +103,15 @@ def _stored(job: Job, records: list[Record], outcomes: Sequence[Outcome]) -> lis
 def _outcomes(job: Job) -> list[Outcome]:
     spec = job.trials[0].spec
     dataset = _dataset(spec.dataset, spec.image_size)
+    _require_same_data(spec, dataset)
     return run_together([trial.spec for trial in job.trials], dataset, _victim(job, dataset))
+
+
+def _require_same_data(spec: TrialSpec, dataset: Dataset) -> None:
+    """DataError where the images here are not those that the run was planned with."""
+    # The mean image's hash covers training images too; its originals have their own hashes in the record.
+    if spec.control != "mean_image" and dataset.split("evaluation").content_hash != spec.data_hash:
+        raise DataError(f"data set {spec.dataset} has changed since the run was planned; run it again")
 
 
 def _failure(error: BaseException) -> Outcome:

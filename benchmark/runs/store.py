@@ -10,7 +10,17 @@ from uuid import uuid4
 
 from torch import Tensor
 
-from gradinv.metrics.records import FINISHED, Record, RunDirectory, checksums, read_record, write_tensors, write_text
+from gradinv.metrics.records import (
+    FINISHED,
+    Record,
+    RecordsError,
+    RunDirectory,
+    checksums,
+    is_newer,
+    read_record,
+    write_tensors,
+    write_text,
+)
 
 ABANDONED_AFTER = 3600.0
 """Seconds after which an unfinished write is taken for a killed process's: a younger one may be another process's."""
@@ -26,8 +36,13 @@ class Store:
         self.run = run
 
     def finished(self, trial_id: str) -> bool:
-        """Whether the trial has a record that need not be made again; one that boards would refuse counts as none."""
+        """Whether the trial has a record that need not be made again; one that boards would refuse counts as none.
+
+        RecordsError where a newer gradinv wrote it: run again, it would be replaced by an older one's.
+        """
         record = self.read(trial_id)
+        if record is None and is_newer(self.run, trial_id):
+            raise RecordsError(f"{self.run.path} holds records of a newer gradinv; upgrade, or take another --out")
         return record is not None and record.state in FINISHED
 
     def read(self, trial_id: str) -> Record | None:

@@ -44,10 +44,12 @@ from .pictures import (
     shown_tensors as shown_tensors,
 )
 from .reading import (
+    RecordsError as RecordsError,
     batch_mean as batch_mean,
     batch_means as batch_means,
     batch_values as batch_values,
     image_metrics as image_metrics,
+    is_newer as is_newer,
     mean as mean,
     means_by_images as means_by_images,
     metric_names as metric_names,

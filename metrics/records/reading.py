@@ -121,6 +121,14 @@ def read_record(run: RunDirectory, trial: str) -> Record | str:
         return str(error)
 
 
+def is_newer(run: RunDirectory, trial: str) -> bool:
+    """Whether a trial's record was written by a newer gradinv, which this one can neither read nor should replace."""
+    try:
+        return _schema_of(read_file(run.record(trial))) > SCHEMA
+    except (OSError, ValueError, AttributeError, RecursionError):  # no JSON object: broken, and of no version
+        return False
+
+
 def _altered(run: RunDirectory, trial: str, text: bytes) -> str:
     """What is not as the run left it; empty where all is, and for trials from before checksums were kept."""
     path = run.checksums(trial)

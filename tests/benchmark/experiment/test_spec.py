@@ -8,7 +8,8 @@ import pytest
 from gradinv.attacks.leak import ThreatModel
 from gradinv.benchmark.defenses.clipping import Clipping
 from gradinv.benchmark.experiment import spec as spec_module
-from gradinv.benchmark.experiment.spec import TrialSpec, result_versions, sources_of
+from gradinv.benchmark.experiment.sources import sources_of
+from gradinv.benchmark.experiment.spec import TrialSpec, result_versions
 from gradinv.benchmark.victims.spec import VictimSpec
 from gradinv.metrics.registry import load_plugin
 
@@ -119,6 +120,22 @@ def test_the_source_of_a_plugged_attack_is_hashed(tools, tmp_path):
     after = sources_of("hashed[step=2.0]", "none", ("psnr",), "photos", "lenet_dlg")
     assert list(before) == list(after) == ["attack hashed[step=2.0]"]
     assert before != after
+
+
+def test_what_a_plugin_imports_from_beside_it_is_hashed_with_it(tools, tmp_path):
+    path = tools.make_plugin(tmp_path / "helped.py", "helped")
+    path.write_text("import steps\n" + path.read_text())
+    (tmp_path / "steps.py").write_text("from more import SIZE\n")
+    (tmp_path / "more.py").write_text("import steps\nSIZE = 1\n")
+    (tmp_path / "unused.py").write_text("SIZE = 1\n")
+    load_plugin(path)
+    hashes = []
+    for name in ("helped", "unused.py", "steps.py", "more.py"):
+        if name != "helped":
+            (tmp_path / name).write_text((tmp_path / name).read_text() + "# edited\n")
+        hashes.append(sources_of("helped", "none", ("psnr",), "photos", "lenet_dlg")["attack helped"])
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
 
 
 def test_the_source_of_a_plugged_network_is_hashed(tmp_path):

@@ -244,3 +244,13 @@ def test_a_record_says_where_it_comes_from(job):
     assert record.device.startswith("cpu")
     assert {"python", "gradinv", "torch", "timm"} <= set(record.versions)
     assert (record.threads, record.engine) == (1, "eager, 8 together")
+
+
+def test_a_data_set_that_has_changed_since_the_plan_ends_its_trials(job, monkeypatch):
+    planned = job(attacks=["dlg"])
+    changed = replace(planned, trials=(planned.trials[0].changed(data_hash="0" * 64),))
+    (record,) = execute(changed)
+    assert (record.state, record.reason) == (
+        "failed",
+        "DataError: data set photos has changed since the run was planned; run it again",
+    )

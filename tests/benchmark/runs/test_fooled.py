@@ -84,13 +84,13 @@ def test_an_edited_attack_does_not_stand_beside_the_controls_of_the_old_one(run_
     result = run_mine(GREY, controls="none")
     assert "records of other suites or specifications are not on this board" in result.out
     (board,) = rows(tmp_path / "run" / "leaderboard.csv")
-    assert (board["works"], board["psnr_gain_mean"]) == ("", "")
+    assert (board["works"], board["leaks"], board["psnr_gain_mean"]) == ("false", "", "")
     assert "no control has values for these batches" in board["notes"]
     gradinv("leaderboard", tmp_path / "run", "--csv", tmp_path / "all.csv")
     attacks = [row for row in rows(tmp_path / "all.csv") if row["attack"] == "mine"]
     assert len({row["specification"] for row in attacks}) == 2
     edited = next(row for row in attacks if row["specification"] == board["specification"])
-    assert (edited["works"], edited["best_control"]) == ("", "")
+    assert (edited["leaks"], edited["best_control"]) == ("", "")
     assert "not compared with other_gradient: it was run with other sources" in edited["notes"]
 
 

@@ -10,7 +10,7 @@ import torch
 from gradinv.benchmark.runs import store as store_module
 from gradinv.benchmark.runs.store import ABANDONED_AFTER, Store
 from gradinv.metrics.records.layout import RunDirectory
-from gradinv.metrics.records.reading import read_records
+from gradinv.metrics.records.reading import RecordsError, read_records
 from gradinv.metrics.records.record import SCORED, Cell, ImageScore, Record
 
 CELL = Cell(
@@ -97,11 +97,6 @@ def test_a_broken_record_counts_as_missing(store, content):
     assert not store.finished("abc")
 
 
-def newer(store):
-    text = store.run.record("abc").read_text()
-    store.run.record("abc").write_text(text.replace('"schema_version": ', '"schema_version": 9'))
-
-
 def of_another_trial(store):
     text = store.run.record("abc").read_text()
     store.run.record("abc").write_text(text.replace('"abc"', '"def"'))
@@ -120,7 +115,7 @@ def with_broken_additions(store):
     store.run.additions("abc").write_text("{")
 
 
-@pytest.mark.parametrize("spoil", [newer, of_another_trial, altered, contradicting_itself, with_broken_additions])
+@pytest.mark.parametrize("spoil", [of_another_trial, altered, contradicting_itself, with_broken_additions])
 def test_what_boards_refuse_counts_as_missing(store, spoil):
     """Else a run would take it for done, and its board would lack it, again and again."""
     store.write(record(), {})
@@ -131,6 +126,15 @@ def test_what_boards_refuse_counts_as_missing(store, spoil):
     assert not store.finished("abc")
     store.write(record(), {})
     assert store.finished("abc")
+
+
+def test_what_a_newer_gradinv_wrote_is_never_run_again(store):
+    store.write(record(), {})
+    text = store.run.record("abc").read_text()
+    store.run.record("abc").write_text(text.replace('"schema_version": ', '"schema_version": 9'))
+    assert store.read("abc") is None
+    with pytest.raises(RecordsError, match="holds records of a newer gradinv; upgrade, or take another --out"):
+        store.finished("abc")
 
 
 def test_missing_records(store):
