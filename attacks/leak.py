@@ -162,9 +162,10 @@ class Leak:
         expected = {name for pair in statistics or () for name in pair} | {"labels"}
         strange = [name for name in tensors if not name.startswith(("gradient/", "buffer/")) and name not in expected]
         names = public.names or tuple(gradients)
-        strange += [f"gradient/{name}, which names lacks" for name in gradients if name not in names]
         if strange:
             raise LeakError(f"no tensor of a leak is called {strange[0]}")
+        if unlisted := [name for name in gradients if name not in names]:
+            raise LeakError(f"names does not list {unlisted[0]}")
         # What is granted by being there, unless the file says otherwise.
         granted = {
             "labels": "known" if "labels" in tensors else "none",

@@ -60,7 +60,7 @@ def attack(
     chosen, spec = create_attack(key), _victim(victim, state, weights)
     observed = read_leak(leak)
     truth = None if originals is None else read_originals(originals, observed.shape)
-    loaded = load_own_victim(spec, observed, download=download)
+    loaded = load_own_victim(spec, observed, leak, download=download)
     received = receive(observed, loaded.module.to(resolve_device(device)), leak)
     remarks = consistency(received)
     print("\n".join(one_line(remark) for remark in remarks))

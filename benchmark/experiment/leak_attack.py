@@ -16,7 +16,12 @@ from gradinv.attacks.attack import Attack, Conditions
 from gradinv.attacks.labels import LabelInferenceError
 from gradinv.attacks.leak import Reconstruction
 from gradinv.benchmark.datasets import DataError, is_image_name, read_image
-from gradinv.benchmark.experiment.isolation import check_result, restored_switches, share_not_finite
+from gradinv.benchmark.experiment.isolation import (
+    ImpossibleResultError,
+    check_result,
+    restored_switches,
+    share_not_finite,
+)
 from gradinv.benchmark.experiment.leak_file import ReceivedLeak
 from gradinv.benchmark.victims import denormalise
 from gradinv.metrics.images import METRICS, ScoredBatch, match, score_batch
@@ -83,7 +88,10 @@ def attack_leak(
             reconstruction = attack.reconstruct(leak, victim, seed=seed, budget=budget)
     except LabelInferenceError as error:
         raise LeakAttackError(f"the attack is impossible on this leak: {error}; grant labels") from error
-    check_result(reconstruction, leak.shape, budget)
+    try:
+        check_result(reconstruction, leak.shape, budget)
+    except ImpossibleResultError as error:
+        raise LeakAttackError(str(error)) from error
     return reconstruction
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gradinv.attacks.grants import BN_STATISTICS, granted_statistics
-from gradinv.attacks.leak import Leak, LeakError
-from gradinv.attacks.victim import Victim, bn_layers
+from gradinv.attacks.leak import Leak, LeakError, Statistics
+from gradinv.attacks.victim import Victim, bn_layers, trained_parameters
 from gradinv.benchmark.datasets import Dataset
 from gradinv.benchmark.victims import LoadedVictim, VictimSpec, load_victim
 from gradinv.metrics.keys import parse_key
@@ -76,10 +76,13 @@ def read_leak(path: Path) -> Leak:
     return leak
 
 
-def load_own_victim(spec: VictimSpec, leak: Leak, *, download: bool = False) -> LoadedVictim:
-    """The network for the leak's classes and image size; no training images are known of a client of one's own."""
+def load_own_victim(spec: VictimSpec, leak: Leak, path: Path, *, download: bool = False) -> LoadedVictim:
+    """The network for the classes and the image size of a leak file; VictimError where it cannot be had.
+
+    No images are known of a client of one's own, so that its network comes from a file or from timm.
+    """
     classes = [str(index) for index in range(leak.num_classes)]
-    return load_victim(spec, Dataset("of the leak", classes, leak.image_shape[1], {}), download=download)
+    return load_victim(spec, Dataset(f"the leak {path.name}", classes, leak.image_shape[1], {}), download=download)
 
 
 def receive(leak: Leak, module: nn.Module, path: Path) -> ReceivedLeak:
@@ -87,45 +90,50 @@ def receive(leak: Leak, module: nn.Module, path: Path) -> ReceivedLeak:
 
     What the file leaves open is settled: the mode from the buffers sent, else eval; public statistics from the network.
     """
-    bn_mode, words = _mode(leak, module, path)
-    leak = replace(leak, threat_model=leak.threat_model.model_copy(update={"bn_mode": bn_mode}))
-    victim = Victim(module, bn_mode=bn_mode, update=leak.threat_model.update)
-    level = leak.threat_model.bn_statistics
-    if leak.bn_statistics is None and victim.bn_layers:
-        if BN_STATISTICS[level].are_of_batch:
-            raise LeakError(f"{path}: bn_statistics {level} are granted and the tensor bn/0/mean is missing")
-        noise = torch.zeros(leak.shape, device=victim.device)  # a public level does not look at them
-        leak = replace(leak, bn_statistics=granted_statistics(level, victim, noise))
-    leak = leak.to(victim.device)
     try:
-        victim.require_fit(leak)
+        leak.require_fit(trained_parameters(module), [layer.num_features for layer in bn_layers(module)])
+        bn_mode, words = _mode(leak, module)
+        victim = Victim(module, bn_mode=bn_mode, update=leak.threat_model.update)
+        statistics = _statistics(leak, victim)
     except LeakError as error:
         raise LeakError(f"{path}: {error}") from error
     # In the victim's order, whatever the file's: an attack may pair them with the victim's parameters one by one.
     ordered = {name: leak.gradients[name] for name in victim.parameter_names}
-    return ReceivedLeak(replace(leak, gradients=ordered), victim, words)
+    model = leak.threat_model.model_copy(update={"bn_mode": bn_mode})
+    leak = replace(leak, gradients=ordered, threat_model=model, bn_statistics=statistics)
+    return ReceivedLeak(leak.to(victim.device), victim, words)
 
 
-def _mode(leak: Leak, module: nn.Module, path: Path) -> tuple[str, str]:
+def _statistics(leak: Leak, victim: Victim) -> Statistics | None:
+    """The batch-norm statistics of the level granted: those of the file, or public ones of the network."""
+    level = leak.threat_model.bn_statistics
+    if leak.bn_statistics is not None or not victim.bn_layers:
+        return leak.bn_statistics
+    if BN_STATISTICS[level].are_of_batch:
+        raise LeakError(f"bn_statistics {level} are granted and the tensor bn/0/mean is missing")
+    return granted_statistics(level, victim, torch.zeros(leak.shape))  # what is public does not follow from images
+
+
+def _mode(leak: Leak, module: nn.Module) -> tuple[str, str]:
     """The mode of the client's batch-norm layers, and how it is known, in words."""
     stated = leak.threat_model.bn_mode if "bn_mode" in leak.threat_model.model_fields_set else None
     if not bn_layers(module):
         return stated or "eval", "no batch-norm layers, so that train and eval mode are one"
     if leak.buffers is None:
         return stated or "eval", f"{stated}, as the file says" if stated else "eval, since nothing says otherwise"
-    changed = _changed_buffers(leak.buffers, dict(module.named_buffers()), path)
+    changed = _changed_buffers(leak.buffers, dict(module.named_buffers()))
     guessed = "train" if changed else "eval"
     if stated not in (None, guessed):
         return stated, f"{stated}, as the file says, but the buffers sent look like {guessed} mode; check both"
     return guessed, f"{guessed}, since {len(changed) or 'none'} of the {len(leak.buffers)} buffers sent have changed"
 
 
-def _changed_buffers(sent: dict[str, Tensor], before: dict[str, Tensor], path: Path) -> list[str]:
+def _changed_buffers(sent: dict[str, Tensor], before: dict[str, Tensor]) -> list[str]:
     """Names of the buffers that are not the network's any more; LeakError for those that it cannot have."""
     for name, value in sent.items():
         if name not in before:
-            raise LeakError(f"{path}: buffer/{name} is no buffer of the victim")
+            raise LeakError(f"buffer/{name} is no buffer of the victim")
         if value.shape != before[name].shape:
             shapes = f"{tuple(value.shape)} and not {tuple(before[name].shape)}"
-            raise LeakError(f"{path}: buffer/{name} is {shapes}")
+            raise LeakError(f"buffer/{name} is {shapes}")
     return [name for name, value in sent.items() if not torch.equal(value.to(before[name]), before[name])]
