@@ -21,7 +21,7 @@ def attack(
     victim: Annotated[str, typer.Option(help="The client's network: a timm model, or MODEL[stem=cifar].")],
     key: Annotated[str, typer.Option("--attack", help="The attack's key; see `gradinv list attacks`.")],
     weights: Annotated[
-        Path | None, typer.Option(help="The network's weights from before the update: a file of tensors.")
+        Path | None, typer.Option(help="A file of the network's weights from before the update.")
     ] = None,
     state: Annotated[
         Literal["untrained", "trained", "pretrained"] | None, typer.Option(help="Else trained, which needs --weights.")
@@ -42,43 +42,36 @@ def attack(
     (reconstructions.safetensors), and attack.json: the objective, its curve, the labels, the scores.
     """
     from gradinv.attacks.registry import create_attack
-    from gradinv.benchmark.experiment import (
-        attack_facts,
-        attack_leak,
-        consistency,
-        load_own_victim,
-        pixels_of,
-        read_leak,
-        read_originals,
-        receive,
-        scores_of,
-        write_result,
-    )
+    from gradinv.benchmark import experiment
 
     folder = _new_folder(out or Path("runs") / f"attack-{leak.stem}")
     load_plugins(plugin, download)
     chosen, spec = create_attack(key), _victim(victim, state, weights)
-    observed = read_leak(leak)
-    truth = None if originals is None else read_originals(originals, observed.shape)
-    loaded = load_own_victim(spec, observed, leak, download=download)
-    received = receive(observed, loaded.module.to(resolve_device(device)), leak)
-    remarks = consistency(received)
-    print("\n".join(one_line(remark) for remark in remarks))
-    is_trained = not loaded.state.startswith("untrained")
-    reconstruction = attack_leak(chosen, received, trained=is_trained, seed=seed, budget=budget)
-    pixels = pixels_of(reconstruction, received)
+    observed = experiment.read_leak(leak)
+    truth = None if originals is None else experiment.read_originals(originals, observed.shape)
+    loaded = experiment.load_own_victim(spec, observed, leak, download=download)
+    received = experiment.receive(observed, loaded.module.to(resolve_device(device)), leak)
+    remarks = experiment.consistency(received)
+    _say(remarks)
+    trained = not loaded.state.startswith("untrained")
+    reconstruction = experiment.attack_leak(chosen, received, trained=trained, seed=seed, budget=budget)
+    pixels = experiment.pixels_of(reconstruction, received)
     facts: dict[str, Any] = {
         "leak": leak.name,
         "victim": {"key": spec.key, "state": loaded.state, "weights_hash": loaded.weights_hash},
         "attack": {"key": key, "hyperparameters": repr(chosen), "seed": seed, "budget": budget},
         "threat_model": received.leak.threat_model.model_dump(),
         "consistency": remarks,
-        **attack_facts(reconstruction),
-        "scores": None if truth is None else scores_of(pixels["reconstruction"], truth),
+        **experiment.attack_facts(reconstruction),
+        "scores": None if truth is None else experiment.scores_of(pixels["reconstruction"], truth),
     }
-    written = write_result(folder, pixels, facts)
-    print("\n".join(one_line(line) for line in _summary(facts)))
-    print(f"wrote {len(written)} files to {folder}")
+    written = experiment.write_result(folder, pixels, facts)
+    _say([*_summary(facts), f"wrote {len(written)} files to {folder}"])
+
+
+def _say(lines: list[str]) -> None:
+    """Lines on stdout, without control characters: names are the user's files' own."""
+    print("\n".join(map(one_line, lines)))
 
 
 def _victim(text: str, state: str | None, weights: Path | None) -> "VictimSpec":
