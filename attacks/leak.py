@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -56,6 +56,26 @@ class ThreatModel(BaseModel):
     adaptive: bool = Field(default=False, strict=True)
 
 
+Count = Annotated[int, Field(ge=1, le=2**20, strict=True)]
+"""No more than any machine attacks: a slip in a file is to be a line, and not to fill the memory."""
+
+
+class _Metadata(BaseModel):
+    """What stands in a leak file beside the tensors, as JSON: docs/leak-file.md says what each field means."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    batch_size: Count
+    image_shape: tuple[Count, Count, Count]
+    num_classes: Annotated[int, Field(ge=2, le=2**20, strict=True)]
+    mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
+    std: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+    names: tuple[str, ...] | None = None
+    threat_model: dict[str, Any] = {}
+    transform: str = ""
+    bn_layers: int | None = None
+
+
 @dataclass(frozen=True)
 class Leak:
     """What the server received and what the threat model adds to it.
@@ -65,6 +85,7 @@ class Leak:
     there only if granted: in slot order for `known`, sorted for `counts`. `bn_statistics` holds one (mean, biased
     variance) pair a batch-norm layer, in module order, as the level granted makes them. `transform` is the key of what
     an attacker who knows the defense may apply to a candidate's update (`transforms.py`); empty where there is nothing.
+    `buffers` are the network's after the client's pass, by name, where the client sent them.
     """
 
     gradients: dict[str, Tensor]
@@ -77,6 +98,7 @@ class Leak:
     labels: Tensor | None = None
     bn_statistics: Statistics | None = None
     transform: str = ""
+    buffers: dict[str, Tensor] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -92,12 +114,14 @@ class Leak:
             bn_statistics=None
             if self.bn_statistics is None
             else tuple((mean.to(device), var.to(device)) for mean, var in self.bn_statistics),
+            buffers=None if self.buffers is None else {name: value.to(device) for name, value in self.buffers.items()},
         )
 
     def save(self, path: Path) -> None:
         """Write the leak to one safetensors file: all that another process needs to run the attack."""
         # safetensors refuses tensors that are not contiguous, and autograd may leave gradients transposed.
         tensors = {f"gradient/{name}": value.contiguous() for name, value in self.gradients.items()}
+        tensors |= {f"buffer/{name}": value.contiguous() for name, value in (self.buffers or {}).items()}
         if self.labels is not None:
             tensors["labels"] = self.labels
         for index, (mean, var) in enumerate(self.bn_statistics or ()):
@@ -119,32 +143,48 @@ class Leak:
 
     @classmethod
     def load(cls, path: Path) -> "Leak":
-        """Read what `save` wrote; LeakError where the file holds no leak."""
+        """Read what `save` or anybody's training code wrote (docs/leak-file.md); LeakError where a file is no leak."""
         try:
             with safe_open(path, framework="pt") as file:
-                public = json.loads(file.metadata()["leak"])
+                public = _Metadata.model_validate_json((file.metadata() or {})["leak"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             return cls._of(public, tensors)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise LeakError(f"{path} holds no leak ({reason}); write one with Leak.save") from error
+            raise LeakError(
+                f"{path} holds no leak ({_reason(error)}); write one with Leak.save, or as docs/leak-file.md says"
+            ) from error
 
     @classmethod
-    def _of(cls, public: dict[str, Any], tensors: dict[str, Tensor]) -> "Leak":
-        layers = public["bn_layers"]
+    def _of(cls, public: _Metadata, tensors: dict[str, Tensor]) -> "Leak":
+        gradients, buffers = _below("gradient/", tensors), _below("buffer/", tensors)
+        layers = sum(name.startswith("bn/") for name in tensors) // 2 or public.bn_layers
+        statistics = None if layers is None else [(f"bn/{i}/mean", f"bn/{i}/var") for i in range(layers)]
+        expected = {name for pair in statistics or () for name in pair} | {"labels"}
+        strange = [name for name in tensors if not name.startswith(("gradient/", "buffer/")) and name not in expected]
+        names = public.names or tuple(gradients)
+        if strange:
+            raise LeakError(f"no tensor of a leak is called {strange[0]}")
+        if unlisted := [name for name in gradients if name not in names]:
+            raise LeakError(f"names does not list {unlisted[0]}")
+        # What is granted by being there, unless the file says otherwise.
+        granted = {
+            "labels": "known" if "labels" in tensors else "none",
+            "bn_statistics": "exact" if statistics else "running",
+        }
         return cls(
-            gradients={name: tensors[f"gradient/{name}"] for name in public["names"]},
-            batch_size=public["batch_size"],
-            image_shape=tuple(public["image_shape"]),
-            num_classes=public["num_classes"],
-            mean=tuple(public["mean"]),
-            std=tuple(public["std"]),
-            threat_model=ThreatModel(**public["threat_model"]),
-            transform=public["transform"],
+            gradients={name: tensors[f"gradient/{name}"] for name in names},
+            batch_size=public.batch_size,
+            image_shape=public.image_shape,
+            num_classes=public.num_classes,
+            mean=public.mean,
+            std=public.std,
+            threat_model=ThreatModel(**granted | public.threat_model),
+            transform=public.transform,
             labels=tensors.get("labels"),
             bn_statistics=None
-            if layers is None
-            else tuple((tensors[f"bn/{i}/mean"], tensors[f"bn/{i}/var"]) for i in range(layers)),
+            if statistics is None
+            else tuple((tensors[mean], tensors[var]) for mean, var in statistics),
+            buffers=buffers or None,
         )
 
     def require_fit(self, parameters: Mapping[str, Tensor], bn_channels: Sequence[int]) -> None:
@@ -184,6 +224,24 @@ class Leak:
         if not len(self.mean) == len(self.std) == self.image_shape[0]:
             faults.append(f"mean and std are not {self.image_shape[0]} numbers each, one a channel")
         return faults
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _reason(error: Exception) -> str:
+    """Why a file holds no leak, in one line of bounded length."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]  # the others mostly follow from it
+        place = ".".join(map(str, first["loc"]))
+        return f"{place}: {first['msg']}" if place else f"metadata: {first['msg']}"
+    if isinstance(error, KeyError) and not isinstance(error, RequestError):
+        name = str(error.args[0])
+        return "it has no metadata of the key 'leak'" if name == "leak" else f"the tensor {name} is missing"
+    text = str(error) if isinstance(error, RequestError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:200]
 
 
 def _kind(tensor: Tensor) -> str:

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from gradinv.benchmark.commands import boards, compare, identify, labels, look, run, train
+from gradinv.benchmark.commands import attack, boards, compare, identify, labels, look, run, train
 from gradinv.benchmark.stopping import Stopped, leave_at_next_signal, watch_signals
 from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.records import fault_in_words
@@ -28,6 +28,7 @@ app.command()(compare.compare)
 app.command()(labels.labels)
 app.command()(identify.identify)
 app.command()(train.train)
+app.command()(attack.attack)
 app.command()(look.check)
 app.command()(look.doctor)
 

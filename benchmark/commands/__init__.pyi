@@ -1,4 +1,5 @@
 from . import (
+    attack as attack,
     boards as boards,
     compare as compare,
     identify as identify,

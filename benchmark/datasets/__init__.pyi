@@ -13,6 +13,8 @@ from .batches import (
     mean_image as mean_image,
 )
 from .changes import Change as Change
+from .decoding import read_image as read_image
+from .folder import is_image_name as is_image_name
 from .registry import (
     DATASETS as DATASETS,
     LARGEST_IMAGE_SIZE as LARGEST_IMAGE_SIZE,

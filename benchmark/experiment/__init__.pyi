@@ -14,6 +14,21 @@ from .identity import (
     NetworkJudge as NetworkJudge,
     judge_of_network as judge_of_network,
 )
+from .leak_attack import (
+    attack_facts as attack_facts,
+    attack_leak as attack_leak,
+    pixels_of as pixels_of,
+    read_originals as read_originals,
+    scores_of as scores_of,
+    write_result as write_result,
+)
+from .leak_check import consistency as consistency
+from .leak_file import (
+    load_own_victim as load_own_victim,
+    read_leak as read_leak,
+    receive as receive,
+    victim_of_key as victim_of_key,
+)
 from .outcome import Outcome as Outcome
 from .sources import sources_of as sources_of
 from .spec import (

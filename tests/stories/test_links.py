@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-PAGES = sorted(path.relative_to(CHECKOUT) for path in [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("leaderboards/*.md")])
+FOLDERS = ("", "docs/", "leaderboards/")
+PAGES = sorted(path.relative_to(CHECKOUT) for folder in FOLDERS for path in CHECKOUT.glob(f"{folder}*.md"))
 
 
 def prose(page):
