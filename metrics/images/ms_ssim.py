@@ -27,6 +27,7 @@ def ms_ssim(reconstructions: Tensor, originals: Tensor) -> Tensor:
     and a negative one, which has no real power, counts as 0 (Wang et al. 2003, "Multi-scale structural similarity for
     image quality assessment", Eq. 7).
 
+    >>> import torch
     >>> image = torch.rand(1, 3, 176, 176)
     >>> ms_ssim(image, image)
     tensor([1.])

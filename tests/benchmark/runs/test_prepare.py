@@ -70,7 +70,7 @@ def test_a_victim_that_cannot_be_had_stops_before_anything_is_written(make_plan,
 
 
 def test_an_interrupted_write_leaves_no_weights(make_plan, run_directory, monkeypatch):
-    def interrupted(path, tensors):
+    def interrupted(path, tensors, metadata):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(preparing, "write_tensors", interrupted)
