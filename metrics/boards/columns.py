@@ -74,8 +74,8 @@ _CONTROLS = {
     "psnr_gain_low": Column("lower 95 % bound of the gain", "dB", direction="higher"),
     "psnr_gain_high": Column("upper 95 % bound of the gain", "dB", direction="higher"),
     **_gain_columns("structure", "`structure`"),
-    **_gain_columns("identity", "normalised rank, by the judge that is least convinced"),
-    "identity_judge": Column("the judge that decides on identity: of all, the one that is least convinced"),
+    **_gain_columns("identity", "normalised rank, by the judge that is convinced most"),
+    "identity_judge": Column("the judge that decides on identity: convinced most, and seconded by all others"),
     "identity_pool": Column("photographs that originals are looked for among, the original included", "count", 1),
     "works": Column(
         "whether the gradient gave anything away: `from_gradient` names a respect; false for controls", "true/false"

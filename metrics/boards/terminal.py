@@ -14,7 +14,7 @@ from gradinv.metrics.typesetting import fixed, percent, with_interval
 
 LEGEND = (
     "Mean over n batches [95 % interval]; dimmed rows are controls. PSNR and structure: higher is better. Rank: where "
-    "the original stands in the pool by the judge that is least convinced; 0 is the first place, 0.5 chance. "
+    "the original stands in the pool by the judge that decides; 0 is the first place, 0.5 chance. "
     "Gain: PSNR minus that of the best control, paired by batch.\n"
     "Pixels (PSNR), structure and identity (rank) leak where the attack beats every control in them, corrected for "
     "looking at three: it gets more out of the leaked update than chance, labels, statistics and priors give.\n"

@@ -230,7 +230,7 @@ def _values(score: ImageScore) -> str:
 
 
 def _rank(score: ImageScore) -> list[str]:
-    """The rank of the original by the judge that is least convinced; nothing where no pool is known."""
+    """The larger of the judges' ranks of the original; nothing where no pool is known."""
     normalised = [value for name, value in score.metrics.items() if judge_of(name)]
     if not normalised or "identity_pool" not in score.details:
         return []

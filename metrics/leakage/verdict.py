@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from gradinv.metrics.images import facts_of, judge_of
 from gradinv.metrics.records import Sample, sample_means_by_images
-from gradinv.metrics.statistics import Gain, gain_over_controls, holm
+from gradinv.metrics.statistics import Gain, gain_over_controls, holm, one_sided
 
 LEVEL = 0.05
 """Share of false verdicts that is accepted over the whole family, each test one-sided."""
@@ -19,15 +21,16 @@ def _named(metric: str) -> Callable[[str], bool]:
 FAMILY: Mapping[str, Callable[[str], bool]] = {
     "pixels": _named("psnr"),
     "structure": _named("structure"),
-    # By all judges that are there: who is fooled by a picture is overruled by the judge of another kind.
     "identity": lambda name: bool(judge_of(name)),
 }
-"""Respect -> whether a metric measures it. A respect leaks only where every metric of it says so."""
+"""Respect -> whether a metric measures it: identity is measured by every judge that looked."""
+CHANCE = 0.5
+"""Normalised rank of an original by a judge who sees nothing."""
 
 
 @dataclass(frozen=True)
 class Tested:
-    """An attack's gain over its controls in one respect, on the metric that is least convinced."""
+    """An attack's gain over its controls in one respect; of several judges by the one that is convinced most."""
 
     metric: str
     gain: Gain
@@ -72,7 +75,7 @@ def leakage_of(attack: Sample, controls: Mapping[str, Sample]) -> Leakage:
         statistics=_from_statistics(attack, controls),
         labels=_beats(controls, "same_class", ("mean_image",)),
         prior=_from_prior(attack, controls),
-        untested=tuple(respect for respect in FAMILY if respect not in gains or gains[respect].gain.n < 2),
+        untested=tuple(respect for respect in FAMILY if respect not in gains or math.isnan(gains[respect].gain.p)),
     )
 
 
@@ -82,9 +85,31 @@ def _gains(attack: Sample, controls: Mapping[str, Sample]) -> dict[str, Tested]:
     for respect, belongs in FAMILY.items():
         tested = [test for metric in filter(belongs, attack.values) if (test := _tested(attack, controls, metric))]
         if tested:
-            # The metric that is hardest to convince decides; one without a test (NaN) convinces nobody.
-            gains[respect] = max(tested, key=lambda test: math.inf if math.isnan(test.gain.p) else test.gain.p)
+            gains[respect] = min((_seconded(test, attack, belongs) for test in tested), key=_doubt)
     return gains
+
+
+def _doubt(test: Tested) -> float:
+    return math.inf if math.isnan(test.gain.p) else test.gain.p
+
+
+def _seconded(test: Tested, attack: Sample, belongs: Callable[[str], bool]) -> Tested:
+    """The test of one judge, who needs every other one to see the original nearer than chance.
+
+    The largest of the p-values counts, times the number of judges who might have led: whoever is fooled by a picture
+    is overruled by the judge of another kind, and to ask several costs what asking costs. A respect with a single
+    metric is that metric's test.
+    """
+    metrics = list(filter(belongs, attack.values))
+    others = [_nearer_than_chance(attack, metric) for metric in metrics if metric != test.metric]
+    # NaN, below two batches, must win: what is not known seconds nothing.
+    p = float(np.max([test.gain.p, *others])) * len(metrics)
+    return replace(test, gain=replace(test.gain, p=min(1.0, p) if not math.isnan(p) else p))
+
+
+def _nearer_than_chance(attack: Sample, metric: str) -> float:
+    """p-value of the test that the mean normalised rank is at least that of chance."""
+    return one_sided([CHANCE - rank for rank in attack.means(metric).values()])
 
 
 def _tested(attack: Sample, controls: Mapping[str, Sample], metric: str) -> Tested | None:
