@@ -81,10 +81,10 @@ def test_four_times_the_budget_is_better_and_another_seed_is_not(run_suite, writ
     assert refused.status == 2
     assert "unequal budgets: planted had 80 evaluations, inverting_gradients 20" in refused.err
     better = gradinv("compare", runs[0], runs[2], *between, "--allow-unequal-budget")
-    assert "planted against inverting_gradients: better on PSNR by " in better.out
-    assert (
-        "for this victim; equal on label accuracy; unequal budgets: 80 against 20 evaluations; 8 batches" in better.out
-    )
+    words = " ".join(better.out.split())
+    assert "planted against inverting_gradients: better on " in words
+    assert "structure by " in words
+    assert "equal on label accuracy; unequal budgets: 80 against 20 evaluations; 8 batches" in words
 
 
 def test_what_it_prints(compare, directory):
