@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from gradinv.benchmark.commands.show import granted_levels
@@ -48,3 +49,15 @@ def test_published_image_tables_have_the_documented_columns(path):
     judges = [column for column in header if judge_of(column) and column not in (*board_metrics(), *DETAILS)]
     columns = image_columns(judges, details=[name for name in DETAILS if name in header])
     assert header == [column for column in columns if column in header]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("labels-")])
+def test_a_user_reads_booleans_with_pandas(name):
+    path = BOARDS / f"{name}.csv"
+    # As how-to-read.md says: boards before schema 4 leave `works` empty for controls.
+    board = pd.read_csv(path, dtype={"works": "boolean"})
+    assert len(board[board.works]) == int((board.works == True).sum())  # noqa: E712 - an NA is not true
+    plain = pd.read_csv(path)
+    assert {str(plain[column].dtype) for column in ("is_control", "adaptive")} == {"bool"}
+    if plain.schema.max() >= 4:
+        assert str(plain.works.dtype) == "bool"
