@@ -22,14 +22,14 @@ def find_classifier(network: nn.Module, images: Tensor) -> str:
     `images` (B, C, H, W) are any that the network takes. Raises NoClassifierError where there is no such layer.
     """
     logits, calls = _linear_outputs(network, images)
-    found = [layer for layer, outputs in calls.items() if any(_equal(output, logits) for output in outputs)]
+    classifiers = [layer for layer, outputs in calls.items() if any(_equal(output, logits) for output in outputs)]
     title = type(network).__name__
-    if len(found) != 1:
+    if len(classifiers) != 1:
         raise NoClassifierError(
             f"the logits of {title} are not the output of one linear layer with a row a class, "
             "so no label can be inferred; grant labels"
         )
-    (layer,) = found
+    (layer,) = classifiers
     name = next((name for name, parameter in network.named_parameters() if parameter is layer.weight), None)
     owners = Counter(id(parameter) for part in network.modules() for parameter in part._parameters.values())
     if name is None or len(calls[layer]) > 1 or owners[id(layer.weight)] > 1:

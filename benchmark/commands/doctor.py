@@ -7,20 +7,23 @@ import torch
 
 from gradinv.benchmark.datasets import dataset_names
 from gradinv.benchmark.machine import data_root, usable_cores, victims_root
+from gradinv.benchmark.victims import PACKAGED, pretrained_source
 from gradinv.metrics.images import METRICS, ScoredBatch, score_batch
 from gradinv.metrics.registry import in_words
 
 PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", "scipy", "scikit-image")
+MISSING = "not here: pip install gradinv[pretrained]"
 
 
 def machine_facts() -> list[str]:
-    """Lines on the machine, the versions, the data sets, the trained victims and the metrics' weights."""
+    """Lines on the machine, the versions, the data sets, the victims and their weights, and the metrics'."""
     return [
         f"python       {platform.python_version()} on {platform.machine()}, {usable_cores()} cores",
         *(f"{name:12} {importlib.metadata.version(name)}" for name in PACKAGES),
         f"cuda         {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}",
         f"data         {data_root()} (GRADINV_DATA): {', '.join(dataset_names())}",
         f"victims      {len(list(victims_root().glob('*.safetensors')))} trained, in {victims_root()}",
+        *(f"pretrained   {model}: {pretrained_source(model) or MISSING}" for model in PACKAGED),
         *(_metric(name) for name in METRICS.names()),
     ]
 

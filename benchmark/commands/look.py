@@ -27,7 +27,7 @@ def list_(kind: Kind, pattern: Annotated[str, typer.Argument(help="Wildcard.")] 
     load_plugins(plugin)
     for name in _names(kind):
         if fnmatchcase(name, pattern):
-            print(one_line(name))
+            print(one_line(f"{name}{_remark(kind, name)}"))
 
 
 def show(
@@ -132,6 +132,16 @@ def doctor() -> None:
     from gradinv.benchmark.commands.doctor import machine_facts
 
     print("\n".join(machine_facts()))
+
+
+def _remark(kind: Kind, name: str) -> str:
+    """What a list says of an entry beside its name: of a model, where its pretrained weights are on this machine."""
+    if kind != "models":
+        return ""
+    from gradinv.benchmark.victims import pretrained_source
+
+    source = pretrained_source(name)
+    return f"  pretrained weights here ({source})" if source else ""
 
 
 def _names(kind: Kind) -> list[str]:

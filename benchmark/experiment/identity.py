@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -213,9 +214,15 @@ class Identity:
 
 def described(judge: NetworkJudge, victim: str) -> str:
     """The judge in words: its weights, and whether it is a relative of the victim, whose textures may please it."""
-    family = judge.name.partition("_lite")[0]
-    relative = "; a relative of the victim" if victim.startswith(family) else ""
-    return f"{judge.source}{relative}"
+    # The name of a judge that was chosen ends in the beginning of its weights' hash, after a hyphen.
+    is_relative = _family(judge.name.partition("-")[0]) == _family(victim)
+    return f"{judge.source}{'; a relative of the victim' * is_relative}"
+
+
+def _family(model: str) -> str:
+    """The module that builds a model, for timm keeps a family in one; the name of a model that timm does not know."""
+    name = model.split(".")[0]
+    return str(timm.models.model_entrypoint(name).__module__) if timm.is_model(name) else name
 
 
 def network_ranks(judge: NetworkJudge, scored: ScoredBatch, dataset: Dataset) -> Tensor:

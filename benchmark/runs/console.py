@@ -17,11 +17,14 @@ from gradinv.metrics.records import LOST, Record
 HOUR = 3600.0
 
 
-def print_announcement(plan: Plan, console: Console, *, trials: int, missing: int, seconds: float, jobs: int) -> None:
-    """How many trials there are and how many of them are missing, and how long these take with all jobs."""
+def print_announcement(
+    plan: Plan, console: Console, *, trials: int, missing: int, seconds: float, unknown: int, jobs: int
+) -> None:
+    """How many trials there are and how many are missing, how long these take with all jobs, of how many none knows."""
     text = (
         f"suite {plan.suite.name}: {trials} trials, {trials - missing} done before, {missing} to run, "
         f"about {duration(seconds)} on {plan.device} with {jobs} job{'s' if jobs > 1 else ''}, engine {plan.kind}"
+        f"{_unknown(unknown)}"
     )
     resumable = "; stop it whenever you like, the same command goes on from there" if seconds > HOUR else ""
     console.print(text + resumable, soft_wrap=True)
@@ -52,8 +55,9 @@ def print_plan(
         console.print(escape(_planned_cell(trials, estimates.get(order, []), jobs)), soft_wrap=True)
     for victim in plan.untrained_yet:
         console.print(f"{escape(str(victim))} would be trained first; its time is not in the estimate")
-    total = duration(sum(seconds) / jobs)
-    console.print(f"{len(plan.trials)} trials, {len(missing)} to run, about {total} with {jobs} jobs")
+    total, unknown = summed(seconds)
+    words = f"{len(plan.trials)} trials, {len(missing)} to run, about {duration(total / jobs)} with {jobs} jobs"
+    console.print(words + _unknown(unknown))
 
 
 def _planned_cell(trials: Sequence[PlannedTrial], seconds: Sequence[float], jobs: int) -> str:
@@ -64,7 +68,8 @@ def _planned_cell(trials: Sequence[PlannedTrial], seconds: Sequence[float], jobs
     if reason:
         return f"{name}, skipped: {reason}"
     evaluations = sum(trial.evaluations for trial in trials)
-    time_left = f", about {duration(sum(seconds) / jobs)}" if sum(seconds) else ""
+    total, _ = summed(seconds)
+    time_left = f", about {duration(total / jobs)}" if total else ""
     return f"{name}, {evaluations} evaluations{time_left}"
 
 
@@ -83,14 +88,14 @@ def follow(records: Iterable[Record], estimates: Mapping[str, float]) -> None:
     terminal = sys.stderr.isatty()
     # A bar is of no use in a log file, where every update would be a line of its own.
     with tqdm(
-        total=sum(estimates.values()) or 1.0,
+        total=summed(estimates.values())[0] or 1.0,
         disable=not terminal,
         bar_format="{percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left, {postfix}",
     ) as bar:
         for number, record in enumerate(records, start=1):
             bar.set_postfix_str(f"{number} of {len(estimates)} trials", refresh=False)
             # In estimated seconds, not trials: a trial of 16 images takes many times as long as one of a single image.
-            bar.update(estimates[record.id])
+            bar.update(summed([estimates[record.id]])[0])
             if not terminal:
                 print(f"[{number}/{len(estimates)}] {trial_line(record)}", file=sys.stderr, flush=True)
 
@@ -118,6 +123,21 @@ def print_states(records: Sequence[Record], planned: int, console: Console) -> N
     counts = Counter(record.state for record in records)
     if counts:
         console.print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
+
+
+def summed(seconds: Iterable[float]) -> tuple[float, int]:
+    """The sum of the estimates that are known, and of how many trials there is none (NaN).
+
+    >>> summed([1.0, math.nan, 2.0])
+    (3.0, 1)
+    """
+    every = list(seconds)
+    known = [estimate for estimate in every if not math.isnan(estimate)]
+    return math.fsum(known), len(every) - len(known)
+
+
+def _unknown(count: int) -> str:
+    return f"; the time of {count} of them could not be measured" if count else ""
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """What is said before a run: how long it will take, and whether its evaluations fit into memory."""
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 
@@ -21,7 +22,7 @@ FEW_PIXELS = 2**18
 def estimated_seconds(plan: Plan, trials: Sequence[PlannedTrial], device: str) -> list[float]:
     """Estimated seconds of each trial, from one measured evaluation per victim, batch size and number of candidates.
 
-    0 where a victim cannot be evaluated: its own trials will say why.
+    NaN where a victim cannot be evaluated: its own trials will say why.
     """
     unit: dict[tuple[PlannedVictim, int, int], float] = {}
     estimates = []
@@ -31,21 +32,23 @@ def estimated_seconds(plan: Plan, trials: Sequence[PlannedTrial], device: str) -
         if kind not in unit and trial.evaluations:
             torch.set_num_threads(spec.threads)  # as many as the trial will have
             unit[kind] = seconds_per_evaluation(plan, spec, device)
-        estimates.append(0.0 if trial.skip_reason else trial.evaluations * unit.get(kind, 0.0))
+        # What evaluates nothing takes no time, whatever is known of its victim.
+        spends = trial.evaluations and not trial.skip_reason
+        estimates.append(trial.evaluations * unit[kind] if spends else 0.0)
     return estimates
 
 
 def seconds_per_evaluation(plan: Plan, spec: TrialSpec, device: str) -> float:
     """Measured seconds of one candidate's squared-l2 evaluation; the best of two after a warm-up.
 
-    In turn for a victim that cannot be evaluated together, as its trials will be; 0 for one that cannot be at all.
+    In turn for a victim that cannot be evaluated together, as its trials will be; NaN for one that cannot be at all.
     """
     for together in dict.fromkeys((spec.together, 1)):
         try:
             return _measured_seconds(plan, spec, device, together)
         except Exception:  # noqa: BLE001 - a network raises anything; the estimate is no reason to end a suite
             continue
-    return 0.0
+    return math.nan
 
 
 def _measured_seconds(plan: Plan, spec: TrialSpec, device: str, together: int) -> float:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from gradinv.benchmark.runs.plan import Plan, PlannedVictim
 from gradinv.benchmark.victims import load_victim, needs_training, weights_hash
+from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.records import RunDirectory, write_tensors
 
 
@@ -29,7 +30,7 @@ def prepare(plan: Plan, run: RunDirectory, *, download: bool = False, progress: 
     shown = progress and sys.stderr.isatty()
     # The bar waits a second: loading takes less, training has a bar of its own below this one.
     for victim in tqdm(plan.networks, desc="victims", unit="victim", disable=not shown, leave=False, delay=1):
-        victims[victim] = _weights(plan, victim, download=download, progress=progress)
+        victims[victim] = _weights(plan, victim, download=download, progress=progress, said=True)
     # All are here before the first is written: a request that fails at its last victim leaves no half run directory.
     hashes = {victim: weights_hash(weights.module) for victim, weights in victims.items()}
     for victim, weights in victims.items():
@@ -52,11 +53,15 @@ def without_training(plan: Plan, *, download: bool = False) -> Plan:
     return _with_weights(plan, hashes)
 
 
-def _weights(plan: Plan, victim: PlannedVictim, *, download: bool, progress: bool) -> Weights:
+def _weights(plan: Plan, victim: PlannedVictim, *, download: bool, progress: bool, said: bool = False) -> Weights:
+    """The weights of a victim; with `said`, where those from elsewhere come from and how good they are."""
     if victim.spec.state == "untrained":
         return Weights(plan.networks[victim].module, "")  # what was planned with is the victim itself
     dataset = plan.datasets[victim.dataset, victim.image_size]
-    loaded = load_victim(victim.spec, dataset, download=download, progress=progress)
+    loaded = load_victim(victim.spec, dataset, download=download, progress=progress, judged=said)
+    if said and loaded.source:
+        share = "" if loaded.accuracy is None else f"; {loaded.accuracy:.1%} of its tuning images right"
+        print(one_line(f"victim {victim}: {loaded.source}{share}"), file=sys.stderr)
     return Weights(loaded.module, loaded.source)
 
 

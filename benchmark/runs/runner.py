@@ -8,7 +8,14 @@ from pathlib import Path
 from rich.console import Console
 
 from gradinv.benchmark.machine import usable_cores
-from gradinv.benchmark.runs.console import follow, print_announcement, print_plan, print_states, print_warnings
+from gradinv.benchmark.runs.console import (
+    follow,
+    print_announcement,
+    print_plan,
+    print_states,
+    print_warnings,
+    summed,
+)
 from gradinv.benchmark.runs.executors import Job, jobs_of, run_here
 from gradinv.benchmark.runs.plan import Plan, PlannedTrial
 from gradinv.benchmark.runs.preflight import estimated_seconds, memory_warnings
@@ -75,8 +82,16 @@ def _run_missing(plan: Plan, trials: Sequence[PlannedTrial], options: RunOptions
     # For `gradinv plot`, which draws the contrasts that the suite names.
     write_text(options.run.suite, plan.suite.model_dump_json(indent=1))
     seconds = estimated_seconds(plan, missing, plan.device)
-    wait = sum(seconds) / options.jobs
-    print_announcement(plan, console, trials=len(trials), missing=len(missing), seconds=wait, jobs=options.jobs)
+    total, unknown = summed(seconds)
+    print_announcement(
+        plan,
+        console,
+        trials=len(trials),
+        missing=len(missing),
+        seconds=total / options.jobs,
+        unknown=unknown,
+        jobs=options.jobs,
+    )
     print_warnings(memory_warnings(plan, missing, plan.device, options.jobs), console)
     estimates = {trial.id: estimate for trial, estimate in zip(missing, seconds, strict=True)}
     # Closed at once where the run is stopped: the generator's end is what ends the worker processes.

@@ -50,12 +50,15 @@ class LoadedVictim:
     source: str = ""
 
 
-def load_victim(spec: VictimSpec, dataset: Dataset, *, download: bool = False, progress: bool = True) -> LoadedVictim:
+def load_victim(
+    spec: VictimSpec, dataset: Dataset, *, download: bool = False, progress: bool = True, judged: bool = True
+) -> LoadedVictim:
     """The victim for that data set's classes and image size.
 
     A trained or early victim comes from the cache, or is trained in place where the cache has none. A pretrained one
     takes timm's weights from the local caches, else those of an installed package that fit it (`packaged_weights.py`),
     or downloads timm's if `download` is set; nothing else stands in for them.
+    With `judged` the accuracy of weights from elsewhere is measured on some tuning images, which takes seconds.
     Raises UnknownNameError for an unknown model, DataError where data are missing, VictimError where the weights are
     missing or do not fit, or where the network is none that can be attacked (`requirements.py`).
     """
@@ -77,7 +80,7 @@ def load_victim(spec: VictimSpec, dataset: Dataset, *, download: bool = False, p
     share = zero_gradient_share(require_two_derivatives(module, dataset.image_size, spec.model))
     degenerate = spec.state == "untrained" and share > DEGENERATE_SHARE
     state = "untrained_degenerate" if degenerate else spec.state
-    if source:
+    if source and judged:
         accuracy = _accuracy(module, normalisation, dataset)
     return LoadedVictim(module, *normalisation, weights_hash(module), state, accuracy, share, source)
 

@@ -202,7 +202,8 @@ def _differing(row: PublishedRow, sample: Sample, samples: Sequence[Sample]) -> 
 
 def _other_verdict(words: Words, leakage: Leakage) -> Iterator[str]:
     """What a row says of its gains and of what leaks, and its images do not."""
-    for name, value in gain_fields(leakage).items():
+    gains = gain_fields(leakage)
+    for name, value in gains.items():
         if name not in words:
             continue  # a board from before this respect
         if isinstance(value, str):
@@ -210,7 +211,7 @@ def _other_verdict(words: Words, leakage: Leakage) -> Iterator[str]:
                 yield f"{name} is {words[name]!r}, of its images {value}"
         elif name.endswith("_low"):
             gain = name.removesuffix("_low")
-            yield from _apart(words, gain, {part: float(gain_fields(leakage)[f"{gain}_{part}"]) for part in _PARTS})
+            yield from _apart(words, gain, {part: float(gains[f"{gain}_{part}"]) for part in _PARTS})
     for name, value in leak_fields(leakage).items():
         if name in words and int(words["schema"]) >= FIRST_WITH_RESPECTS and words[name] != value:
             yield f"{name} is {words[name]!r}, of its images {value!r}"

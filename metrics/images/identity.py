@@ -57,10 +57,10 @@ class Pool:
             yield self.images(range(start, min(start + _CHUNK, self.size)))
 
 
-def normalised_ranks(own: Tensor, others: Tensor, rivals: Tensor) -> Tensor:
+def normalised_ranks(to_original: Tensor, to_pool: Tensor, rivals: Tensor) -> Tensor:
     """Where the original of each picture stands among its rivals.
 
-    `own` (B,) is the likeness of each picture to its original, `others` (B, M) that to every photograph of the pool,
+    `to_original` (B,) is the likeness of each picture to its original, `to_pool` (B, M) to each photograph of the pool,
     `rivals` (B, M) booleans: which of the pool each original is compared with (never itself). Returns (B,) in [0, 1]:
     the share of rivals that are nearer than the original, a tie counting half, so that a picture without any content
     has 0.5; NaN without rivals. The rank is 1 + that share times the number of rivals.
@@ -70,8 +70,8 @@ def normalised_ranks(own: Tensor, others: Tensor, rivals: Tensor) -> Tensor:
     tensor([0.3750], dtype=torch.float64)
     """
     # Rounding differs between a product of matrices and a sum: what is this near counts as equal.
-    tied = torch.isclose(others, own[:, None], rtol=0, atol=_TIED)
-    nearer = (others > own[:, None]) & ~tied
+    tied = torch.isclose(to_pool, to_original[:, None], rtol=0, atol=_TIED)
+    nearer = (to_pool > to_original[:, None]) & ~tied
     count = (nearer & rivals).sum(1) + (tied & rivals).sum(1).double() / 2
     total = rivals.sum(1)
     return (count / total).masked_fill(total == 0, math.nan)
@@ -84,8 +84,8 @@ def ranks_of(batch: ScoredBatch, judge: str, make: FeatureMaker, likeness: Liken
     photographs = batch.pool.features(judge, make)
     # The originals behind the pool, so that both are compared under the same terms.
     seen = likeness(make(batch.reconstructions), torch.cat([photographs, make(batch.originals)]), batch.pool.size)
-    others, originals = seen.split([batch.pool.size, len(batch.originals)], dim=1)
-    ranks = normalised_ranks(originals.diagonal(), others, batch.rivals)
+    to_pool, to_originals = seen.split([batch.pool.size, len(batch.originals)], dim=1)
+    ranks = normalised_ranks(to_originals.diagonal(), to_pool, batch.rivals)
     return ranks.to(batch.originals.dtype)
 
 
@@ -119,10 +119,14 @@ def lowpass_likeness(pictures: Tensor, photographs: Tensor, pool_size: int) -> T
 def _without(mean: Tensor, images: Tensor) -> Tensor:
     """The images without their part along `mean`, each of norm 1; zeros where nothing is left."""
     flat = images.flatten(1)
-    rest = flat - (flat @ mean)[:, None] * mean
-    norm = rest.norm(dim=1, keepdim=True)
-    has_content = norm > _CONTENT * math.sqrt(rest.shape[1])
-    return torch.where(has_content, rest / norm.clamp_min(_TIED), 0).view(images.shape)
+    return directions(flat - (flat @ mean)[:, None] * mean).view(images.shape)
+
+
+def directions(features: Tensor) -> Tensor:
+    """Low-passed pictures (n, D) scaled to norm 1; zeros for one without content, which has no direction."""
+    norm = features.norm(dim=1, keepdim=True)
+    has_content = norm > _CONTENT * math.sqrt(features.shape[1])
+    return torch.where(has_content, features / norm.clamp_min(_TIED), 0)
 
 
 def _shifts(images: Tensor) -> Iterator[Tensor]:

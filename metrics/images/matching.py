@@ -5,9 +5,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from gradinv.metrics.images.identity import lowpass_features
-
-_CONTENT = 1e-4  # root mean square of a low-passed image below which it is empty
+from gradinv.metrics.images.identity import directions, lowpass_features
 
 
 def match(reconstructions: Tensor, originals: Tensor) -> Tensor:
@@ -31,7 +29,7 @@ def match(reconstructions: Tensor, originals: Tensor) -> Tensor:
         )
     # One reconstruction at a time: all pairs at once would need B x B x C x H x W values.
     errors = torch.stack([(originals - image).square().flatten(1).mean(1) for image in reconstructions], 1)
-    seen, known = (_contents(images) for images in (reconstructions, originals))
+    seen, known = (directions(lowpass_features(images).flatten(1)) for images in (reconstructions, originals))
     # The error beside the correlation: it tells copies of different brightness apart, and images without content.
     cost = (1 - known @ seen.T + errors.double()).cpu().numpy()
     # scipy refuses infinite costs; one above all others keeps such a reconstruction last for every original.
@@ -39,13 +37,6 @@ def match(reconstructions: Tensor, originals: Tensor) -> Tensor:
     cost[~np.isfinite(cost)] = 1 + 2 * finite.max(initial=0.0)
     _, assignment = linear_sum_assignment(cost)
     return torch.as_tensor(assignment, dtype=torch.int64, device=originals.device)
-
-
-def _contents(images: Tensor) -> Tensor:
-    """Low-passed images as vectors of norm 1, (B, D); zeros for one without content."""
-    flat = lowpass_features(images).flatten(1)
-    norm = flat.norm(dim=1, keepdim=True)
-    return torch.where(norm > _CONTENT * flat.shape[1] ** 0.5, flat / norm, 0)
 
 
 def slot_accuracy(assignment: Tensor) -> float:

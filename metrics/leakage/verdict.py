@@ -1,7 +1,7 @@
 """The verdict: in which respects an attack beats every control, and what else gives the picture away."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -73,7 +73,7 @@ def leakage_of(attack: Sample, controls: Mapping[str, Sample]) -> Leakage:
         gains=gains,
         gradient=_leaking(gains),
         statistics=_from_statistics(attack, controls),
-        labels=_beats(controls, "same_class", ("mean_image",)),
+        labels=_beats(controls, "same_class", "mean_image"),
         prior=_from_prior(attack, controls),
         untested=tuple(respect for respect in FAMILY if respect not in gains or math.isnan(gains[respect].gain.p)),
     )
@@ -136,23 +136,25 @@ def _leaking(gains: Mapping[str, Tested]) -> tuple[str, ...] | None:
     )
 
 
-def _beats(samples: Mapping[str, Sample], name: str, others: Iterable[str]) -> tuple[str, ...] | None:
-    """The respects in which one control beats others; None where it or all of them are missing."""
-    rivals = {other: samples[other] for other in others if other in samples and samples[other].values}
-    if name not in samples or not rivals:
+def _beats(samples: Mapping[str, Sample], name: str, rival: str, *others: str) -> tuple[str, ...] | None:
+    """The respects in which one control beats another, and all `others` that there are; None without either of the two.
+
+    Only what the rival was measured in is looked at: to beat the others alone would say nothing of it.
+    """
+    if name not in samples or rival not in samples:
         return None
-    return _leaking(_gains(samples[name], rivals))
+    measured = samples[rival].values
+    sample = replace(samples[name], values={m: values for m, values in samples[name].values.items() if m in measured})
+    return _leaking(_gains(sample, {other: samples[other] for other in (rival, *others) if other in samples}))
 
 
 def _from_statistics(attack: Sample, controls: Mapping[str, Sample]) -> tuple[str, ...] | None:
     # Public statistics are no part of the private batch: what comes out of them is the prior's.
     if not attack.cell.granted_numbers_per_pixel:
         return None
-    if "no_statistics" not in controls:
-        return None
-    return _beats(controls, "prior_only", ("no_statistics", "same_class", "mean_image"))
+    return _beats(controls, "prior_only", "no_statistics", "same_class", "mean_image")
 
 
 def _from_prior(attack: Sample, controls: Mapping[str, Sample]) -> tuple[str, ...] | None:
     blind = "no_statistics" if attack.cell.granted_numbers_per_pixel else "prior_only"
-    return _beats(controls, blind, ("mean_image",))
+    return _beats(controls, blind, "mean_image")

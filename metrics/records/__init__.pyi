@@ -51,7 +51,6 @@ from .reading import (
     image_metrics as image_metrics,
     is_newer as is_newer,
     mean as mean,
-    means_by_images as means_by_images,
     metric_names as metric_names,
     read_record as read_record,
     read_records as read_records,

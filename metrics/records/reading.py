@@ -211,15 +211,6 @@ def batch_means(trials: Iterable[Record], metric: str) -> dict[int, float]:
     return {repetition: value for repetition, value in means.items() if value is not None}
 
 
-def means_by_images(trials: Iterable[Record], metric: str) -> dict[tuple[int, tuple[str, ...]], float]:
-    """The same by repetition and hashes of the originals, for what is paired with other trials."""
-    scored = {trial.repetition: trial for trial in trials}
-    return {
-        (repetition, tuple(image.image for image in scored[repetition].images)): value
-        for repetition, value in batch_means(scored.values(), metric).items()
-    }
-
-
 def mean(values: Sequence[float]) -> float | None:
     """Arithmetic mean, the same on every machine whatever the order; None for no values.
 

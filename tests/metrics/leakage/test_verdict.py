@@ -171,6 +171,12 @@ def test_statistics_and_gradient_leak_each_its_own(leakage):
     assert (got.gradient, got.statistics, got.leaks) == (("pixels",), ("identity",), ("pixels", "identity"))
 
 
+def test_a_skipped_control_without_statistics_is_none(leakage):
+    """Beating the mean image alone says nothing of the statistics."""
+    controls = BLIND | {"prior_only": values(**FOUND), "no_statistics": {"ssim": ZERO}}
+    assert leakage(values(wave=0.9, **FOUND), granted=0.5, **controls).statistics is None
+
+
 def test_without_grants_or_their_control_nobody_speaks_of_statistics(leakage):
     both = BLIND | {"prior_only": values(**FOUND), "no_statistics": values(wave=-0.3)}
     assert leakage(values(), granted=0.0, **both).statistics is None
