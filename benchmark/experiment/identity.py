@@ -21,12 +21,12 @@ from gradinv.benchmark.datasets import Batch, Dataset, Role, Split, random_state
 from gradinv.benchmark.machine import cache_root
 from gradinv.benchmark.victims import LoadedVictim, normalise, packaged_network, packaged_source
 from gradinv.metrics.images import (
+    CosineLikeness,
+    LowpassLikeness,
     Pool,
     ScoredBatch,
-    cosine_likeness,
     identity_name,
     lowpass_features,
-    lowpass_likeness,
     ranks_of,
 )
 from gradinv.metrics.records import write_tensors
@@ -204,7 +204,7 @@ class Identity:
         # All at once: preparing the pool costs more than comparing with it.
         originals, rivals = scored.originals.repeat(copies, 1, 1, 1), self.rivals.repeat(copies, 1)
         repeated = ScoredBatch(snapshots.flatten(0, 1), originals, pool=self.pool, rivals=rivals)
-        ranks = ranks_of(repeated, "lowpass", lowpass_features, lowpass_likeness)
+        ranks = ranks_of(repeated, "lowpass", lowpass_features, LowpassLikeness)
         return ranks.view(copies, -1).mean(1).tolist()
 
     def details(self) -> dict[str, list[float]]:
@@ -230,7 +230,7 @@ def network_ranks(judge: NetworkJudge, scored: ScoredBatch, dataset: Dataset) ->
     pool = pool_of(dataset)
     if not pool.knows(judge.key):
         pool.remember(judge.key, _pool_features(judge, dataset, pool))
-    return ranks_of(scored, judge.key, judge.features, cosine_likeness)
+    return ranks_of(scored, judge.key, judge.features, CosineLikeness)
 
 
 def _pool_features(judge: NetworkJudge, dataset: Dataset, pool: Pool) -> Tensor:

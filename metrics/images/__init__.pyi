@@ -7,12 +7,12 @@ from .facts import (
     measured_metrics as measured_metrics,
 )
 from .identity import (
+    CosineLikeness as CosineLikeness,
+    LowpassLikeness as LowpassLikeness,
     Pool as Pool,
-    cosine_likeness as cosine_likeness,
     identity_name as identity_name,
     judge_of as judge_of,
     lowpass_features as lowpass_features,
-    lowpass_likeness as lowpass_likeness,
     rank_of as rank_of,
     ranks_of as ranks_of,
 )

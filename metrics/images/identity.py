@@ -5,6 +5,7 @@ is the original in first place, 0.5 chance.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -20,10 +21,24 @@ _CHUNK = 64  # pictures at once: 64 at 224 px take 39 MB
 
 FeatureMaker = Callable[[Tensor], Tensor]
 """Images (n, 3, H, W) in [0, 1] -> features (n, ...): what a judge sees in each."""
-Likeness = Callable[[Tensor, Tensor, int], Tensor]
-"""Features of B pictures, those of N photographs, how many of these are the pool's -> likeness (B, N)."""
-_TIED = 1e-9
+_TIED = 1e-6  # likenesses that differ by less are equal: rounding of single precision
 _CONTENT = 1e-4  # root mean square below which a low-passed picture is empty
+
+
+class Likeness(ABC):
+    """How a judge compares what it sees, prepared for the features (M, ...) of one pool; more is more alike."""
+
+    @abstractmethod
+    def __init__(self, pool: Tensor) -> None:
+        """Prepare what every comparison with this pool needs."""
+
+    @abstractmethod
+    def to_pool(self, pictures: Tensor) -> Tensor:
+        """Likeness of the features (B, ...) of pictures to every photograph of the pool, (B, M)."""
+
+    @abstractmethod
+    def to_originals(self, pictures: Tensor, originals: Tensor) -> Tensor:
+        """Likeness of the features of pictures to those of their originals, both (B, ...): (B,)."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +52,19 @@ class Pool:
     size: int
     images: Callable[[Sequence[int]], Tensor]
     _features: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _likeness: dict[str, Likeness] = field(default_factory=dict, repr=False)
 
     def features(self, judge: str, make: FeatureMaker) -> Tensor:
         """What the judge of that name sees in each photograph, (size, ...)."""
         if judge not in self._features:
             self._features[judge] = torch.cat([make(chunk) for chunk in self._chunks()])
         return self._features[judge]
+
+    def likeness(self, judge: str, make: FeatureMaker, kind: type[Likeness]) -> Likeness:
+        """How the judge of that name compares with these photographs, prepared once."""
+        if judge not in self._likeness:
+            self._likeness[judge] = kind(self.features(judge, make))
+        return self._likeness[judge]
 
     def knows(self, judge: str) -> bool:
         """Whether the features of that judge are here."""
@@ -69,7 +91,7 @@ def normalised_ranks(to_original: Tensor, to_pool: Tensor, rivals: Tensor) -> Te
     >>> normalised_ranks(torch.tensor([0.5]), torch.tensor([[0.5, 0.9, 0.1, 0.1, 0.5]]), rivals)
     tensor([0.3750], dtype=torch.float64)
     """
-    # Rounding differs between a product of matrices and a sum: what is this near counts as equal.
+    # Rounding differs between a product of matrices and a sum.
     tied = torch.isclose(to_pool, to_original[:, None], rtol=0, atol=_TIED)
     nearer = (to_pool > to_original[:, None]) & ~tied
     count = (nearer & rivals).sum(1) + (tied & rivals).sum(1).double() / 2
@@ -77,21 +99,59 @@ def normalised_ranks(to_original: Tensor, to_pool: Tensor, rivals: Tensor) -> Te
     return (count / total).masked_fill(total == 0, math.nan)
 
 
-def ranks_of(batch: ScoredBatch, judge: str, make: FeatureMaker, likeness: Likeness) -> Tensor:
+def ranks_of(batch: ScoredBatch, judge: str, make: FeatureMaker, kind: type[Likeness]) -> Tensor:
     """The normalised ranks (B,) of a batch by one judge; MetricUnavailable where the batch came without a pool."""
     if batch.pool is None or batch.rivals is None:
         raise MetricUnavailable("there is no pool of photographs to look among")
-    photographs = batch.pool.features(judge, make)
-    # The originals behind the pool, so that both are compared under the same terms.
-    seen = likeness(make(batch.reconstructions), torch.cat([photographs, make(batch.originals)]), batch.pool.size)
-    to_pool, to_originals = seen.split([batch.pool.size, len(batch.originals)], dim=1)
-    ranks = normalised_ranks(to_originals.diagonal(), to_pool, batch.rivals)
-    return ranks.to(batch.originals.dtype)
+    likeness, pictures = batch.pool.likeness(judge, make, kind), make(batch.reconstructions)
+    to_original = likeness.to_originals(pictures, make(batch.originals))
+    return normalised_ranks(to_original, likeness.to_pool(pictures), batch.rivals).to(batch.originals.dtype)
 
 
-def cosine_likeness(pictures: Tensor, photographs: Tensor, pool_size: int) -> Tensor:
-    """Cosine of features, (B, D) and (N, D) -> (B, N)."""
-    return F.normalize(pictures.double(), dim=1) @ F.normalize(photographs.double(), dim=1).T
+class CosineLikeness(Likeness):
+    """Cosine of features (n, D)."""
+
+    def __init__(self, pool: Tensor) -> None:
+        self._pool = F.normalize(pool.double(), dim=1)
+
+    def to_pool(self, pictures: Tensor) -> Tensor:
+        return F.normalize(pictures.double(), dim=1) @ self._pool.T
+
+    def to_originals(self, pictures: Tensor, originals: Tensor) -> Tensor:
+        return F.cosine_similarity(pictures.double(), originals.double())
+
+
+class LowpassLikeness(Likeness):
+    """Largest correlation of low-passed pictures (n, C, s, s) over shifts up to an eighth of the side and the mirror.
+
+    The pool's mean is taken out of everything: attacks leave blends with it, and all photographs resemble it. What is
+    without content has 0.
+    """
+
+    # In single precision: a trial compares hundreds of shifted snapshots with a thousand photographs.
+    def __init__(self, pool: Tensor) -> None:
+        mean = pool.mean(0).flatten()
+        self._mean = mean / mean.norm().clamp_min(_TIED)
+        self._pool = self._contents(pool).flatten(1).float()
+
+    def to_pool(self, pictures: Tensor) -> Tensor:
+        turned = self._turned(pictures)
+        return (turned.flatten(0, 1) @ self._pool.T).unflatten(0, turned.shape[:2]).amax(0)
+
+    def to_originals(self, pictures: Tensor, originals: Tensor) -> Tensor:
+        return (self._turned(pictures) * self._contents(originals).flatten(1).float()).sum(2).amax(0)
+
+    def _turned(self, pictures: Tensor) -> Tensor:
+        """The pictures in every shift, as they are and mirrored: (turns, B, D)."""
+        seen = self._contents(pictures)
+        # The mirror acts on what is left: so the mean image itself, mirrored, is still without content.
+        turns = [shifted for image in (seen, seen.flip(3)) for shifted in _shifts(image)]
+        return torch.stack(turns).flatten(2).float()
+
+    def _contents(self, images: Tensor) -> Tensor:
+        """The images without their part along the pool's mean, each of norm 1."""
+        flat = images.flatten(1)
+        return directions(flat - (flat @ self._mean)[:, None] * self._mean).view(images.shape)
 
 
 def lowpass_features(images: Tensor) -> Tensor:
@@ -99,27 +159,6 @@ def lowpass_features(images: Tensor) -> Tensor:
     side = min(LOWPASS_SIDE, *images.shape[-2:])
     small = F.interpolate(images.double(), (side, side), mode="bilinear", antialias=True)
     return small - small.mean((2, 3), keepdim=True)
-
-
-def lowpass_likeness(pictures: Tensor, photographs: Tensor, pool_size: int) -> Tensor:
-    """Largest correlation of low-passed pictures over shifts up to an eighth of the side and the mirror: (B, N).
-
-    `photographs` (N, C, s, s) begin with the `pool_size` of the pool, whose mean is taken out of both sides: attacks
-    leave blends with it, and all photographs resemble it. What is without content has 0.
-    """
-    mean = photographs[:pool_size].mean(0).flatten()
-    mean = mean / mean.norm().clamp_min(_TIED)
-    seen, known = (_without(mean, images) for images in (pictures, photographs))
-    # The mirror acts on what is left: so the mean image itself, mirrored, is still without content.
-    turned = [shifted for image in (seen, seen.flip(3)) for shifted in _shifts(image)]
-    likeness = torch.stack([image.flatten(1) @ known.flatten(1).T for image in turned])
-    return likeness.amax(0)
-
-
-def _without(mean: Tensor, images: Tensor) -> Tensor:
-    """The images without their part along `mean`, each of norm 1; zeros where nothing is left."""
-    flat = images.flatten(1)
-    return directions(flat - (flat @ mean)[:, None] * mean).view(images.shape)
 
 
 def directions(features: Tensor) -> Tensor:
@@ -158,7 +197,7 @@ def identity_lowpass(batch: ScoredBatch) -> Tensor:
     noise, checkerboards, saturation, blur, colour, small shifts and the mirror, not through large shifts or inverted
     contrast.
     """
-    return ranks_of(batch, "lowpass", lowpass_features, lowpass_likeness)
+    return ranks_of(batch, "lowpass", lowpass_features, LowpassLikeness)
 
 
 def identity_name(judge: str) -> str:

@@ -15,13 +15,13 @@ from torchvision.transforms.functional import gaussian_blur
 from gradinv.benchmark.datasets import create_dataset, draw_batch, mean_image
 from gradinv.benchmark.experiment.identity import NetworkJudge, pool_of, rivals_of
 from gradinv.metrics.images.identity import (
+    CosineLikeness,
+    LowpassLikeness,
     Pool,
-    cosine_likeness,
     identity_lowpass,
     identity_name,
     judge_of,
     lowpass_features,
-    lowpass_likeness,
     normalised_ranks,
     rank_of,
     ranks_of,
@@ -226,22 +226,24 @@ def correlated(picture: Tensor, photograph: Tensor, mean: Tensor) -> float:
 def test_likeness_is_that_of_a_double_loop_over_shifts_and_mirror(size: int) -> None:
     photographs = lowpass_features(torch.rand(5, 3, size, size, generator=generator()))
     pictures = lowpass_features(torch.rand(2, 3, size, size, generator=generator(1)))
-    mean = photographs[:3].mean(0)  # the last two are originals, no part of the pool
-    got = lowpass_likeness(pictures, photographs, 3)
-    expected = [[correlated(picture, photograph, mean) for photograph in photographs] for picture in pictures]
-    assert got.shape == (2, 5)
-    for row, wanted in zip(got.tolist(), expected, strict=True):
-        assert row == pytest.approx(wanted, abs=1e-12)
+    pool, originals = photographs[:3], photographs[3:]
+    mean, likeness = pool.mean(0), LowpassLikeness(pool)
+    expected = [[correlated(picture, photograph, mean) for photograph in pool] for picture in pictures]
+    for row, wanted in zip(likeness.to_pool(pictures).tolist(), expected, strict=True):
+        assert row == pytest.approx(wanted, abs=1e-6)
+    pairs = [correlated(picture, original, mean) for picture, original in zip(pictures, originals, strict=True)]
+    assert likeness.to_originals(pictures, originals).tolist() == pytest.approx(pairs, abs=1e-6)
 
 
 def test_a_shifted_copy_is_as_like_as_what_is_left_of_it() -> None:
     photographs = lowpass_features(torch.rand(6, 3, 16, 16, generator=generator(2)))
-    likeness = lowpass_likeness(photographs, photographs, 6)
-    assert likeness.diagonal().tolist() == pytest.approx([1.0] * 6)
-    assert (likeness <= 1 + 1e-12).all()
-    moved = lowpass_likeness(photographs.roll((2, -1), (2, 3)), photographs, 6)
+    likeness = LowpassLikeness(photographs)
+    assert likeness.to_pool(photographs).diagonal().tolist() == pytest.approx([1.0] * 6)
+    assert likeness.to_originals(photographs, photographs).tolist() == pytest.approx([1.0] * 6)
+    assert (likeness.to_pool(photographs) <= 1 + 1e-6).all()
+    moved = likeness.to_pool(photographs.roll((2, -1), (2, 3)))
     assert moved.argmax(1).tolist() == list(range(6))
-    beyond = lowpass_likeness(photographs.roll(3, 2), photographs, 6)
+    beyond = likeness.to_pool(photographs.roll(3, 2))
     assert (beyond.diagonal() < 0.5).all()
 
 
@@ -258,7 +260,9 @@ def test_features_are_the_small_image_without_its_mean() -> None:
 def test_cosine_is_torchs() -> None:
     pictures, photographs = torch.randn(3, 7, generator=generator()), torch.randn(5, 7, generator=generator(1))
     expected = cosine_similarity(pictures[:, None].double(), photographs[None].double(), dim=2)
-    assert cosine_likeness(pictures, photographs, 5).allclose(expected)
+    likeness = CosineLikeness(photographs)
+    assert likeness.to_pool(pictures).allclose(expected)
+    assert likeness.to_originals(pictures, photographs[:3]).allclose(expected.diagonal())
 
 
 def untrained_judge() -> NetworkJudge:
@@ -292,7 +296,7 @@ def test_an_adversarial_picture_fools_the_network_and_not_the_judge_without_weig
     pictures = adversarial(judge, start, photos.originals)
     assert psnr(pictures, start).min() > 15, "they still show the other photograph"
     scored = ScoredBatch(pictures, photos.originals, pool=photos.pool, rivals=photos.rivals)
-    by_network = ranks_of(scored, judge.metric, judge.features, cosine_likeness)
+    by_network = ranks_of(scored, judge.metric, judge.features, CosineLikeness)
     assert (by_network == 0).float().mean() > 0.9
     assert (photos.ranks(pictures) == 0).float().mean() < 0.1
     assert photos.ranks(pictures).mean() > 0.3
@@ -301,7 +305,7 @@ def test_an_adversarial_picture_fools_the_network_and_not_the_judge_without_weig
         ScoredBatch(start, photos.originals, pool=photos.pool, rivals=photos.rivals),
         judge.metric,
         judge.features,
-        cosine_likeness,
+        CosineLikeness,
     )
     assert before.mean() > 0.3
 
