@@ -221,7 +221,8 @@ def judge_of(metric: str) -> str:
 def rank_of(normalised: float, pool_size: float) -> float:
     """The rank, from 1, that a normalised rank in a pool of that size (the original included) stands for.
 
-    >>> rank_of(0.0, 1000), rank_of(0.5, 1000)
-    (1.0, 500.5)
+    >>> rank_of(0.0, 1000), rank_of(0.5, 1000), rank_of(9.009e-3, 1000)
+    (1.0, 500.5, 10.0)
     """
-    return 1 + normalised * (pool_size - 1)
+    # Ranks are halves at the finest, for a tie counts one; single precision would make the tenth place 10.0000001.
+    return round(2 * (1 + normalised * (pool_size - 1))) / 2
