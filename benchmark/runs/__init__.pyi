@@ -17,10 +17,10 @@ from .runner import (
     run_plan as run_plan,
     show_plan as show_plan,
 )
+from .selection import select as select
 from .strict_yaml import read_yaml as read_yaml
 from .suite import (
     load_suite as load_suite,
-    select as select,
     suite_names as suite_names,
     suite_path as suite_path,
 )

@@ -7,7 +7,8 @@ from gradinv.attacks.registry import PRESETS
 from gradinv.benchmark.datasets import DataError
 from gradinv.benchmark.runs.plan import PlannedVictim, Planner, hash_of
 from gradinv.benchmark.runs.preflight import estimated_seconds
-from gradinv.benchmark.runs.suite import SuiteError, load_suite, select
+from gradinv.benchmark.runs.selection import select
+from gradinv.benchmark.runs.suite import SuiteError, load_suite
 from gradinv.metrics.registry import Entry, UnknownNameError, load_plugin
 
 LENET = {"model": "lenet_dlg", "state": "untrained"}

@@ -5,8 +5,9 @@ import re
 import pytest
 
 from gradinv.benchmark.experiment.controls import CONTROLS
+from gradinv.benchmark.runs.selection import select
 from gradinv.benchmark.runs.strict_yaml import read_yaml
-from gradinv.benchmark.runs.suite import SuiteError, load_suite, select, suite_names, suite_path
+from gradinv.benchmark.runs.suite import SuiteError, load_suite, suite_names, suite_path
 
 TWO_BATCH_NORMS = {"model": "test_resnet", "state": "untrained"}
 LENET = {"model": "lenet_dlg", "state": "untrained"}
