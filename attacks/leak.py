@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -39,11 +47,16 @@ def _update(text: str) -> str:
     return text
 
 
+LATER_GRANTS = ("buffers",)
+"""Fields of a threat model that came after records had been written."""
+
+
 class ThreatModel(BaseModel):
     """What the attacker is granted; part of every record and row.
 
     The levels of `bn_statistics` and `labels` stand in `grants.py`, the kinds of `update` in `update.py`; a name that
-    is in neither is a ValidationError. `adaptive`: the attacker knows the defense.
+    is in neither is a ValidationError. `adaptive`: the attacker knows the defense. `buffers`: whether the client sends
+    the network's buffers beside the update.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +67,14 @@ class ThreatModel(BaseModel):
     update: Annotated[str, AfterValidator(_update)] = "gradient"
     max_equal_labels: int = Field(default=1, ge=1, lt=2**63, strict=True)
     adaptive: bool = Field(default=False, strict=True)
+    buffers: Literal["withheld", "sent"] = "withheld"
+
+    # At their defaults later fields are left out, so that ids of earlier trials stay what they were.
+    @model_serializer(mode="wrap")
+    def _dumped(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        later = {name: ThreatModel.model_fields[name].default for name in LATER_GRANTS}
+        return {name: value for name, value in fields.items() if name not in later or value != later[name]}
 
 
 Count = Annotated[int, Field(ge=1, le=2**20, strict=True)]

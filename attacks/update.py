@@ -36,6 +36,10 @@ class Update(ABC):
     ) -> tuple[list[Tensor], Any]:
         """The same by `torch.func`, for use inside its transforms, with what the forward pass left aside."""
 
+    def steps(self, batch_size: int) -> int:
+        """Local steps that the client takes over a batch of so many images."""
+        return 1
+
     def as_gradient(self, sent: dict[str, Tensor]) -> dict[str, Tensor]:
         """What was sent, by parameter, as rules of label inference read it: as a gradient of the mean loss."""
         return sent

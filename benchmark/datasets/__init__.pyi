@@ -11,6 +11,7 @@ from .batches import (
     draw_batch as draw_batch,
     draw_like as draw_like,
     mean_image as mean_image,
+    public_images as public_images,
 )
 from .changes import Change as Change
 from .decoding import read_image as read_image

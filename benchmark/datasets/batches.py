@@ -13,6 +13,7 @@ from gradinv.benchmark.datasets.registry import DataError
 from gradinv.benchmark.datasets.seeds import random_state
 
 MEAN_SAMPLE = 1_000
+PUBLIC_IMAGES = 256
 MEAN_PART = 100  # images decoded at once for the mean: 60 MB as float32 at 224 px
 
 
@@ -95,6 +96,16 @@ def mean_image(dataset: Dataset) -> Tensor:
     for start in range(0, len(sample), MEAN_PART):
         total += split.images(sample[start : start + MEAN_PART]).double().sum(0)
     return (total / len(sample)).float()
+
+
+@lru_cache(maxsize=4)
+def public_images(dataset: Dataset) -> Tensor:
+    """Up to 256 seeded tuning images (n, 3, H, W) in [0, 1]: those that an attacker has of the client's domain.
+
+    Victims train on none of them and none is attacked. DataError where the data set has no tuning images.
+    """
+    split = dataset.split("tuning")
+    return split.images(_order(split, "public_images", dataset.name)[:PUBLIC_IMAGES])
 
 
 def _order(split: Split, *parts: str | int) -> list[int]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gradinv.attacks.grants import granted_labels, granted_statistics
-from gradinv.attacks.leak import Leak, ThreatModel
+from gradinv.attacks.grants import Sources, granted_labels, granted_statistics
+from gradinv.attacks.inferred_statistics import StatisticsError
+from gradinv.attacks.leak import Leak, Statistics, ThreatModel
 from gradinv.attacks.substitution import call_with
 from gradinv.attacks.update import Parameters, create_update
 from gradinv.attacks.victim import Victim, bn_layers, trained_parameters
@@ -32,7 +33,8 @@ class ClientUpdate:
     """What a client computed, by parameter: `sent`, and `computed` from `images` and `labels` before `on_update`.
 
     `images` (B, C, H, W) and `labels` are what the network saw: the batch after the defense's `on_batch`. `undefended`
-    is what the client would have sent of its own batch without any defense.
+    is what the client would have sent of its own batch without any defense. `buffers` are the network's after the
+    client's pass, by name.
     """
 
     sent: dict[str, Tensor]
@@ -40,6 +42,7 @@ class ClientUpdate:
     undefended: dict[str, Tensor]
     images: Tensor
     labels: Tensor
+    buffers: dict[str, Tensor]
 
 
 def client_update(
@@ -61,16 +64,19 @@ def client_update(
     # One generator for both hooks: a defense that draws for its batch and for its update draws in this order.
     generator = torch.Generator().manual_seed(seed)
     defended_images, defended_labels = defense.on_batch(images, labels, generator)
-    computed = _computed(module, defended_images, defended_labels, bn_mode, update)
+    computed, buffers = _computed(module, defended_images, defended_labels, bn_mode, update)
     # By identity: `on_batch` returns the same tensors where it changes nothing, and a backward pass is spared.
     is_plain = defended_images is images and defended_labels is labels
-    undefended = computed if is_plain else _computed(module, images, labels, bn_mode, update)
+    undefended = computed if is_plain else _computed(module, images, labels, bn_mode, update)[0]
     # A mapping of its own, so that a defense which edits it leaves what the self-check compares with.
     sent = defense.on_update(dict(computed), generator)
-    return ClientUpdate(sent, computed, undefended, defended_images, defended_labels)
+    return ClientUpdate(sent, computed, undefended, defended_images, defended_labels, buffers)
 
 
-def _computed(module: nn.Module, images: Tensor, labels: Tensor, bn_mode: str, update: str) -> dict[str, Tensor]:
+def _computed(
+    module: nn.Module, images: Tensor, labels: Tensor, bn_mode: str, update: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What follows from the batch, by parameter, and the network's buffers afterwards."""
     network = _in_mode(module, bn_mode)
     parameters = {name: value.detach().requires_grad_(True) for name, value in trained_parameters(module).items()}
 
@@ -79,7 +85,8 @@ def _computed(module: nn.Module, images: Tensor, labels: Tensor, bn_mode: str, u
         return call_with(network, parameters, images)
 
     values = create_update(update).compute(logits, parameters, images, labels, create_graph=False)
-    return dict(zip(parameters, values, strict=True))
+    # Copies, because in eval mode the network is the caller's own.
+    return dict(zip(parameters, values, strict=True)), {name: b.clone() for name, b in network.named_buffers()}
 
 
 def _in_mode(module: nn.Module, bn_mode: str) -> nn.Module:
@@ -110,8 +117,15 @@ def observe(
     num_classes: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    public: Tensor | None = None,
 ) -> Leak:
-    """What the server sees of an update under a threat model; labels are granted of the undefended batch."""
+    """What the server sees of an update under a threat model; labels are granted of the undefended batch.
+
+    `public` are normalised images (n, C, H, W) that anybody has, for statistics that are made from such.
+    """
+    buffers = update.buffers if threat_model.buffers == "sent" else None
+    # Of the images that the network saw, after `on_batch`: no others pass through the client's batch-norm layers.
+    sources = Sources(victim, _shape(update.images), images=update.images, public=public, buffers=buffers)
     return Leak(
         gradients=update.sent,
         batch_size=len(batch),
@@ -121,10 +135,22 @@ def observe(
         std=std,
         threat_model=threat_model,
         labels=granted_labels(threat_model.labels, batch.labels.to(update.images.device)),
-        # Of the images that the network saw, after `on_batch`: no others pass through the client's batch-norm layers.
-        bn_statistics=granted_statistics(threat_model.bn_statistics, victim, update.images),
+        bn_statistics=_statistics(threat_model.bn_statistics, sources),
         transform=defense.known() if threat_model.adaptive else "",
+        buffers=buffers,
     )
+
+
+def _statistics(level: str, sources: Sources) -> Statistics | None:
+    try:
+        return granted_statistics(level, sources)
+    except StatisticsError as error:  # a network whose buffers do not say what a level is made from
+        raise ImpossibleCellError(f"bn_statistics {level}: {error}") from error
+
+
+def _shape(images: Tensor) -> tuple[int, int, int, int]:
+    batch, channels, height, width = images.shape
+    return batch, channels, height, width
 
 
 def self_check(update: ClientUpdate, victim: Victim) -> None:

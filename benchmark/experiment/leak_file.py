@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gradinv.attacks.grants import BN_STATISTICS, granted_statistics
+from gradinv.attacks.grants import Sources, granted_statistics
+from gradinv.attacks.inferred_statistics import StatisticsError
 from gradinv.attacks.leak import Leak, LeakError, Statistics
 from gradinv.attacks.victim import Victim, bn_layers, trained_parameters
 from gradinv.benchmark.datasets import Dataset
@@ -105,13 +106,14 @@ def receive(leak: Leak, module: nn.Module, path: Path) -> ReceivedLeak:
 
 
 def _statistics(leak: Leak, victim: Victim) -> Statistics | None:
-    """The batch-norm statistics of the level granted: those of the file, or public ones of the network."""
+    """The batch-norm statistics of the level granted: those of the file, else what network and buffers determine."""
     level = leak.threat_model.bn_statistics
     if leak.bn_statistics is not None or not victim.bn_layers:
         return leak.bn_statistics
-    if BN_STATISTICS[level].are_of_batch:
-        raise LeakError(f"bn_statistics {level} are granted and the tensor bn/0/mean is missing")
-    return granted_statistics(level, victim, torch.zeros(leak.shape))  # what is public does not follow from images
+    try:
+        return granted_statistics(level, Sources(victim, leak.shape, buffers=leak.buffers))
+    except StatisticsError as error:
+        raise LeakError(f"bn_statistics {level} are granted and the tensor bn/0/mean is missing: {error}") from error
 
 
 def _mode(leak: Leak, module: nn.Module) -> tuple[str, str]:

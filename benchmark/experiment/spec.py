@@ -128,6 +128,7 @@ def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int) -> Cell:
         max_equal_labels=granted.max_equal_labels,
         budget="paper" if spec.budget is None else str(spec.budget),
         precision=spec.precision,
+        buffers=granted.buffers,
     )
 
 

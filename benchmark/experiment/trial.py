@@ -15,10 +15,11 @@ from torch import nn
 
 from gradinv.attacks.attack import Attack, Conditions
 from gradinv.attacks.gradient_matching import Engine, GradientMatching
+from gradinv.attacks.grants import needs_public_images, reason_impossible
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
-from gradinv.benchmark.datasets import Batch, Dataset, draw_batch
+from gradinv.benchmark.datasets import Batch, Dataset, draw_batch, public_images
 from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.experiment import controls
 from gradinv.benchmark.experiment.client import (
@@ -164,7 +165,7 @@ def possible_attack(spec: TrialSpec, *, classes: int, bn_layers: int, state: str
         image_size=spec.image_size,
         budget=spec.budget,
     )
-    reason = attack.reason_to_skip(conditions)
+    reason = reason_impossible(conditions) or attack.reason_to_skip(conditions)
     if reason is not None:
         raise ImpossibleCellError(reason)
     if spec.control in controls.BLIND:
@@ -178,6 +179,7 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
     For a control that replaces the gradient, everything but the gradient is the private batch's.
     """
     update = _update(spec, batch, loaded, victim)
+    public = public_images(dataset) if needs_public_images(spec.threat_model.bn_statistics) else None
     leak = observe(
         update,
         victim,
@@ -187,12 +189,15 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
         num_classes=len(dataset.classes),
         mean=loaded.mean,
         std=loaded.std,
+        public=None if public is None else normalise(public.to(spec.device), loaded.mean, loaded.std),
     )
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = (
+        () if public is None else (f"public images: {len(public)} of the tuning split of {dataset.name}",)
+    )
     # After `observe`, so that labels and statistics stay those of the private batch and the gradient alone differs.
     if spec.control == "other_gradient":
         decoy, note = controls.decoy_batch(dataset, batch, spec.repetition)
-        notes = (note,) if note else ()
+        notes += (note,) if note else ()
         leak = replace(leak, gradients=_update(spec, decoy, loaded, victim).sent)
     elif spec.control == "noise_gradient":
         leak = controls.noise_gradient(leak, spec.seed("noise_gradient"))

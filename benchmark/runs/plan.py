@@ -11,13 +11,14 @@ from torch import nn
 from gradinv.attacks.gradient_matching import Engine, Kind
 from gradinv.attacks.registry import create_attack, hyperparameters
 from gradinv.attacks.victim import bn_layers
-from gradinv.benchmark.datasets import Dataset, create_dataset, draw_batch, mean_image
+from gradinv.benchmark.datasets import Dataset, create_dataset, draw_batch
 from gradinv.benchmark.experiment import (
     ImpossibleCellError,
     PlannedTrial,
     TrialSpec,
     cell_of,
     controls,
+    data_hash,
     possible_attack,
     result_versions,
     sources_of,
@@ -144,15 +145,14 @@ class Planner:
 
     def _arms(self, block: Block, dataset: Dataset) -> Iterator[TrialSpec]:
         """The first repetition of every row of a block."""
-        data_hashes = _data_hashes(dataset)
         for victim_spec, defense, batch_size in product(block.victims, block.defenses, block.batch_sizes):
             network = self._network(PlannedVictim(victim_spec, dataset.name, dataset.image_size), dataset)
             for attack, control in _attacks_and_controls(block):
                 yield TrialSpec(
                     dataset=dataset.name,
                     image_size=dataset.image_size,
-                    # Only this control sees training images; new ones leave all other ids alone.
-                    data_hash=data_hashes[control == "mean_image"],
+                    # Of what this trial sees: images that it does not see leave its id alone.
+                    data_hash=data_hash(dataset, control, block.threat_model),
                     victim=victim_spec,
                     weights_hash=None,
                     attack=attack,
@@ -215,13 +215,6 @@ def _attacks_and_controls(block: Block) -> Iterator[tuple[str, str]]:
     for control in block.controls:
         if control in controls.WITHOUT_ATTACK:
             yield "", control
-
-
-def _data_hashes(dataset: Dataset) -> tuple[str, str]:
-    """Content hashes of what trials see: the evaluation images, and those with the mean image."""
-    evaluation = dataset.split("evaluation").content_hash
-    mean = mean_image(dataset).numpy().tobytes()
-    return evaluation, hashlib.sha256(evaluation.encode() + mean).hexdigest()
 
 
 def _check_batches(block: Block, dataset: Dataset) -> None:

@@ -49,6 +49,7 @@ class Cell(_Frozen):
     max_equal_labels: Whole
     budget: str = "paper"
     precision: str = SETTING["precision"].default
+    buffers: str = SETTING["buffers"].default
     is_control: bool = False
     specification: str = ""
     arm: str = ""

@@ -32,6 +32,7 @@ SETTING: Mapping[str, Column] = {
     "max_equal_labels": Column("most images of one label in a batch; 1: all labels distinct", "count", 1),
     "budget": Column("evaluations that a trial may spend, restarts and all; `paper`: the preset's own"),
     "precision": Column("arithmetic of the attack's evaluations: float32, tf32 or bf16", default="float32"),
+    "buffers": Column("whether the client sends its batch-norm buffers: withheld or sent", default="withheld"),
 }
 """Name -> column of everything in a row but its attack: only rows of equal setting may be compared.
 

@@ -12,6 +12,7 @@ from gradinv.metrics.plain_text import cut
 from gradinv.metrics.records.identity import row_identity, trial_id
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.record import ImageScore, Record
+from gradinv.metrics.records.settings import SETTING
 from gradinv.metrics.registry import RequestError
 
 _ROUNDING = 1e-6  # of a metric computed in single precision
@@ -35,6 +36,7 @@ _SPECIFIED: dict[str, tuple[type, ...]] = {
 """What every specification has, whatever its schema: those who run a row again, or measure more of it, ask for it."""
 _OF_SPECIFICATION = ("dataset", "image_size", "defense", "batch_size", "precision")
 _OF_THREAT_MODEL = ("bn_mode", "bn_statistics", "labels", "update", "adaptive", "max_equal_labels")
+_OF_LATER_THREAT_MODELS = ("buffers",)
 
 
 def disagreement(record: Record) -> str:
@@ -110,6 +112,7 @@ def _cell(record: Record) -> Iterator[str]:
         # What an older specification lacks contradicts nothing.
         **{name: specification.get(name, getattr(cell, name)) for name in _OF_SPECIFICATION},
         **{name: threat_model[name] for name in _OF_THREAT_MODEL},
+        **{name: threat_model.get(name, SETTING[name].default) for name in _OF_LATER_THREAT_MODELS},
         **asdict(row_identity(specification)),
     }
     for name, value in expected.items():

@@ -1,5 +1,8 @@
 """The tables of what is granted: an unknown level is refused, and each level hands out what its name says."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +12,15 @@ from gradinv.attacks.attack import Conditions
 from gradinv.attacks.grants import (
     BN_STATISTICS,
     LABELS,
+    Sources,
     granted_labels,
     granted_numbers_per_pixel,
     granted_statistics,
     level_of,
+    reason_impossible,
     reason_without_statistics,
 )
+from gradinv.attacks.inferred_statistics import StatisticsError
 from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.victim import Victim
 from gradinv.metrics.registry import UnknownNameError
@@ -30,7 +36,7 @@ def conditions(**changes):
 @pytest.mark.parametrize("level", ["exactly", "", "Running"])
 def test_an_unknown_level_is_refused_everywhere(level, make_net, make_images):
     with pytest.raises(UnknownNameError, match="unknown level of bn_statistics"):
-        granted_statistics(level, Victim(make_net()), make_images(2))
+        granted_statistics(level, Sources(Victim(make_net()), (2, 3, 6, 6)))
     with pytest.raises(UnknownNameError):
         granted_numbers_per_pixel(level, 4, 1, (3, 8, 8))
     with pytest.raises(ValidationError, match="unknown level of bn_statistics"):
@@ -46,17 +52,28 @@ def test_every_level_says_what_it_is():
     assert level_of(LABELS, "labels", "known").meaning == "the label of every slot"
 
 
+def sources_of(net, images, public=None):
+    """What a client in train mode leaves behind: everything that statistics can be made from."""
+    network = copy.deepcopy(net).train()
+    with torch.no_grad():
+        network(images)
+    buffers = {name: value.clone() for name, value in network.named_buffers()}
+    shape = tuple(images.shape)
+    return Sources(Victim(net, bn_mode="train"), shape, images=images, public=public, buffers=buffers)
+
+
 def test_only_the_batchs_own_statistics_come_from_the_batch(make_net, make_images):
-    victim = Victim(make_net())
+    net, public = make_net(), make_images(5, seed=7)
+    both = [sources_of(net, make_images(3, seed=seed), public) for seed in (0, 1)]
     for name, grant in BN_STATISTICS.items():
-        first, second = (granted_statistics(name, victim, make_images(3, seed=seed)) for seed in (0, 1))
+        first, second = (granted_statistics(name, sources) for sources in both)
         differ = first is not None and any(not torch.equal(a, b) for (a, _), (b, _) in zip(first, second, strict=True))
         assert differ == grant.are_of_batch, name
 
 
 def test_exact_statistics_are_numpys(make_net, make_images):
     net, images = make_net(), make_images(3)
-    late, early = granted_statistics("exact", Victim(net), images)
+    late, early = granted_statistics("exact", Sources(Victim(net), (3, 3, 6, 6), images=images))
     features = net.first(images).detach().numpy()
     np.testing.assert_allclose(early[0].numpy(), features.mean((0, 2, 3)), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(early[1].numpy(), features.var((0, 2, 3)), rtol=1e-4)
@@ -64,8 +81,30 @@ def test_exact_statistics_are_numpys(make_net, make_images):
 
 
 def test_nothing_is_handed_out_of_a_network_without_batch_norm(make_net, make_images):
-    victim = Victim(make_net(bn=False))
-    assert all(granted_statistics(name, victim, make_images(2)) is None for name in BN_STATISTICS)
+    sources = Sources(Victim(make_net(bn=False)), (2, 3, 6, 6), images=make_images(2))
+    assert all(granted_statistics(name, sources) is None for name in BN_STATISTICS)
+
+
+@pytest.mark.parametrize("level", ["proxy", "inferred", "exact"])
+def test_statistics_without_their_source_are_refused(make_net, level):
+    with pytest.raises(StatisticsError, match="they are"):
+        granted_statistics(level, Sources(Victim(make_net()), (2, 3, 6, 6)))
+
+
+@pytest.mark.parametrize(
+    ("granted", "reason"),
+    [
+        ({"bn_mode": "train", "buffers": "sent"}, None),
+        ({"buffers": "sent"}, "in eval mode no buffer changes"),
+        ({"bn_mode": "train"}, "set threat_model.buffers: sent"),
+    ],
+)
+def test_inferred_statistics_need_a_client_in_train_mode_that_sends_its_buffers(granted, reason):
+    asked = conditions()
+    model = ThreatModel(bn_statistics="inferred", **granted)
+    given = reason_impossible(replace(asked, threat_model=model))
+    assert given is None if reason is None else reason in given
+    assert reason_impossible(replace(asked, threat_model=model, bn_layers=0)) is None
 
 
 @pytest.mark.parametrize(
@@ -74,7 +113,7 @@ def test_nothing_is_handed_out_of_a_network_without_batch_norm(make_net, make_im
         ({}, None),
         ({"bn_statistics": "exact", "trained": False}, None),
         ({"bn_layers": 0}, "network without batch norm"),
-        ({"bn_statistics": "none"}, "needs bn_statistics: running or exact"),
+        ({"bn_statistics": "none"}, "needs bn_statistics: running or proxy or inferred or exact"),
         ({"trained": False}, "untrained network"),
     ],
 )

@@ -189,3 +189,11 @@ def test_a_defense_that_changes_the_network_has_packs_of_its_own(monkeypatch):
 def test_without_known_weights_there_is_no_id():
     with pytest.raises(ValueError, match="weights of lenet_dlg are not known yet"):
         _ = SPEC.model_copy(update={"weights_hash": None}).id
+
+
+def test_a_threat_model_of_before_a_field_came_has_the_id_that_it_had():
+    assert "buffers" not in SPEC.model_dump()["threat_model"]
+    sends = SPEC.model_copy(update={"threat_model": ThreatModel(buffers="sent")})
+    assert sends.model_dump()["threat_model"]["buffers"] == "sent"
+    assert TrialSpec.model_validate(sends.model_dump()) == sends
+    assert sends.id != SPEC.id

@@ -14,7 +14,7 @@ from gradinv.attacks.gradient_matching.attack import GradientMatching
 from gradinv.attacks.gradient_matching.distances import SquaredL2
 from gradinv.attacks.gradient_matching.optimizers import Adam, step_decay
 from gradinv.attacks.gradient_matching.priors import Candidate, Prior
-from gradinv.attacks.leak import Leak, Reconstruction
+from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
 from gradinv.attacks.victim import Victim
 from gradinv.benchmark.datasets.base import Dataset
 from gradinv.benchmark.datasets.batches import draw_batch, mean_image
@@ -48,7 +48,7 @@ def run(dataset: Dataset) -> Callable[..., Outcome]:
         victim = VictimSpec(model=model, state="untrained")
         if model not in loaded:
             loaded[model] = load_victim(victim, dataset)
-        grants = {name: changes.pop(name) for name in ("labels", "bn_statistics", "bn_mode") if name in changes}
+        grants = {name: changes.pop(name) for name in ThreatModel.model_fields if name in changes}
         settings = {"attack": "inverting_gradients", "defense": "none", "batch_size": 2, "repetition": 0, "budget": 6}
         identity = {"dataset": dataset.name, "image_size": 16, "data_hash": "", "weights_hash": "", "victim": victim}
         spec = TrialSpec(
@@ -294,6 +294,39 @@ def test_a_control_without_an_attack_needs_no_possible_attack(run: Callable, dat
 def test_impossible_cells_say_why(run: Callable, changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ImpossibleCellError, match=reason):
         run(**changes)
+
+
+@pytest.mark.parametrize(("buffers", "bn_mode"), [("withheld", "train"), ("sent", "train"), ("sent", "eval")])
+def test_a_client_sends_its_buffers_or_withholds_them(
+    run: Callable, leaks: list[Leak], buffers: str, bn_mode: str
+) -> None:
+    run(model="test_resnet", buffers=buffers, bn_mode=bn_mode)
+    if buffers == "withheld":
+        assert leaks[0].buffers is None
+        return
+    tracked = [int(value) for name, value in leaks[0].buffers.items() if name.endswith("num_batches_tracked")]
+    assert set(tracked) == {1 if bn_mode == "train" else 0}
+
+
+def test_what_is_inferred_from_the_buffers_is_what_the_batch_left(run: Callable, leaks: list[Leak]) -> None:
+    train = {"model": "test_resnet", "bn_mode": "train", "attack": "gradinversion.fidelity"}
+    run(**train, bn_statistics="inferred", buffers="sent")
+    run(**train, bn_statistics="exact")
+    inferred, exact = (leak.bn_statistics for leak in leaks)
+    for (mean, variance), (true_mean, true_variance) in zip(inferred, exact, strict=True):
+        torch.testing.assert_close(mean, true_mean, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(variance, true_variance, rtol=1e-2, atol=1e-3)
+
+
+def test_proxy_statistics_are_of_tuning_images_whose_number_is_said(
+    run: Callable, leaks: list[Leak], dataset: Dataset
+) -> None:
+    outcome = run(model="test_resnet", attack="gradinversion.fidelity", bn_statistics="proxy")
+    run(model="test_resnet", attack="gradinversion.fidelity", bn_statistics="proxy", repetition=1)
+    tuning = len(dataset.split("tuning"))
+    assert f"public images: {tuning} of the tuning split of {dataset.name}" in outcome.notes
+    for first, second in zip(leaks[0].bn_statistics, leaks[1].bn_statistics, strict=True):
+        assert torch.equal(first[0], second[0])  # of no private batch
 
 
 def test_the_attacks_victim_is_from_before_a_train_mode_update(run: Callable, leaks: list[Leak]) -> None:

@@ -21,7 +21,7 @@ def without(board: Path, folder: Path, column: str) -> Path:
     """A copy of a board and its image table without one column."""
     for path in (board, board.with_suffix(".images.csv")):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        table.drop(columns=column).to_csv(folder / path.name, index=False, lineterminator="\n")
+        table.drop(columns=column, errors="ignore").to_csv(folder / path.name, index=False, lineterminator="\n")
     return folder / board.name
 
 

@@ -145,8 +145,8 @@ def test_why_a_budget_was_not_spent_stands_last_in_the_notes(make_record):
 @pytest.mark.parametrize("dates", [("2025-01-01", "2025-01-02"), ("2025-01-02", "2025-01-01")])
 def test_what_was_specified_differently_is_a_row_of_its_own_whatever_the_clock_says(make_record, dates):
     rows = [
-        make_record("dlg", 0, (value,), date=date, specification=name)
-        for value, date, name in zip((1.0, 2.0), dates, ("before", "edited"), strict=True)
+        make_record("dlg", 0, (value,), date=date, specification=name, order=order)
+        for order, value, date, name in zip((0, 1), (1.0, 2.0), dates, ("before", "edited"), strict=True)
     ]
     board = leaderboard(rows)
     assert list(zip(board["specification"], board["psnr_mean"], strict=True)) == [("before", 1.0), ("edited", 2.0)]

@@ -21,9 +21,9 @@ def test_a_cell_is_its_attack_and_its_setting():
 
 
 def test_later_columns_have_one_default_in_tables_and_records():
-    assert LATER == {"precision": "float32"}
+    assert LATER == {"precision": "float32", "buffers": "withheld"}
     assert {name: Cell.model_fields[name].default for name in LATER} == LATER
-    assert LATER_WORDS == {"precision": "float32", "specification": "", "arm": "", "context": ""}
+    assert LATER_WORDS == LATER | {"specification": "", "arm": "", "context": ""}
 
 
 def test_a_later_column_is_named_only_where_it_is_not_the_default(make_record):
