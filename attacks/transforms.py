@@ -5,14 +5,14 @@ A leak names its transform by key, never as code: it is written to disk and read
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from gradinv.attacks.registry import Parametrised
-from gradinv.metrics.keys import UNBOUNDED, checked_arguments, parse_key
+from gradinv.metrics.keys import UNBOUNDED, checked_arguments, parse_key, split_keys
 from gradinv.metrics.registry import Registry
 
 
@@ -35,11 +35,32 @@ def register_transform(name: str) -> Callable[[type[Transform]], type[Transform]
 
 
 def create_transform(text: str) -> Transform:
-    """The transform of a key such as `clipped[max_norm=1.0]`; UnknownNameError or InvalidEntryError for any other."""
+    """The transform of a key such as `clipped[max_norm=1.0]`, or of several joined by `+`, applied in their order.
+
+    UnknownNameError or InvalidEntryError for any other.
+    """
+    parts = [_single(part) for part in split_keys(text)]
+    return parts[0] if len(parts) == 1 else InOrder(parts)
+
+
+def _single(text: str) -> Transform:
     key = parse_key(text)
     entry = TRANSFORMS.get(key.name)
     arguments: dict[str, Any] = checked_arguments(f"transform {key.name!r}", entry.target, key.parameters)
     return entry.target(**arguments)
+
+
+class InOrder(Transform):
+    """Several transforms, each applied to what the ones before it made."""
+
+    def __init__(self, parts: Sequence[Transform]) -> None:
+        self.parts = tuple(parts)
+
+    def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
+        """What the last one makes."""
+        for part in self.parts:
+            candidate = part(candidate, observed)
+        return list(candidate)
 
 
 @register_transform("clipped")
@@ -74,3 +95,48 @@ class Masked(Transform):
         """The masked tensors."""
         # Entries that were zero without pruning are masked as well: what is sent does not tell the two apart.
         return [value * (target != 0) for value, target in zip(candidate, observed, strict=True)]
+
+
+@register_transform("signed")
+class Signed(Transform):
+    """A smooth sign: `size` * tanh(entry / (`softness` * mean magnitude of its tensor)), the sign for softness to 0.
+
+    >>> Signed(size=1.0, softness=0.01)([torch.tensor([3.0, -4.0, 0.0])], [])
+    [tensor([ 1., -1.,  0.])]
+    """
+
+    def __init__(
+        self, *, size: Annotated[float, Field(gt=0)] = 0.01, softness: Annotated[float, Field(gt=0)] = 1.0
+    ) -> None:
+        self.size, self.softness = size, softness
+
+    def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
+        """The smooth signs; `observed` is not used."""
+        return [self.size * torch.tanh(value / (self.softness * _positive(value.abs().mean()))) for value in candidate]
+
+
+@register_transform("quantized")
+class Quantized(Transform):
+    """The nearest of `levels` levels on either side of zero, by each tensor's `norm`: l2, or its largest magnitude.
+
+    The gradient passes the rounding as if it were not there (straight through): a step function has none of its own.
+
+    >>> Quantized(levels=2, norm="max")([torch.tensor([4.0, 1.2, -0.5])], [])
+    [tensor([4., 2., -0.])]
+    """
+
+    def __init__(self, *, levels: Annotated[int, Field(ge=1)] = 16, norm: Literal["l2", "max"] = "l2") -> None:
+        self.levels, self.norm = levels, norm
+
+    def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
+        """The rounded tensors, at the scale of the candidate; `observed` is not used."""
+        return [value + (self._rounded(value) - value).detach() for value in candidate]
+
+    def _rounded(self, value: Tensor) -> Tensor:
+        scale = _positive(torch.linalg.vector_norm(value) if self.norm == "l2" else value.abs().amax())
+        return scale * (value / scale * self.levels).round() / self.levels
+
+
+def _positive(length: Tensor) -> Tensor:
+    """The length, or 1 where it is zero."""
+    return torch.where(length > 0, length, torch.ones_like(length))

@@ -60,6 +60,15 @@ def parse_key(text: str) -> Key:
     return Key(match["name"], match["preset"] or "", parameters)
 
 
+def split_keys(text: str) -> list[str]:
+    """The keys of a combination, which are joined by `+`; a plus inside of brackets belongs to a number.
+
+    >>> split_keys("clipping[max_norm=1e+3] + pruning")
+    ['clipping[max_norm=1e+3]', 'pruning']
+    """
+    return [part.strip() for part in re.split(r"\+(?![^\[]*\])", text)]
+
+
 def parse_value(text: str) -> Any:
     """A number, true, false, none or a word.
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from gradinv.attacks.grants import BN_STATISTICS, LABELS
 from gradinv.attacks.registry import ATTACKS, PRESETS, hyperparameters
-from gradinv.benchmark.defenses import DEFENSES, canonical_defense
+from gradinv.benchmark.defenses import DEFENSES, defense_keys
 from gradinv.benchmark.experiment import CONTROLS, MEANING
 from gradinv.benchmark.runs import suite_path
 from gradinv.metrics.boards import schema_page
 from gradinv.metrics.images import METRICS
-from gradinv.metrics.keys import parse_key
+from gradinv.metrics.keys import Key, parse_key
 from gradinv.metrics.registry import UnknownNameError, unknown
 
 
@@ -19,9 +19,7 @@ def describe(kind: str, name: str) -> str:
     if kind == "attack":
         return _attack(name)
     if kind == "defense":
-        key = canonical_defense(name)
-        entry = DEFENSES.get(key.name)
-        return _with_paper(entry.target, dict(key.parameters), entry.metadata["paper"])
+        return "\n\n".join(map(_defense, defense_keys(name)))
     if kind == "metric":
         facts = METRICS.get(name)
         return "\n".join([_doc(facts.target), *(f"{field}: {value}" for field, value in facts.metadata.items())])
@@ -40,6 +38,24 @@ def _attack(name: str) -> str:
     entry = ATTACKS.get(key.name)
     presets = PRESETS.names(f"{key.name}.*")
     return _with_paper(entry.target, chosen, entry.metadata["paper"]) + f"\n\npresets: {', '.join(presets) or 'none'}"
+
+
+def _defense(key: Key) -> str:
+    """An entry with what it declares; of a combination, one part."""
+    entry = DEFENSES.get(key.name)
+    target = entry.target
+    facts = {
+        "acts on": ", ".join(target.acts) or "nothing",
+        "randomises": "yes" if target.randomises else "no",
+        "an attacker can know": target.knowable,
+        "adaptive attack": target(**key.parameters).known() or "none known",
+        "costs": target.cost,
+        "standard settings": ", ".join(target.grid),
+        "changes no bit at": target.neutral,
+        "is never neutral": target.never_neutral,
+    }
+    declared = "\n".join(f"{name}: {text}" for name, text in facts.items() if text)
+    return f"{_with_paper(target, dict(key.parameters), entry.metadata['paper'])}\n\n{declared}"
 
 
 def _with_paper(target: Any, chosen: dict[str, Any], paper: Any) -> str:

@@ -1,34 +1,86 @@
 """Defenses by name; listing their names imports no torch."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradinv.attacks.registry import Paper, Parametrised
-from gradinv.metrics.keys import Key, checked_arguments, parse_key
-from gradinv.metrics.registry import Registry, UnknownNameError, unknown
+from gradinv.metrics.registry import Registry, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, ClassVar
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
     from torch import Generator, Tensor, nn
+
+_PLACES = {"on_model": "model", "on_batch": "data", "on_step": "update", "on_update": "update"}
+"""Hook -> where a defense acts that fills it in."""
+
+
+class UndefendableError(RequestError):
+    """A client that cannot defend itself so, in words: the cell is skipped with them as its reason."""
+
+
+@dataclass(frozen=True)
+class ClientStep:
+    """What a client has at hand while it defends its update: its network in its mode, and the batch that it saw.
+
+    `images` (B, C, H, W) are normalised, `labels` class indices (B,) or probabilities. `compute` gives the undefended
+    update of any batch; `update` is its key, `bn_mode` the mode of the network's batch-norm layers.
+    """
+
+    module: "nn.Module"
+    images: "Tensor"
+    labels: "Tensor"
+    bn_mode: str
+    update: str
+    compute: "Callable[[Tensor, Tensor], dict[str, Tensor]]"
 
 
 class Defense(Parametrised):
     """What the client does against being inverted; hyperparameters are keyword-only and typed.
 
     A defense fills in the hooks that it needs, in the order in which a client comes to them; each is the identity
-    otherwise. Random draws come from `generator`, a CPU generator, so that every device draws alike.
+    otherwise. Random draws come from `generator`, a CPU generator of the trial's own, so that every device draws alike
+    and nobody can draw the same. What it declares beside them is for tables, the standard suite and the tests of all
+    entries.
     """
 
-    changes_model: "ClassVar[bool]" = False
+    changes_model: bool = False
     """Declared True by a defense that fills in `on_model`."""
+
+    computes_update: bool = False
+    """Declared True where `on_step` does not start from the update that it is given: such a defense stands first."""
+
+    randomises: bool = False
+    """Whether two clients with one batch send different things; a standard attack may then overestimate protection."""
+
+    acts: "tuple[str, ...]" = ()
+    """Where it acts: data, model, update, per example. From the hooks that are filled in, unless declared."""
+
+    knowable: str = ""
+    """What an attacker can know of it, in words."""
+
+    cost: str = ""
+    """What it costs the client, in words."""
+
+    grid: "tuple[str, ...]" = ()
+    """Keys of its three standard settings, the weakest first."""
+
+    neutral: str = ""
+    """Key of the setting at which it changes no bit; empty: there is none, and `never_neutral` says why."""
+
+    never_neutral: str = ""
+    """Why no setting is neutral, in words."""
 
     def __init_subclass__(cls, **kwargs: "Any") -> None:
         """TypeError for a class that fills in `on_model` without saying so: trials that share a network rely on it."""
         super().__init_subclass__(**kwargs)
+        body = vars(cls)
         # Only the class's own body is asked: who inherits `on_model` inherits its declaration with it.
-        if "on_model" in vars(cls) and not cls.changes_model:
+        if "on_model" in body and not cls.changes_model:
             raise TypeError(f"{cls.__name__} fills in on_model; declare `changes_model = True` in the class")
+        if "acts" not in body:
+            cls.acts = tuple(dict.fromkeys([*cls.acts, *(place for hook, place in _PLACES.items() if hook in body)]))
 
     def on_model(self, module: "nn.Module") -> "nn.Module":
         """The network that the client trains, and that the server therefore knows; `module` itself is left alone."""
@@ -41,6 +93,17 @@ class Defense(Parametrised):
         """
         return images, labels
 
+    def draws(self, module: "nn.Module", batch_size: int, generator: "Generator") -> "dict[str, Tensor]":
+        """Buffers by name that the client's passes use in place of the network's own: noise inside the network."""
+        return {}
+
+    def on_step(self, update: "dict[str, Tensor]", step: ClientStep, generator: "Generator") -> "dict[str, Tensor]":
+        """What is sent of the update, by a client who has its network and its batch at hand.
+
+        UndefendableError where that is impossible.
+        """
+        return self.on_update(update, generator)
+
     def on_update(self, update: "dict[str, Tensor]", generator: "Generator") -> "dict[str, Tensor]":
         """What is sent of the update, under the same names."""
         return update
@@ -48,6 +111,15 @@ class Defense(Parametrised):
     def known(self) -> str:
         """Key of the transform that an attacker who knows the defense applies to candidates; empty: there is none."""
         return ""
+
+    def upload_bytes(self, sent: "Mapping[str, Tensor]") -> float:
+        """Bytes that this client uploads a round; what is sent is written as dense numbers unless a defense says."""
+        return dense_bytes(sent)
+
+
+def dense_bytes(sent: "Mapping[str, Tensor]") -> float:
+    """Bytes of all entries as they are."""
+    return float(sum(value.numel() * value.element_size() for value in sent.values()))
 
 
 DEFENSES: "Registry[type[Defense]]" = Registry(
@@ -58,19 +130,3 @@ DEFENSES: "Registry[type[Defense]]" = Registry(
 def register_defense(name: str, *, paper: Paper | None) -> "Callable[[type[Defense]], type[Defense]]":
     """Decorator that registers a defense class under `name`."""
     return DEFENSES.register(name, paper=paper)
-
-
-def canonical_defense(text: str) -> Key:
-    """The key with its parameters validated; raises UnknownNameError or InvalidEntryError."""
-    key = parse_key(text)
-    entry = DEFENSES.get(key.name)
-    # Only attacks have presets; to drop one in silence would run another defense than the one that was asked for.
-    if key.preset:
-        raise UnknownNameError(unknown("preset", f"{key.name}.{key.preset}", []))
-    return Key(key.name, "", checked_arguments(f"defense {key.name!r}", entry.target, key.parameters))
-
-
-def create_defense(text: str) -> Defense:
-    """The defense of a key such as `gaussian_noise[sigma=0.01]`; raises UnknownNameError or InvalidEntryError."""
-    key = canonical_defense(text)
-    return DEFENSES.get(key.name).target(**key.parameters)

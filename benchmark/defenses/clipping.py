@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
 from gradinv.attacks.registry import Paper
 from gradinv.benchmark.defenses.base import Defense, register_defense
+from gradinv.benchmark.defenses.whole_update import whole_norm
 from gradinv.metrics.keys import UNBOUNDED
 
 ABADI_2016 = Paper(
@@ -23,17 +23,21 @@ ABADI_2016 = Paper(
 class Clipping(Defense):
     """Scale the gradient of the batch down to an l2 norm of at most `max_norm`, over all entries together.
 
-    The clipping rule of Abadi et al. 2016 (Algorithm 1), applied to the batch's mean gradient, not to each example.
-    A gradient within the bound, and any gradient at `max_norm` inf, keeps every bit.
+    The clipping rule of Abadi et al. 2016 (Algorithm 1), applied to the batch's mean gradient; `dp_sgd[sigma=0]` clips
+    each example's. A gradient within the bound, and any gradient at `max_norm` inf, keeps every bit.
     """
+
+    knowable = "the bound; the factor shows in nothing that is sent, and the direction stays"
+    cost = "a smaller step; the direction stays"
+    grid = ("clipping[max_norm=4]", "clipping[max_norm=1]", "clipping[max_norm=0.1]")
+    neutral = "clipping[max_norm=inf]"
 
     def __init__(self, *, max_norm: Annotated[float, Field(gt=0), UNBOUNDED] = 1.0) -> None:
         self.max_norm = max_norm
 
     def on_update(self, update: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
         """The clipped update."""
-        # The norm of the tensors' norms: all entries in one vector would be a copy of the network's size.
-        norm = torch.stack([torch.linalg.vector_norm(value) for value in update.values()]).norm()
+        norm = whole_norm(update)
         if norm <= self.max_norm:
             return update
         return {name: value * (self.max_norm / norm) for name, value in update.items()}

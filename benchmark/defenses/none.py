@@ -6,3 +6,7 @@ from gradinv.benchmark.defenses.base import Defense, register_defense
 @register_defense("none", paper=None)
 class NoDefense(Defense):
     """The identity, in every hook."""
+
+    neutral = "none"
+    knowable = "that there is none"
+    cost = "nothing"

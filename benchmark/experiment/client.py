@@ -2,7 +2,9 @@
 
 import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from gradinv.attacks.substitution import call_with
 from gradinv.attacks.update import Parameters, create_update
 from gradinv.attacks.victim import Victim, bn_layers, trained_parameters
 from gradinv.benchmark.datasets import Batch
-from gradinv.benchmark.defenses import Defense
+from gradinv.benchmark.defenses import ClientStep, Defense, UndefendableError
 
 SELF_CHECK_TOLERANCE = 1e-3
 """Relative: float32 agrees to about 1e-6, TF32 convolutions to about 1e-4, a wrong experiment to nothing like it."""
@@ -34,7 +36,7 @@ class ClientUpdate:
 
     `images` (B, C, H, W) and `labels` are what the network saw: the batch after the defense's `on_batch`. `undefended`
     is what the client would have sent of its own batch without any defense. `buffers` are the network's after the
-    client's pass, by name.
+    client's pass, by name; `drawn` those that the pass used in place of the network's own.
     """
 
     sent: dict[str, Tensor]
@@ -43,6 +45,7 @@ class ClientUpdate:
     images: Tensor
     labels: Tensor
     buffers: dict[str, Tensor]
+    drawn: dict[str, Tensor] = field(default_factory=dict)
 
 
 def client_update(
@@ -61,20 +64,34 @@ def client_update(
     batch-norm layers, and only they, of a copy are in train mode. Raises ImpossibleCellError where a batch-norm layer
     would see a single value per channel.
     """
-    # One generator for both hooks: a defense that draws for its batch and for its update draws in this order.
+    # One generator for all hooks: a defense that draws for its batch and for its update draws in this order.
     generator = torch.Generator().manual_seed(seed)
     defended_images, defended_labels = defense.on_batch(images, labels, generator)
-    computed, buffers = _computed(module, defended_images, defended_labels, bn_mode, update)
+    drawn = defense.draws(module, len(defended_images), generator)
+    computed, buffers = _computed(module, defended_images, defended_labels, bn_mode, update, drawn)
     # By identity: `on_batch` returns the same tensors where it changes nothing, and a backward pass is spared.
-    is_plain = defended_images is images and defended_labels is labels
+    is_plain = defended_images is images and defended_labels is labels and not drawn
     undefended = computed if is_plain else _computed(module, images, labels, bn_mode, update)[0]
-    # A mapping of its own, so that a defense which edits it leaves what the self-check compares with.
-    sent = defense.on_update(dict(computed), generator)
-    return ClientUpdate(sent, computed, undefended, defended_images, defended_labels, buffers)
+
+    def compute(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return _computed(module, images, labels, bn_mode, update)[0]
+
+    step = ClientStep(_in_mode(module, bn_mode), defended_images, defended_labels, bn_mode, update, compute)
+    try:
+        # A mapping of its own, so that a defense which edits it leaves what the self-check compares with.
+        sent = defense.on_step(dict(computed), step, generator)
+    except UndefendableError as error:
+        raise ImpossibleCellError(str(error)) from error
+    return ClientUpdate(sent, computed, undefended, defended_images, defended_labels, buffers, drawn)
 
 
 def _computed(
-    module: nn.Module, images: Tensor, labels: Tensor, bn_mode: str, update: str
+    module: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    bn_mode: str,
+    update: str,
+    drawn: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What follows from the batch, by parameter, and the network's buffers afterwards."""
     network = _in_mode(module, bn_mode)
@@ -82,7 +99,7 @@ def _computed(
 
     def logits(parameters: Parameters, images: Tensor) -> Tensor:
         # Not through the attacker's `Victim`: the self-check would then compare a thing with itself.
-        return call_with(network, parameters, images)
+        return call_with(network, {**parameters, **drawn}, images)
 
     values = create_update(update).compute(logits, parameters, images, labels, create_graph=False)
     # Copies, because in eval mode the network is the caller's own.
@@ -159,7 +176,18 @@ def self_check(update: ClientUpdate, victim: Victim) -> None:
     Raises InconsistentExperimentError, because an attack on any other experiment would chase a gradient that its
     candidates cannot have.
     """
-    recomputed = victim.update(update.images, update.labels)
+
+    def logits(parameters: Parameters, images: Tensor) -> Tensor:
+        # With what the client drew inside its network: no attack is told, but here the question is the declared state.
+        return call_with(victim.module, {**parameters, **update.drawn}, images)
+
+    recomputed = victim.update_kind.compute(
+        logits if update.drawn else victim.logits,
+        victim.named_parameters,
+        update.images,
+        update.labels,
+        create_graph=False,
+    )
     names = victim.parameter_names
     difference = torch.stack([(g - update.computed[n]).norm() for n, g in zip(names, recomputed, strict=True)]).norm()
     length = torch.stack([value.norm() for value in update.computed.values()]).norm()
@@ -171,17 +199,27 @@ def self_check(update: ClientUpdate, victim: Victim) -> None:
         )
 
 
-def update_cosine(update: ClientUpdate) -> float:
-    """Cosine of the angle between the update as sent and before the defense, over all parameters: 1 without a defense.
+@dataclass(frozen=True)
+class Difference:
+    """What a defense does to the direction and the length of what the server learns from."""
 
-    It says how much of the direction that the server learns from is left; 0 where either is zero.
+    cosine: float
+    relative_error: float | None
+
+
+def update_difference(update: ClientUpdate) -> Difference:
+    """The update as sent against the undefended one, over all parameters: cosine, and ||sent - true|| / ||true||.
+
+    1 and 0 without a defense. The cosine is 0 where either is zero; there is no relative error of a true zero.
     """
-    along = sent_square = plain_square = 0.0
+    along = sent_square = plain_square = apart = 0.0
     for name, value in update.undefended.items():
         # In double precision, so that the rounding of millions of products does not show in the cosine.
         plain, sent = value.flatten().double(), update.sent[name].flatten().double()
         along += float(sent @ plain)
         sent_square += float(sent @ sent)
         plain_square += float(plain @ plain)
+        apart += float((sent - plain).square().sum())
     length = math.sqrt(sent_square * plain_square)
-    return along / length if length else 0.0
+    error = math.sqrt(apart / plain_square) if plain_square else None
+    return Difference(along / length if length else 0.0, error)

@@ -50,6 +50,8 @@ class Outcome:
     pool: str = ""
     zero_gradient_share: float | None = None
     update_cosine: float | None = None
+    update_error: float | None = None
+    upload_bytes: float | None = None
     final_psnr: float | None = None
     alignments: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0

@@ -13,9 +13,9 @@ from gradinv import attacks, benchmark, metrics
 from gradinv.attacks.registry import ATTACKS
 from gradinv.attacks.transforms import TRANSFORMS
 from gradinv.benchmark.datasets import DATASETS
-from gradinv.benchmark.defenses import DEFENSES, create_defense
+from gradinv.benchmark.defenses import DEFENSES, create_defense, defense_keys
 from gradinv.metrics.images import METRICS, measured_metrics
-from gradinv.metrics.keys import parse_key
+from gradinv.metrics.keys import parse_key, split_keys
 
 
 def sources_of(attack: str, defense: str, metrics: tuple[str, ...], dataset: str, model: str) -> dict[str, str]:
@@ -25,11 +25,12 @@ def sources_of(attack: str, defense: str, metrics: tuple[str, ...], dataset: str
     """
     # Under the entries' names and not the files', so that moving a plug-in to another folder changes no id.
     used: dict[str, Any] = {f"metric {name}": METRICS.get(name).target for name in measured_metrics(metrics)}
-    used[f"defense {defense}"] = DEFENSES.get(parse_key(defense).name).target
+    # Part by part: an edited plug-in in a combination is found as well.
+    used |= {f"defense {key}": DEFENSES.get(key.name).target for key in defense_keys(defense)}
     used[f"model {model}"] = timm.models.model_entrypoint(model.split(".")[0])
     transform = create_defense(defense).known()
-    if transform:
-        used[f"transform {transform}"] = TRANSFORMS.get(parse_key(transform).name).target
+    for part in split_keys(transform) if transform else ():
+        used[f"transform {part}"] = TRANSFORMS.get(parse_key(part).name).target
     if attack:
         used[f"attack {attack}"] = ATTACKS.get(parse_key(attack).name).target
     if dataset in DATASETS.names():

@@ -20,15 +20,16 @@ from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
 from gradinv.benchmark.datasets import Batch, Dataset, draw_batch, public_images
-from gradinv.benchmark.defenses import create_defense
+from gradinv.benchmark.defenses import Defense, create_defense
 from gradinv.benchmark.experiment import controls
 from gradinv.benchmark.experiment.client import (
     ClientUpdate,
+    Difference,
     ImpossibleCellError,
     client_update,
     observe,
     self_check,
-    update_cosine,
+    update_difference,
 )
 from gradinv.benchmark.experiment.identity import Identity
 from gradinv.benchmark.experiment.isolation import check_result, restored_switches
@@ -56,7 +57,8 @@ class _Received:
 
     leak: Leak
     zero_gradient_share: float
-    update_cosine: float
+    difference: Difference
+    upload_bytes: float
     notes: tuple[str, ...] = ()
 
 
@@ -94,7 +96,9 @@ def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVic
             seconds=seconds,
             peak_memory_mb=memory,
             zero_gradient_share=update.zero_gradient_share,
-            update_cosine=update.update_cosine,
+            update_cosine=update.difference.cosine,
+            update_error=update.difference.relative_error,
+            upload_bytes=update.upload_bytes,
             notes=[*outcome.notes, *update.notes],
             weights_source=loaded.source,
         )
@@ -180,20 +184,21 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
     """
     update = _update(spec, batch, loaded, victim)
     public = public_images(dataset) if needs_public_images(spec.threat_model.bn_statistics) else None
+    defense = create_defense(spec.defense)
     leak = observe(
         update,
         victim,
         batch,
         spec.threat_model,
-        create_defense(spec.defense),
+        defense,
         num_classes=len(dataset.classes),
         mean=loaded.mean,
         std=loaded.std,
         public=None if public is None else normalise(public.to(spec.device), loaded.mean, loaded.std),
     )
-    notes: tuple[str, ...] = (
-        () if public is None else (f"public images: {len(public)} of the tuning split of {dataset.name}",)
-    )
+    notes = _warnings(spec, defense)
+    if public is not None:
+        notes += (f"public images: {len(public)} of the tuning split of {dataset.name}",)
     # After `observe`, so that labels and statistics stay those of the private batch and the gradient alone differs.
     if spec.control == "other_gradient":
         decoy, note = controls.decoy_batch(dataset, batch, spec.repetition)
@@ -202,7 +207,23 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
     elif spec.control == "noise_gradient":
         leak = controls.noise_gradient(leak, spec.seed("noise_gradient"))
     # In numbers, so that the update's own tensors, as large as the network, are not kept while the attack runs.
-    return _Received(leak, zero_gradient_share(update.undefended.values()), update_cosine(update), notes)
+    return _Received(
+        leak,
+        zero_gradient_share(update.undefended.values()),
+        update_difference(update),
+        defense.upload_bytes(update.sent),
+        notes,
+    )
+
+
+def _warnings(spec: TrialSpec, defense: Defense) -> tuple[str, ...]:
+    """What a reader must know of an attack that does not answer its defense."""
+    answers = spec.threat_model.adaptive and bool(defense.known())
+    kinds = {"randomises": defense.randomises, "changes the network": defense.changes_model}
+    reasons = [words for words, holds in kinds.items() if holds]
+    if answers or not reasons:
+        return ()
+    return (f"standard attacks may overestimate protection: the defense {' and '.join(reasons)}",)
 
 
 def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim) -> ClientUpdate:

@@ -79,7 +79,7 @@ class Block(_Strict):
     @classmethod
     def _defenses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            return tuple(str(canonical_defense(text)) for text in value)
+            return tuple(canonical_defense(text) for text in value)
         except (UnknownNameError, InvalidEntryError) as error:
             raise ValueError(str(error)) from error  # the one type of error to which pydantic adds the place
 

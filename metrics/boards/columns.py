@@ -91,6 +91,19 @@ _CONTROLS = {
     "verdict": Column("what leaks, and from where, in a sentence; empty for controls"),
 }
 
+UTILITY = {
+    "update_cosine_mean": Column(
+        "cosine of the update as sent and without the defense: what is left of the direction to learn from",
+        "1",
+        -1,
+        1,
+        "higher",
+    ),
+    "update_error_mean": Column("their distance over the length of the latter", "1", 0, direction="lower"),
+    "upload_bytes": Column("what a client uploads a round, in its defense's coding", "bytes", 0, direction="lower"),
+}
+"""What a defense costs the update; boards from before have none of these columns."""
+
 _COSTS = {
     "objective_start": Column("objective at the start, mean over batches; never compare rows", "attack's own"),
     "objective_end": Column("objective of what was returned, mean over batches", "attack's own", direction="lower"),
@@ -160,7 +173,7 @@ def leaderboard_columns(extra_metrics: Iterable[str] = ()) -> dict[str, Column]:
     columns |= _COUNTS
     for metric in (*board_metrics(), *extra_metrics):
         columns |= metric_columns(metric)
-    return {**columns, **_CONTROLS, **_COSTS, **IDENTITY, **_TAIL}
+    return {**columns, **_CONTROLS, **UTILITY, **_COSTS, **IDENTITY, **_TAIL}
 
 
 def image_columns(extra_metrics: Iterable[str] = (), details: Iterable[str] = ()) -> dict[str, Column]:

@@ -183,6 +183,9 @@ def _costs(trials: Sequence[Record]) -> Fields:
     return {
         "slot_accuracy_mean": _mean(trial.slot_accuracy for trial in scored),
         "final_psnr_mean": mean(counting("psnr", final)),
+        "update_cosine_mean": _mean(trial.update_cosine for trial in scored),
+        "update_error_mean": _mean(trial.update_error for trial in scored),
+        "upload_bytes": _mean(trial.upload_bytes for trial in scored),
         "objective_start": _mean(trial.objective_start for trial in scored),
         "objective_end": _mean(trial.objective_end for trial in scored),
         "evaluations": _mean(trial.evaluations for trial in scored),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from gradinv.metrics.boards.columns import UTILITY
 from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.boards.rows import PublishedRow, Words, cell_in
 from gradinv.metrics.records import Address, Record, address_of
@@ -48,10 +49,10 @@ def _rows_of(records: Sequence[Record]) -> dict[Address, Words]:
 
 def _differing(published: Words, words: Words) -> list[str]:
     """Names of the columns in which two rows differ, those of the moment left out."""
-    names = dict.fromkeys((*published, *words))
-    return [
-        name for name in names if name not in _OF_THE_MOMENT and not _same(published.get(name, ""), words.get(name, ""))
-    ]
+    # A board from before a column came has nothing there that could be wrong.
+    passed_over = {*_OF_THE_MOMENT, *(name for name in UTILITY if name not in published)}
+    names = [name for name in dict.fromkeys((*published, *words)) if name not in passed_over]
+    return [name for name in names if not _same(published.get(name, ""), words.get(name, ""))]
 
 
 def _same(published: str, word: str) -> bool:

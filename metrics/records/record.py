@@ -89,7 +89,8 @@ class Record(_Frozen):
     `metrics` holds what is measured once a batch, such as `label_accuracy`; what is measured of each image stands in
     `images`. `stopped` says why the budget was not spent; empty where it was. `alignments` counts the alignments of
     agents' images that were accepted and, by reason, rejected. `zero_gradient_share` of the parameters lie in tensors
-    whose gradient is zero; `update_cosine` is that of the defended to the true update; `weights_source` says where
+    whose gradient is zero; `update_cosine` is that of the defended to the true update, `update_error` the length of
+    their difference over the true length, `upload_bytes` what the client uploads; `weights_source` says where
     pretrained weights came from, `judges` who ranked the originals (metric -> weights in words), in which `pool`.
     A record of an older schema is taken too (`upgrade.upgraded`), any unknown field is refused.
     """
@@ -120,6 +121,8 @@ class Record(_Frozen):
     pool: str = ""
     zero_gradient_share: float | None = None
     update_cosine: float | None = None
+    update_error: float | None = None
+    upload_bytes: float | None = None
     final_psnr: float | None = None
     alignments: dict[str, Whole] = Field(default_factory=dict)
     seconds: float = 0.0

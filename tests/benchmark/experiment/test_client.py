@@ -21,7 +21,7 @@ from gradinv.benchmark.experiment.client import (
     client_update,
     observe,
     self_check,
-    update_cosine,
+    update_difference,
 )
 from gradinv.benchmark.victims.networks import build_network
 from gradinv.benchmark.victims.normalisation import denormalise, normalise
@@ -275,14 +275,19 @@ def test_a_zeroed_last_normalisation_silences_most_of_a_residual_network(zero_in
     assert share > 0.3 if zero_init_last else share < 0.05
 
 
-def test_the_cosine_says_what_a_defense_leaves_of_the_update(module: nn.Module, images: Tensor) -> None:
-    assert update_cosine(updated(module, images)) == pytest.approx(1)
+def test_cosine_and_error_say_what_a_defense_leaves_of_the_update(module: nn.Module, images: Tensor) -> None:
+    plain_update = update_difference(updated(module, images))
+    assert plain_update.cosine == pytest.approx(1)
+    assert plain_update.relative_error == 0
     defended = updated(module, images, defense="gaussian_noise[sigma=0.05]")
     sent, plain = (
         np.concatenate([side[name].numpy().ravel() for name in defended.undefended])
         for side in (defended.sent, defended.undefended)
     )
     expected = sent @ plain / np.linalg.norm(sent) / np.linalg.norm(plain)
-    assert update_cosine(defended) == pytest.approx(expected)
+    assert update_difference(defended).cosine == pytest.approx(expected)
+    assert update_difference(defended).relative_error == pytest.approx(
+        np.linalg.norm(sent - plain) / np.linalg.norm(plain), rel=1e-5
+    )
     assert 0 < expected < 0.999
-    assert update_cosine(updated(module, images, defense="clipping[max_norm=0.001]")) == pytest.approx(1)
+    assert update_difference(updated(module, images, defense="clipping[max_norm=0.001]")).cosine == pytest.approx(1)

@@ -56,7 +56,7 @@ def test_shipped_suites_are_valid(name):
         ({"attacks": ["dlg[rl=1]"]}, "unknown parameter of attack 'dlg' 'rl'; did you mean lr?"),
         ({"attacks": ["dlg[lr=fast]"]}, "lr='fast' is not valid"),
         ({"attacks": ["dlg[lr"]}, "is no key"),
-        ({"defenses": ["gausian_noise"]}, "did you mean gaussian_noise?"),
+        ({"defenses": ["gausian_noise"]}, "did you mean gaussian_noise"),
         ({"defenses": ["gaussian_noise[sigma=-1]"]}, "sigma=-1 is not valid"),
         ({"controls": ["same_clas"]}, "did you mean same_class?"),
         ({"metrics": ["psrn"]}, "did you mean psnr?"),

@@ -1,0 +1,114 @@
+"""Defenses from keys, also several in a stated order: `clipping[max_norm=1]+gaussian_noise[sigma=0.01]`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from gradinv.benchmark.defenses.base import DEFENSES, ClientStep, Defense
+from gradinv.metrics.keys import Key, checked_arguments, parse_key, split_keys
+from gradinv.metrics.registry import InvalidEntryError, UnknownNameError, unknown
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+NONE = "none"
+
+
+class Composed(Defense):
+    """Several defenses, each of which defends what the ones before it have left; hook by hook, in their order."""
+
+    changes_model = True
+
+    def __init__(self, parts: Sequence[Defense]) -> None:
+        self.parts = tuple(parts)
+        self.changes_model = any(part.changes_model for part in self.parts)
+        self.randomises = any(part.randomises for part in self.parts)
+        self.acts = tuple(dict.fromkeys(place for part in self.parts for place in part.acts))
+        self.knowable = "; ".join(part.knowable for part in self.parts if part.knowable)
+        self.cost = "; ".join(part.cost for part in self.parts if part.cost)
+
+    def __repr__(self) -> str:
+        """The parts, in their order."""
+        return "+".join(map(repr, self.parts))
+
+    def on_model(self, module: "nn.Module") -> "nn.Module":
+        """The network after every part."""
+        for part in self.parts:
+            module = part.on_model(module)
+        return module
+
+    def on_batch(self, images: "Tensor", labels: "Tensor", generator: "Generator") -> "tuple[Tensor, Tensor]":
+        """The batch after every part."""
+        for part in self.parts:
+            images, labels = part.on_batch(images, labels, generator)
+        return images, labels
+
+    def draws(self, module: "nn.Module", batch_size: int, generator: "Generator") -> "dict[str, Tensor]":
+        """The buffers of every part."""
+        drawn = [part.draws(module, batch_size, generator) for part in self.parts]
+        return {name: value for buffers in drawn for name, value in buffers.items()}
+
+    def on_step(self, update: "dict[str, Tensor]", step: ClientStep, generator: "Generator") -> "dict[str, Tensor]":
+        """The update after every part."""
+        for part in self.parts:
+            update = part.on_step(update, step, generator)
+        return update
+
+    def on_update(self, update: "dict[str, Tensor]", generator: "Generator") -> "dict[str, Tensor]":
+        """The update after every part, for parts that need no step."""
+        for part in self.parts:
+            update = part.on_update(update, generator)
+        return update
+
+    def known(self) -> str:
+        """The transforms of the parts that have one, in the same order."""
+        return "+".join(filter(None, (part.known() for part in self.parts)))
+
+    def upload_bytes(self, sent: "Mapping[str, Tensor]") -> float:
+        """The shortest of the parts' ways to write what is sent: a server understands each."""
+        return min(part.upload_bytes(sent) for part in self.parts)
+
+
+def defense_keys(text: str) -> tuple[Key, ...]:
+    """The keys of a defense, validated, in their order; UnknownNameError or InvalidEntryError."""
+    keys = tuple(map(_validated, split_keys(text)))
+    if len(keys) > 1 and any(key.name == NONE for key in keys):
+        raise InvalidEntryError(f"{text!r}: none is no part of a combination; leave it out")
+    for earlier, key in ((keys[:index], key) for index, key in enumerate(keys)):
+        places = {other.name: {*DEFENSES.get(other.name).target.acts} for other in earlier}
+        before = [name for name, acts in places.items() if acts & {"update", "per example"}]
+        if before and DEFENSES.get(key.name).target.computes_update:
+            raise InvalidEntryError(
+                f"{text!r}: {key.name} computes the update anew and would undo {before[0]}; write {key.name} first"
+            )
+    return keys
+
+
+def _validated(text: str) -> Key:
+    key = parse_key(text)
+    entry = DEFENSES.get(key.name)
+    # Only attacks have presets; to drop one in silence would run another defense than the one that was asked for.
+    if key.preset:
+        raise UnknownNameError(unknown("preset", f"{key.name}.{key.preset}", []))
+    return Key(key.name, "", checked_arguments(f"defense {key.name!r}", entry.target, key.parameters))
+
+
+def canonical_defense(text: str) -> str:
+    """The key with its parameters validated and sorted; raises UnknownNameError or InvalidEntryError.
+
+    >>> canonical_defense("clipping[max_norm=1.0] + gaussian_noise[sigma=1e-2]")
+    'clipping[max_norm=1.0]+gaussian_noise[sigma=0.01]'
+    """
+    return "+".join(map(str, defense_keys(text)))
+
+
+def create_defense(text: str) -> Defense:
+    """The defense of a key such as `gaussian_noise[sigma=0.01]`, or of several joined by `+`.
+
+    Raises UnknownNameError or InvalidEntryError.
+    """
+    parts = [_made(DEFENSES.get(key.name).target, key) for key in defense_keys(text)]
+    return parts[0] if len(parts) == 1 else Composed(parts)
+
+
+def _made(target: Callable[..., Defense], key: Key) -> Defense:
+    return target(**key.parameters)
