@@ -1,7 +1,9 @@
 """What every attack is: hyperparameters that print themselves, needs that can be checked, one method that attacks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from torch import nn
 
 from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
 from gradinv.attacks.registry import Parametrised
@@ -13,10 +15,11 @@ class Conditions:
     """What decides before a trial whether an attack is possible: what is granted, sizes, and what may be spent.
 
     `image_size` is in pixels, `bn_layers` counts the victim's batch-norm layers, `trained` says whether it has learned
-    from images, `budget` is in evaluations; None stands for the paper's own.
+    from images, `budget` is in evaluations; None stands for the paper's own. `network` is of the victim's architecture,
+    its weights are any; None where it is not known.
     """
 
-    # Plain values, no network and no leak: the planner asks before any weights are trained.
+    # No leak and no weights: the planner asks before anything is trained.
     threat_model: ThreatModel
     batch_size: int
     num_classes: int
@@ -24,6 +27,7 @@ class Conditions:
     trained: bool
     image_size: int
     budget: int | None = None
+    network: nn.Module | None = field(default=None, repr=False)
 
 
 class Attack(Parametrised):
@@ -67,6 +71,11 @@ class Attack(Parametrised):
         if budget is None:
             raise ValueError(f"{type(self).__name__} has no budget of its own; the suite must give one")
         return budget
+
+    @property
+    def fills_every_slot(self) -> bool:
+        """Whether there is an image for every slot; slots left open are scored as the mean image."""
+        return True
 
     def prior_only(self) -> "Attack | None":
         """The same attack blind to the gradient (the control `prior_only`); None for an attack without a prior."""

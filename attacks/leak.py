@@ -47,7 +47,7 @@ def _update(text: str) -> str:
     return text
 
 
-LATER_GRANTS = ("buffers",)
+LATER_GRANTS = ("buffers", "client_precision")
 """Fields of a threat model that came after records had been written."""
 
 
@@ -56,7 +56,7 @@ class ThreatModel(BaseModel):
 
     The levels of `bn_statistics` and `labels` stand in `grants.py`, the kinds of `update` in `update.py`; a name that
     is in neither is a ValidationError. `adaptive`: the attacker knows the defense. `buffers`: whether the client sends
-    the network's buffers beside the update.
+    the network's buffers beside the update. `client_precision`: what the client computes in and sends.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +68,7 @@ class ThreatModel(BaseModel):
     max_equal_labels: int = Field(default=1, ge=1, lt=2**63, strict=True)
     adaptive: bool = Field(default=False, strict=True)
     buffers: Literal["withheld", "sent"] = "withheld"
+    client_precision: Literal["float32", "float64"] = "float32"
 
     # At their defaults later fields are left out, so that ids of earlier trials stay what they were.
     @model_serializer(mode="wrap")
@@ -75,6 +76,11 @@ class ThreatModel(BaseModel):
         fields: dict[str, Any] = handler(self)
         later = {name: ThreatModel.model_fields[name].default for name in LATER_GRANTS}
         return {name: value for name, value in fields.items() if name not in later or value != later[name]}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of numbers that the client computes in and sends."""
+        return torch.float64 if self.client_precision == "float64" else torch.float32
 
 
 Count = Annotated[int, Field(ge=1, le=2**20, strict=True)]
@@ -280,7 +286,10 @@ class Reconstruction:
     evaluations. `evaluations` counts parameter gradients of one candidate batch: closures, agents and restarts alike.
     `stopped` says why the budget was not spent; empty where it was. Several agents add their `consensus` and its
     `spread`, both (B, C, H, W): the standard deviation over the agents once aligned; `alignments` counts the accepted
-    ones and, by reason, the rejected ones. `engine` names how candidates were evaluated.
+    ones and, by reason, the rejected ones. `engine` names how candidates were evaluated. A result may be partial:
+    `filled` (B,) says which slots hold an image, None for all; what stands in the others is never looked at.
+    `certified` (B,) says of which images the attack has proved, without any original, that they were in the batch that
+    the update is of; None for an attack that proves nothing.
     """
 
     images: Tensor
@@ -301,3 +310,5 @@ class Reconstruction:
     stopped: str = ""
     notes: tuple[str, ...] = ()
     engine: str = "eager"
+    filled: Tensor | None = None
+    certified: Tensor | None = None

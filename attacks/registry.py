@@ -69,9 +69,16 @@ PRESETS: "Registry[dict[str, Any]]" = Registry(
 )
 
 
-def register_attack(name: str, *, paper: Paper) -> "Callable[[type[Attack]], type[Attack]]":
-    """Decorator that registers an attack class under `name`."""
-    return ATTACKS.register(name, paper=paper)
+def register_attack(
+    name: str, *, paper: Paper, exact: bool = False, letter: str = "B", needs: str = ""
+) -> "Callable[[type[Attack]], type[Attack]]":
+    """Decorator that registers an attack class under `name`.
+
+    `exact`: it solves for the images and does not search for them. `letter` is the least threat model of the SoK of
+    Carletti et al. (USENIX Security 2025) under which it can be run; that of a row follows from what was granted.
+    `needs` says in words what of the network, the batch or the grant it cannot do without.
+    """
+    return ATTACKS.register(name, paper=paper, exact=exact, letter=letter, needs=needs)
 
 
 def register_preset(key: str, **parameters: Any) -> None:

@@ -118,15 +118,14 @@ class Registry(Generic[T]):
 
     @cached_property
     def _built_in(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        """Name -> module and declaration, for every file of the package's folder."""
+        """Name -> module and declaration, for every file of the package's folder and of the rooms below it."""
         spec = importlib.util.find_spec(self.package)
         if spec is None or not spec.submodule_search_locations:
             raise InvalidEntryError(f"package {self.package!r}, which holds the {self.kind}s, is not installed")
-        # One level: a room below this folder holds machinery, no entries.
-        files = sorted(Path(next(iter(spec.submodule_search_locations))).glob("*.py"))
+        folder = Path(next(iter(spec.submodule_search_locations)))
         return {
-            name: (f"{self.package}.{file.stem}", declaration)
-            for file in files
+            name: (".".join((self.package, *file.relative_to(folder).with_suffix("").parts)), declaration)
+            for file in sorted(folder.rglob("*.py"))
             for name, declaration in declared(file, self.decorator).items()
         }
 
@@ -209,6 +208,12 @@ class Registry(Generic[T]):
             where = f"{module}, which is read and not run"
             raise InvalidEntryError(f"{self.kind} {name!r}: {word} must be written as a constant in {where}")
         return declaration
+
+    def declaration(self, name: str) -> dict[str, Any]:
+        """What is known of an entry without importing it: of a built-in one the keywords that are constants."""
+        if name in self._entries or name not in self._built_in:
+            return self.get(name).metadata
+        return {word: value for word, value in self._built_in[name][1].items() if value is not COMPUTED}
 
     def origin(self, name: str) -> str:
         """Where the entry is defined, as `file:line`."""

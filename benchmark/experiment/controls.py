@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradinv.attacks.attack import Attack
 from gradinv.attacks.leak import Leak, Reconstruction
+from gradinv.attacks.registry import create_attack
 from gradinv.benchmark.datasets import Batch, Dataset, draw_like, mean_image
 from gradinv.benchmark.experiment.client import ImpossibleCellError
 
@@ -27,6 +28,11 @@ MEANING = {
     "same_class": "a random other image of the same class",
     "mean_image": "the mean of the training images",
 }
+
+
+def sees_mean_image(attack: str, control: str) -> bool:
+    """Whether a trial is scored with the mean of the training images: on these alone its id depends on them too."""
+    return control == "mean_image" or (bool(attack) and not create_attack(attack).fills_every_slot)
 
 
 def noise_gradient(leak: Leak, seed: int) -> Leak:

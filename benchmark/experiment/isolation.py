@@ -48,6 +48,10 @@ def check_result(reconstruction: Reconstruction, shape: tuple[int, ...], budget:
         if tuple(getattr(reconstruction, name).shape) != shape:
             found = tuple(getattr(reconstruction, name).shape)
             raise ImpossibleResultError(f"the attack returned {name} of shape {found}, the batch is {shape}")
+    for name in ("filled", "certified"):
+        mask = getattr(reconstruction, name)
+        if mask is not None and (tuple(mask.shape) != shape[:1] or mask.dtype != torch.bool):
+            raise ImpossibleResultError(f"the attack's {name} is no truth value for each of {shape[0]} slots")
     spent = reconstruction.evaluations
     if not isinstance(spent, int) or isinstance(spent, bool) or spent < 0:
         raise ImpossibleResultError(f"the attack says that it spent {spent!r} evaluations, which is no count")

@@ -79,6 +79,7 @@ def attack_leak(
         trained=trained,
         image_size=leak.image_shape[1],
         budget=budget,
+        network=victim.module,
     )
     reason = attack.reason_to_skip(conditions)
     if reason is not None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gradinv.attacks.leak import Reconstruction
-from gradinv.benchmark.datasets import Batch
+from gradinv.benchmark.datasets import Batch, Dataset, mean_image
 from gradinv.benchmark.experiment.identity import Identity
 from gradinv.benchmark.experiment.isolation import share_not_finite
 from gradinv.benchmark.victims import Normalisation, denormalise
@@ -74,6 +74,7 @@ def score(
     `identity` ranks each original in the pool of its data set.
     """
     pictures = _in_pixels(reconstruction, normalisation)
+    _fill(pictures, reconstruction.filled, identity.dataset)
     assignment = match(pictures["reconstruction"], batch.images)
     # Indexed, since index_select would change the memory layout, and with it the last digit of a convolution's result.
     pictures = {name: value[..., assignment, :, :, :] for name, value in pictures.items()}
@@ -83,12 +84,15 @@ def score(
     scored = identity.with_pool(ScoredBatch(pictures["reconstruction"], batch.images, labels, batch.labels))
     scores = score_batch(scored, measured_metrics(metrics))
     values = scores.values | identity.network_ranks(scored)
+    details = _details(pictures, batch.images) | _proved(pictures["reconstruction"], batch, reconstruction, assignment)
     broken = share_not_finite(reconstruction)
     notes = [f"{broken:.1%} of the returned values are not finite, and were scored as mid-grey"] * (broken > 0)
+    partial = reconstruction.filled is not None and not bool(reconstruction.filled.all())
+    notes += ["some slots were left open, and were scored as the mean image"] * partial
     notes += [f"images: {change}" for change in identity.dataset.split("evaluation").changes]
     return Outcome(
         state="diverged" if reconstruction.diverged or broken else "done",
-        images=_images(batch, assignment, values, _details(pictures, batch.images) | identity.details()),
+        images=_images(batch, assignment, values, details | identity.details()),
         metrics=scores.batch_values,
         slot_accuracy=slot_accuracy(assignment),
         label_method=reconstruction.label_method,
@@ -120,11 +124,29 @@ def _in_pixels(reconstruction: Reconstruction, normalisation: Normalisation) -> 
         returned["consensus"] = reconstruction.consensus
     if reconstruction.snapshots:
         returned["snapshots"] = torch.stack(reconstruction.snapshots)
-    pictures = {name: denormalise(value.cpu(), *normalisation) for name, value in returned.items()}
+    # Scored in single precision, as originals are, whatever the client computes in.
+    pictures = {name: denormalise(value.cpu(), *normalisation).float() for name, value in returned.items()}
     if reconstruction.spread is not None:
         std = torch.tensor(normalisation[1]).view(1, -1, 1, 1)
         pictures["spread"] = (reconstruction.spread.cpu() * std).clamp(0, 1)  # a deviation has no mean to add
     return pictures
+
+
+def _fill(pictures: dict[str, Tensor], filled: Tensor | None, dataset: Dataset) -> None:
+    """Put the mean image where the attack left a slot open: what anybody could have guessed there."""
+    if filled is None or bool(filled.all()):
+        return
+    for name in ("reconstruction", "final"):
+        pictures[name] = torch.where(filled.cpu().view(-1, 1, 1, 1), pictures[name], mean_image(dataset))
+
+
+def _proved(images: Tensor, batch: Batch, reconstruction: Reconstruction, assignment: Tensor) -> dict[str, list[float]]:
+    """Of each image in the originals' order, whether it is the original in 8 bits, and whether the attack proved it."""
+    equal = (_eight_bits(images) == _eight_bits(batch.images)).flatten(1).all(1)
+    proved = {"recovered": equal.double().tolist()}
+    if reconstruction.certified is not None:
+        proved["certified"] = reconstruction.certified.cpu()[assignment].double().tolist()
+    return proved
 
 
 def _details(pictures: Mapping[str, Tensor], originals: Tensor) -> dict[str, list[float]]:

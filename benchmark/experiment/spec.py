@@ -129,6 +129,7 @@ def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int) -> Cell:
         budget="paper" if spec.budget is None else str(spec.budget),
         precision=spec.precision,
         buffers=granted.buffers,
+        client_precision=granted.client_precision,
     )
 
 

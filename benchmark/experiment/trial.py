@@ -1,5 +1,6 @@
 """One trial, or a pack of them: private batch -> defended client update -> leak -> attack -> scores -> record."""
 
+import copy
 import platform
 import sys
 import time
@@ -18,7 +19,7 @@ from gradinv.attacks.gradient_matching import Engine, GradientMatching
 from gradinv.attacks.grants import needs_public_images, reason_impossible
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import create_attack
-from gradinv.attacks.victim import Victim
+from gradinv.attacks.victim import Victim, bn_layers
 from gradinv.benchmark.datasets import Batch, Dataset, draw_batch, public_images
 from gradinv.benchmark.defenses import Defense, create_defense
 from gradinv.benchmark.experiment import controls
@@ -75,7 +76,7 @@ def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVic
         return [_without_attack(spec, dataset, batch) for spec, batch in zip(specs, batches, strict=True)]
     loaded = _defended(first, loaded)
     victim = _victim(first, loaded.module)
-    attack = possible_attack(first, classes=len(dataset.classes), bn_layers=len(victim.bn_layers), state=loaded.state)
+    attack = possible_attack(first, loaded.module, classes=len(dataset.classes), state=loaded.state)
     if isinstance(attack, GradientMatching):  # an attack with a loop of its own evaluates as it likes
         attack.engine = Engine(first.engine, first.together, first.precision)
     received = [_received(spec, dataset, batch, loaded, victim) for spec, batch in zip(specs, batches, strict=True)]
@@ -141,9 +142,17 @@ def _identity(spec: TrialSpec, dataset: Dataset, batch: Batch) -> Identity:
 
 
 def _defended(spec: TrialSpec, loaded: LoadedVictim) -> LoadedVictim:
-    """The victim as its defense changes the network, on the trial's device."""
+    """The victim as its defense changes the network, on the trial's device, in the client's precision."""
     # The trials of a pack share this network: a defense that changes it is the same one in all of them (`spec.pack`).
-    return replace(loaded, module=create_defense(spec.defense).on_model(loaded.module.to(spec.device)))
+    module = create_defense(spec.defense).on_model(loaded.module.to(spec.device))
+    return replace(loaded, module=_in_precision(module, spec.threat_model.dtype))
+
+
+def _in_precision(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The network itself where its numbers are of this type, else a copy of it: trials after this one need it too."""
+    if all(parameter.dtype == dtype for parameter in module.parameters()):
+        return module
+    return copy.deepcopy(module).to(dtype)
 
 
 def _victim(spec: TrialSpec, module: nn.Module) -> Victim:
@@ -154,20 +163,22 @@ def _victim(spec: TrialSpec, module: nn.Module) -> Victim:
     return Victim(module, bn_mode=spec.threat_model.bn_mode, update=spec.threat_model.update, family=family)
 
 
-def possible_attack(spec: TrialSpec, *, classes: int, bn_layers: int, state: str) -> Attack:
+def possible_attack(spec: TrialSpec, network: nn.Module, *, classes: int, state: str) -> Attack:
     """The attack of this trial, for the controls `prior_only` and `no_statistics` blind to the gradient.
 
-    Raises ImpossibleCellError with the reason where the attack cannot be run in this cell.
+    `network` is of the victim's architecture, with any weights. Raises ImpossibleCellError with the reason where the
+    attack cannot be run in this cell.
     """
     attack = create_attack(spec.attack)
     conditions = Conditions(
         threat_model=spec.threat_model,
         batch_size=spec.batch_size,
         num_classes=classes,
-        bn_layers=bn_layers,
+        bn_layers=len(bn_layers(network)),
         trained=not state.startswith("untrained"),
         image_size=spec.image_size,
         budget=spec.budget,
+        network=network,
     )
     reason = reason_impossible(conditions) or attack.reason_to_skip(conditions)
     if reason is not None:
@@ -230,7 +241,7 @@ def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim)
     """The defended update of a batch, checked against what the attacker's victim would compute."""
     update = client_update(
         loaded.module,
-        normalise(batch.images.to(spec.device), loaded.mean, loaded.std),
+        normalise(batch.images.to(spec.device, spec.threat_model.dtype), loaded.mean, loaded.std),
         batch.labels.to(spec.device),
         bn_mode=spec.threat_model.bn_mode,
         defense=create_defense(spec.defense),

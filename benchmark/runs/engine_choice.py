@@ -9,9 +9,10 @@ from torch import nn
 
 from gradinv.attacks.attack import Attack
 from gradinv.attacks.gradient_matching import Engine, Kind, Precision
-from gradinv.attacks.registry import create_attack
+from gradinv.attacks.registry import ATTACKS, create_attack
 from gradinv.benchmark.runs.suite import Block, Suite
 from gradinv.benchmark.victims import VictimError, build_network
+from gradinv.metrics.keys import parse_key
 from gradinv.metrics.registry import RequestError
 
 SMALL = 500_000
@@ -52,12 +53,25 @@ class EngineChoice:
         `auto` compiles where every victim is tiny, every program is evaluated often, the device is the CPU and the
         compiler works; on CUDA nothing was measured yet, so that it stays eager there.
         """
+        self._check_precision(suite)
         if self.kind != "auto":
             return self.kind
         # Of the suite as a whole, never of the part that is run: the kind stands in a trial's id, and whoever resumes
         # with another filter must find the same trials.
         often = all(count >= WORTH_COMPILING for block in suite.blocks for count in program_evaluations(block))
         return "compiled" if device == "cpu" and often and _all_tiny(suite) and _compiler_works() else "eager"
+
+    def _check_precision(self, suite: Suite) -> None:
+        """RequestError where the suite has trials that the precision would falsify."""
+        if self.precision == "float32":
+            return
+        for block in suite.blocks:
+            exact = [text for text in block.attacks if ATTACKS.get(parse_key(text).name).metadata["exact"]]
+            if exact:
+                raise RequestError(f"--precision {self.precision}: {exact[0]} solves for the images; take float32")
+            if block.threat_model.client_precision != "float32":
+                sent = block.threat_model.client_precision
+                raise RequestError(f"--precision {self.precision} contradicts client_precision {sent}; take float32")
 
     def engine(self, kind: Kind, attack: Attack, module: nn.Module) -> Engine:
         """The engine of an attack's trials against a victim; plain eager for an attack with a loop of its own."""

@@ -16,6 +16,7 @@ from gradinv.benchmark.experiment import (
     Outcome,
     PlannedTrial,
     TrialSpec,
+    controls,
     data_hash,
     make_record,
     run_together,
@@ -111,7 +112,8 @@ def _outcomes(job: Job) -> list[Outcome]:
 def _require_same_data(spec: TrialSpec, dataset: Dataset) -> None:
     """DataError where the images here are not those that the run was planned with."""
     # The mean image is not made again to ask; its originals have their own hashes in the record.
-    if spec.control != "mean_image" and data_hash(dataset, spec.control, spec.threat_model) != spec.data_hash:
+    sees_mean = controls.sees_mean_image(spec.attack, spec.control)
+    if not sees_mean and data_hash(dataset, spec.attack, spec.control, spec.threat_model) != spec.data_hash:
         raise DataError(f"data set {spec.dataset} has changed since the run was planned; run it again")
 
 

@@ -152,7 +152,7 @@ class Planner:
                     dataset=dataset.name,
                     image_size=dataset.image_size,
                     # Of what this trial sees: images that it does not see leave its id alone.
-                    data_hash=data_hash(dataset, control, block.threat_model),
+                    data_hash=data_hash(dataset, attack, control, block.threat_model),
                     victim=victim_spec,
                     weights_hash=None,
                     attack=attack,
@@ -230,9 +230,8 @@ def _check_batches(block: Block, dataset: Dataset) -> None:
 def _skip_reason(spec: TrialSpec, dataset: Dataset, network: Network) -> str | None:
     if spec.control in controls.WITHOUT_ATTACK:
         return None  # whether a class has another image is known only with the batch, when the trial runs
-    layers = len(bn_layers(network.module))
     try:
-        possible_attack(spec, classes=len(dataset.classes), bn_layers=layers, state=network.state)
+        possible_attack(spec, network.module, classes=len(dataset.classes), state=network.state)
     except ImpossibleCellError as error:
         return str(error)
     return None

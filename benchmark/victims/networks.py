@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gradinv.attacks.hidden_state import forget_hidden_state
 from gradinv.attacks.victim import trained_parameters
+from gradinv.benchmark.victims import literature  # noqa: F401 - registers its networks with timm
 from gradinv.metrics.registry import RequestError, UnknownNameError
 
 Stem = Literal["default", "cifar"]

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from gradinv.benchmark.datasets import Dataset, Normalisation
 
-# The code of the DLG paper feeds its LeNet images in [0, 1] as they are.
-FIXED_BY_AUTHORS: dict[str, Normalisation] = {"lenet_dlg": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))}
+_OF_PIXELS = ("lenet_dlg", "mlp1000", "mlp_cpa", "mlp6", "mlp300x3", "mlp500x6", "cnn3_rgap", "cnn6_rgap", "vit_april")
+# The code of the DLG paper feeds its LeNet images in [0, 1] as they are, and so do those of the exact attacks.
+FIXED_BY_AUTHORS: dict[str, Normalisation] = dict.fromkeys(_OF_PIXELS, ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
 
 
 def normalisation_of(model: str, dataset: Dataset) -> Normalisation:

@@ -51,6 +51,12 @@ _IMAGE_TAIL = {"state": _COUNTS["state"]}
 DETAILS = {
     "agent_spread": Column("standard deviation over the agents, mean over the pixels", "pixel value", 0, 1),
     "identity_pool": Column("photographs that the original was looked for among, itself included", "count", 1),
+    "recovered": Column(
+        "1 where the reconstruction is the original in every 8-bit pixel, else 0", "share", 0, 1, "higher"
+    ),
+    "certified": Column(
+        "1 where the attack proved, without any original, that the image was in the batch", "share", 0, 1
+    ),
     "consensus_psnr": Column("PSNR of the agents' consensus, which is not what is scored", "dB", 0, direction="higher"),
 }
 """What some attacks say of an image beside its reconstruction: columns of an image table that has such attacks."""
@@ -103,6 +109,19 @@ UTILITY = {
     "upload_bytes": Column("what a client uploads a round, in its defense's coding", "bytes", 0, direction="lower"),
 }
 """What a defense costs the update; boards from before have none of these columns."""
+
+_PROVED = {
+    "n_recovered": Column("images that are the original in every 8-bit pixel; empty: not counted", "count", 0),
+    "recovered_low": Column("lower 95 % bound of n_recovered / n_images", "share", 0, 1, "higher"),
+    "recovered_high": Column("upper 95 % bound of n_recovered / n_images", "share", 0, 1, "higher"),
+    "n_certified": Column(
+        "images that the attack proved to be of the batch whose update it saw, without any original; empty: no proof",
+        "count",
+        0,
+    ),
+    "certified_low": Column("lower 95 % bound of n_certified / n_images", "share", 0, 1),
+    "certified_high": Column("upper 95 % bound of n_certified / n_images", "share", 0, 1),
+}
 
 _COSTS = {
     "objective_start": Column("objective at the start, mean over batches; never compare rows", "attack's own"),
@@ -173,7 +192,7 @@ def leaderboard_columns(extra_metrics: Iterable[str] = ()) -> dict[str, Column]:
     columns |= _COUNTS
     for metric in (*board_metrics(), *extra_metrics):
         columns |= metric_columns(metric)
-    return {**columns, **_CONTROLS, **UTILITY, **_COSTS, **IDENTITY, **_TAIL}
+    return {**columns, **_PROVED, **_CONTROLS, **UTILITY, **_COSTS, **IDENTITY, **_TAIL}
 
 
 def image_columns(extra_metrics: Iterable[str] = (), details: Iterable[str] = ()) -> dict[str, Column]:

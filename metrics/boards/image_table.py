@@ -177,6 +177,7 @@ def _with_costs(sample: Sample, costs: Mapping[Address, PublishedCosts] | None, 
         evaluations=published.evaluations,
         seconds=published.seconds,
         n_failed=published.n_failed,
+        closed_form=published.closed_form,
     )
 
 

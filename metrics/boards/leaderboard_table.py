@@ -36,7 +36,7 @@ from gradinv.metrics.records import (
     trials_by_cell,
     write_csv,
 )
-from gradinv.metrics.statistics import interval
+from gradinv.metrics.statistics import interval, interval_of_shares
 from gradinv.metrics.typesetting import state_in_words
 
 # From the best to the worst: a row has the state of the worst of its trials.
@@ -71,6 +71,7 @@ def _row(
 ) -> Fields:
     notes = _state_notes(trials)
     row = _text_fields(cell, trials) | _counts(trials) | _costs(trials) | pool_fields(trials)
+    row |= _shares("recovered", trials) | _shares("certified", trials)
     row |= {"works": _word(False)}  # of a control, and of an attack of which nothing can be said
     notes += ["one batch: no intervals"] * (row["n_batches"] == 1)
     for metric in metrics:
@@ -193,6 +194,20 @@ def _costs(trials: Sequence[Record]) -> Fields:
         # Not the mean: the largest decides whether a trial fits a machine.
         "peak_memory_mb": max(memory, default=None),
     }
+
+
+def _shares(detail: str, trials: Sequence[Record]) -> Fields:
+    """How many images have a detail of 1, and the 95 % interval of their share; nothing where no trial says."""
+    batches = [[image.details[detail] for image in trial.images] for trial in trials if _says(trial, detail)]
+    if not batches:
+        return {}
+    share = interval_of_shares([sum(values) / len(values) for values in batches])
+    count = int(sum(map(sum, batches)))
+    return {f"n_{detail}": count, f"{detail}_low": share.low, f"{detail}_high": share.high}
+
+
+def _says(trial: Record, detail: str) -> bool:
+    return trial.is_scored and bool(trial.images) and all(detail in image.details for image in trial.images)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

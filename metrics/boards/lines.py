@@ -112,7 +112,8 @@ def _compared(first: Sample, second: Sample) -> list[Comparison]:
 
 def metrics_measured(lines: Sequence[BoardLine]) -> list[str]:
     """The metrics that any of the lines has a value of, those of every board first, those of plug-ins last."""
-    # What has an interval is a metric; the gain has one too, and is none.
-    names = [name.removesuffix("_low") for line in lines[:1] for name in line.row if name.endswith("_low")]
+    # What has a mean with an interval is a metric; the gain has one too, and is none.
+    names = [name.removesuffix("_mean") for line in lines[:1] for name in line.row if name.endswith("_mean")]
+    names = [name for name in names if f"{name}_low" in lines[0].row]
     measured = {name for name in names for line in lines if not math.isnan(line.number(f"{name}_mean"))}
     return [name for name in names if name in measured and not name.endswith("_gain")]

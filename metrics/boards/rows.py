@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradinv.metrics.boards.columns import LEADERBOARD_SCHEMA
+from gradinv.metrics.boards.columns import BUDGET_LEFT, LEADERBOARD_SCHEMA
 from gradinv.metrics.images import board_metrics
 from gradinv.metrics.plain_text import from_cell
-from gradinv.metrics.records import IDENTITY, LATER_WORDS, SETTING, Address, Cell, address_of
+from gradinv.metrics.records import CLOSED_FORM, IDENTITY, LATER_WORDS, SETTING, Address, Cell, address_of
 from gradinv.metrics.registry import RequestError
 
 Words = Mapping[str, str]
@@ -48,6 +48,7 @@ class PublishedCosts:
     evaluations: float | None
     seconds: float | None
     n_failed: int
+    closed_form: bool = False
 
 
 def images_beside(board: Path) -> Path:
@@ -198,7 +199,9 @@ def _costs(words: Words) -> PublishedCosts:
     columns = {metric: f"{metric}_mean" for metric in board_metrics()}
     means = {metric: number(name, words[name]) for metric, name in columns.items() if words.get(name)}
     evaluations, seconds = (_optional(name, words[name]) for name in ("evaluations", "seconds_mean"))
-    return PublishedCosts(cell_in(words), means, evaluations, seconds, count("n_failed", words["n_failed"]))
+    closed_form = f"{BUDGET_LEFT}: {CLOSED_FORM}" in words.get("notes", "").split("; ")
+    failed = count("n_failed", words["n_failed"])
+    return PublishedCosts(cell_in(words), means, evaluations, seconds, failed, closed_form)
 
 
 def _optional(name: str, word: str) -> float | None:

@@ -19,6 +19,7 @@ KEPT = 0.95
 _WORDS = {
     "bn_mode": ("eval", "train"),
     "precision": ("float32", "tf32", "bf16"),
+    "client_precision": ("float32", "float64"),
     "victim_state": ("untrained", "untrained_degenerate", "early", "trained", "pretrained"),
     "state": get_args(State),
     "works": ("", "true", "false"),

@@ -136,12 +136,15 @@ def left_alone(samples: Sequence[Sample], attack: str, against: str, having_met:
 def unequal_budgets(attack: Iterable[Sample], baseline: Iterable[Sample]) -> str:
     """In words, how far the budgets are apart; empty where they are equal.
 
-    A budget in evaluations counts as granted, whatever of it was spent; above it, and for `paper`, what was spent.
+    A budget in evaluations counts as granted, whatever of it was spent; above it, and for `paper`, what was spent. A
+    closed form may be cheaper: it has no use for what the other spends.
     """
-    first, second = _budget(list(attack)), _budget(list(baseline))
+    sides = [list(attack), list(baseline)]
+    first, second = map(_budget, sides)
     if first is None or second is None:
         return "unknown budgets: the evaluations that were spent are not known"
-    if max(first, second) <= _BUDGETS_APART * min(first, second):
+    cheaper = sides[0] if first < second else sides[1]
+    if max(first, second) <= _BUDGETS_APART * min(first, second) or all(sample.closed_form for sample in cheaper):
         return ""
     return f"unequal budgets: {first:,.0f} against {second:,.0f} evaluations"
 

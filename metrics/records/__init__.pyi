@@ -57,6 +57,7 @@ from .reading import (
     trials_by_cell as trials_by_cell,
 )
 from .record import (
+    CLOSED_FORM as CLOSED_FORM,
     FINISHED as FINISHED,
     LOST as LOST,
     SCORED as SCORED,

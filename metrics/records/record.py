@@ -13,6 +13,9 @@ SCORED: tuple[State, ...] = ("done", "diverged")
 LOST: tuple[State, ...] = ("failed", "oom")
 """States of trials that should have values and have none; running the suite again tries them again."""
 
+CLOSED_FORM = "closed form"
+"""Why an attack left its budget that solves for the images: it has no use for more, and may be cheaper than others."""
+
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """A whole number as tables hold them: JSON has larger ones."""
 
@@ -50,6 +53,7 @@ class Cell(_Frozen):
     budget: str = "paper"
     precision: str = SETTING["precision"].default
     buffers: str = SETTING["buffers"].default
+    client_precision: str = SETTING["client_precision"].default
     is_control: bool = False
     specification: str = ""
     arm: str = ""

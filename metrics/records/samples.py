@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gradinv.metrics.images import counting
 from gradinv.metrics.records.cells import Address, address_of, controls_of
 from gradinv.metrics.records.reading import mean, trials_by_cell
-from gradinv.metrics.records.record import LOST, Cell, ImageScore, Record
+from gradinv.metrics.records.record import CLOSED_FORM, LOST, Cell, ImageScore, Record
 
 Unit = tuple[int, str]
 """A batch and an image of it; the image is empty for what is measured once a batch."""
@@ -17,7 +17,10 @@ Values = Mapping[Unit, float]
 
 @dataclass(frozen=True)
 class Sample:
-    """The values of one cell, by metric, with what they cost; `evaluations` and `seconds` are means over batches."""
+    """The values of one cell, by metric, with what they cost; `evaluations` and `seconds` are means over batches.
+
+    `closed_form`: the attack solved for the images in every batch, and has no use for more evaluations.
+    """
 
     cell: Cell
     values: Mapping[str, Values]
@@ -26,6 +29,7 @@ class Sample:
     seconds: float | None = None
     n_failed: int = 0
     n_diverged: int = 0
+    closed_form: bool = False
 
     @property
     def key(self) -> str:
@@ -80,6 +84,7 @@ def sample_of(trials: Sequence[Record], source: str) -> Sample:
         seconds=mean([trial.seconds for trial in scored]),
         n_failed=sum(trial.state in LOST for trial in trials),
         n_diverged=sum(trial.state == "diverged" for trial in scored),
+        closed_form=bool(scored) and all(trial.stopped == CLOSED_FORM for trial in scored),
     )
 
 

@@ -33,6 +33,7 @@ SETTING: Mapping[str, Column] = {
     "budget": Column("evaluations that a trial may spend, restarts and all; `paper`: the preset's own"),
     "precision": Column("arithmetic of the attack's evaluations: float32, tf32 or bf16", default="float32"),
     "buffers": Column("whether the client sends its batch-norm buffers: withheld or sent", default="withheld"),
+    "client_precision": Column("what the client computes in and sends: float32 or float64", default="float32"),
 }
 """Name -> column of everything in a row but its attack: only rows of equal setting may be compared.
 

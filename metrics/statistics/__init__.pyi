@@ -11,7 +11,10 @@ from .paired_tests import (
     holm as holm,
     paired as paired,
 )
-from .proportions import proportion as proportion
+from .proportions import (
+    interval_of_shares as interval_of_shares,
+    proportion as proportion,
+)
 from .recovery_curves import (
     Recovery as Recovery,
     envelope as envelope,

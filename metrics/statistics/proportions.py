@@ -1,8 +1,10 @@
 """The exact interval of a share of successes."""
 
+from collections.abc import Sequence
+
 from scipy import stats
 
-from gradinv.metrics.statistics.intervals import Interval
+from gradinv.metrics.statistics.intervals import Interval, interval
 
 
 def proportion(successes: int, n: int) -> Interval:
@@ -14,3 +16,19 @@ def proportion(successes: int, n: int) -> Interval:
     """
     bounds = stats.binomtest(successes, n).proportion_ci(confidence_level=0.95, method="exact")
     return Interval(successes / n, float(bounds.low), float(bounds.high), n)
+
+
+def interval_of_shares(shares: Sequence[float]) -> Interval:
+    """Mean of the batches' shares with a 95 % interval inside [0, 1].
+
+    Where every batch is all or nothing, a batch is one trial and the interval is exact (`proportion`); a spread of
+    zero would otherwise say that nothing else can happen. Else that of a mean (`interval`).
+
+    >>> always = interval_of_shares([1.0] * 10)
+    >>> always.mean, round(always.low, 4), always.high
+    (1.0, 0.6915, 1.0)
+    """
+    if all(share in (0.0, 1.0) for share in shares):
+        return proportion(int(sum(shares)), len(shares))
+    result = interval(shares)
+    return Interval(result.mean, max(result.low, 0.0), min(result.high, 1.0), result.n)

@@ -9,7 +9,7 @@ import torch
 
 from gradinv.attacks.leak import Reconstruction
 from gradinv.benchmark.datasets.base import Dataset
-from gradinv.benchmark.datasets.batches import Batch, draw_batch
+from gradinv.benchmark.datasets.batches import Batch, draw_batch, mean_image
 from gradinv.benchmark.experiment.identity import Identity
 from gradinv.benchmark.experiment.outcome import Outcome, score
 from gradinv.metrics.images.scoring import METRICS, ScoredBatch, register_metric, score_images
@@ -101,3 +101,25 @@ def test_every_image_is_ranked_in_the_pool_and_so_is_every_snapshot(batch: Batch
     assert outcome.snapshot_identity == [0.0, 0.5]
     assert {image.details["identity_pool"] for image in outcome.images} == {len(identity.rivals[0])}
     assert (list(outcome.judges), outcome.pool) == (["identity_lowpass"], identity.pool.name)
+
+
+def test_open_slots_are_the_mean_image_and_what_is_proved_follows_its_image(
+    batch: Batch, dataset: Dataset, identity: Identity
+) -> None:
+    """Slot 0 holds the last original, 1 the first one, altered; the rest is rubbish in slots that are left open."""
+    images = torch.stack([batch.images[3], (batch.images[0] + 0.01).clamp(0, 1), *torch.rand(2, 3, 16, 16)])
+    masks = {"filled": torch.tensor([True, True, False, False]), "certified": torch.tensor([True, False, False, False])}
+    outcome = score(batch, reconstruction(batch, images=images, final=images, **masks), ("psnr",), PLAIN, identity)
+    assert [image.details["recovered"] for image in outcome.images] == [0, 0, 0, 1]
+    assert [image.details["certified"] for image in outcome.images] == [0, 0, 0, 1]
+    assert "some slots were left open, and were scored as the mean image" in outcome.notes
+    mean = (255 * mean_image(dataset)).round().to(torch.uint8)
+    for slot in (1, 2):
+        assert torch.equal(outcome.tensors["reconstruction"][slot], mean.expand(3, 16, 16))
+
+
+def test_a_whole_result_says_nothing_of_open_slots(batch: Batch, identity: Identity) -> None:
+    outcome = score(batch, reconstruction(batch, images=batch.images.double()), ("psnr",), PLAIN, identity)
+    assert [image.details["recovered"] for image in outcome.images] == [1] * 4
+    assert all("certified" not in image.details for image in outcome.images)
+    assert not any("open" in note for note in outcome.notes)

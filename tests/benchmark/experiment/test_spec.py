@@ -197,3 +197,9 @@ def test_a_threat_model_of_before_a_field_came_has_the_id_that_it_had():
     assert sends.model_dump()["threat_model"]["buffers"] == "sent"
     assert TrialSpec.model_validate(sends.model_dump()) == sends
     assert sends.id != SPEC.id
+
+
+def test_a_precision_of_the_client_that_everybody_has_changes_no_id_and_another_does() -> None:
+    assert "client_precision" not in ThreatModel().model_dump() | ThreatModel(labels="none").model_dump(mode="json")
+    assert ThreatModel(client_precision="float64").model_dump()["client_precision"] == "float64"
+    assert ThreatModel(**ThreatModel().model_dump()).client_precision == "float32"

@@ -348,3 +348,11 @@ def test_normalisation_is_the_victims(run: Callable, leaks: list[Leak], dataset:
 def test_where_the_system_does_not_tell_memory_stays_unknown(monkeypatch):
     monkeypatch.setattr(trial, "resource", None)  # as on Windows
     assert trial._peak_memory_mb("cpu") is None
+
+
+def test_a_client_in_double_precision_sends_it_and_its_trial_attacks_in_it(run: Callable, leaks: list[Leak]) -> None:
+    outcomes = [run(client_precision=precision, budget=3) for precision in ("float32", "float64", "float32")]
+    types = [{value.dtype for value in leak.gradients.values()} for leak in leaks]
+    assert types == [{torch.float32}, {torch.float64}, {torch.float32}]
+    assert [outcome.state for outcome in outcomes] == ["done"] * 3
+    assert outcomes[0].images == outcomes[2].images != outcomes[1].images

@@ -40,7 +40,7 @@ def test_published_tables_have_the_documented_columns(name):
     columns = LABEL_COLUMNS if name.startswith("labels-") else leaderboard_columns(extra)
     # In order; what a board from before a column lacks, `gradinv check` knows.
     assert header == [column for column in columns if column in header]
-    assert len(header) > 0.65 * len(columns)
+    assert len(header) > 0.6 * len(columns)
 
 
 @pytest.mark.parametrize("path", sorted(BOARDS.glob("*.images.csv")), ids=lambda path: path.name)

@@ -5,6 +5,7 @@ import pytest
 
 from gradinv.metrics.comparison.findings import Findings, findings_of
 from gradinv.metrics.comparison.meetings import NotComparableError, find_key
+from gradinv.metrics.records.record import CLOSED_FORM
 from gradinv.metrics.records.samples import pooled, samples_of
 
 
@@ -81,7 +82,7 @@ def test_precisions_meet_their_own_only(make_record, meet):
     ]
     results, notes = meet(*rows)
     assert notes == []
-    assert [findings.meeting.setting["precision"] for findings in results] == ["float32", "tf32"]
+    assert {findings.meeting.setting["precision"] for findings in results} == {"float32", "tf32"}
     for findings in results:
         assert {sample.cell.precision for sample in (*findings.meeting.attack, *findings.meeting.baseline)} == {
             findings.meeting.setting["precision"]
@@ -198,3 +199,17 @@ def test_records_come_before_boards(make_record):
         ("dlg", "runs"),
         ("idlg", "b"),
     ]
+
+
+def test_a_closed_form_may_be_cheaper_and_nothing_else_may(make_record, meet):
+    dear = trials(make_record, "dlg", 15, budget="paper", evaluations=900)
+    cheap = trials(make_record, "mine", 20, budget="paper", evaluations=3, stopped=CLOSED_FORM)
+    (findings,), _ = meet(cheap, dear)
+    assert findings.budgets == ""
+    for mine, others in (
+        (trials(make_record, "mine", 20, budget="paper", evaluations=3), dear),
+        (trials(make_record, "mine", 20, budget="paper", evaluations=9_000, stopped=CLOSED_FORM), dear),
+        ([*cheap[:-1], *trials(make_record, "mine", 20, budget="paper", evaluations=3)[-1:]], dear),
+    ):
+        (findings,), _ = meet(mine, others)
+        assert "unequal budgets" in findings.budgets

@@ -38,6 +38,7 @@ SPECIFICATION: dict[str, Any] = {
         "update": "gradient",
         "max_equal_labels": 1,
         "adaptive": False,
+        "client_precision": "float32",
     },
     "batch_size": 2,
     "repetition": 3,

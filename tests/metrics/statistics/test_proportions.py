@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from gradinv.metrics.statistics.proportions import proportion
+from gradinv.metrics.statistics.proportions import interval_of_shares, proportion
 
 
 @pytest.mark.parametrize(("successes", "n"), [(3, 40), (39, 40), (500, 1_000)])
@@ -19,3 +19,11 @@ def test_a_share_of_none_or_all_still_has_an_interval(successes):
     share = proportion(successes, 1_000)
     assert share.high - share.low == pytest.approx(1 - 0.025 ** (1 / 1_000))
     assert share.mean in (share.low, share.high)
+
+
+def test_batches_that_are_all_or_nothing_are_exact_trials_and_others_an_interval_inside_the_range():
+    assert interval_of_shares([1.0, 0.0, 1.0]) == proportion(2, 3)
+    mixed = interval_of_shares([1.0, 0.9, 1.0])
+    assert mixed.mean == pytest.approx(2.9 / 3)
+    assert mixed.high == 1.0
+    assert 0 < mixed.low < mixed.mean
