@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gradinv.attacks.classifier import find_classifier
+from gradinv.attacks.evaluation_count import EvaluationCount
 from gradinv.attacks.hidden_state import forget_hidden_state, private_copy
 from gradinv.attacks.leak import Leak, Statistics
 from gradinv.attacks.substitution import call_with
@@ -48,12 +49,13 @@ def bn_layers(module: nn.Module) -> list[_BatchNorm]:
 class Victim:
     """A private copy of the client's network, from before the update.
 
-    `bn_mode` eval uses the running statistics; train uses those of the batch and leaves the buffers alone. Dropout and
-    drop path are off in both, so that the update of a batch is a function of the batch. `update` is the key of what the
-    client sends; `named_parameters` are those that it trains, frozen ones are not sent. `family` is a token: victims
-    that share it are copies of one network and differ in values alone. The network that was copied is not kept: no
-    attack can reach it from here. Raises FrozenNetworkError where nothing is trained, HiddenStateError where the
-    network holds tables that nobody can renew.
+    `bn_mode` eval uses the running statistics; train uses those of the batch and leaves the buffers alone. Dropout
+    and drop path are off in both, so that the update of a batch is a function of the batch. `update` is the key of
+    what the client sends; `named_parameters` are those that it trains, frozen ones are not sent. `evaluations`
+    counts what is asked of it. `family` is a token: victims that share it are copies of one network and differ in
+    values alone. The network that was copied is not kept: no attack can reach it from here. Raises
+    FrozenNetworkError where nothing is trained, HiddenStateError where the network holds tables that nobody can
+    renew.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Victim:
             _use_batch_statistics(self.bn_layers)
         self.named_parameters = trained_parameters(self.module)
         self.parameter_names, self.parameters = list(self.named_parameters), list(self.named_parameters.values())
+        self.evaluations = EvaluationCount(self.parameters)
 
     @property
     def device(self) -> torch.device:
@@ -89,9 +92,13 @@ class Victim:
     def update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """What a client would send for this batch, in the order of `parameter_names`, itself differentiable.
 
-        Images (B, C, H, W) are normalised, labels class indices (B,) or probabilities (B, classes).
+        Images (B, C, H, W) are normalised, labels class indices (B,) or probabilities (B, classes). Counts as one
+        evaluation, however many gradients it takes.
         """
-        return self.update_kind.compute(self.logits, self.named_parameters, images, labels, create_graph=True)
+        if not self.evaluations.is_paused:
+            self.evaluations.add(1)
+        with self.evaluations.paused():
+            return self.update_kind.compute(self.logits, self.named_parameters, images, labels, create_graph=True)
 
     def functional_update(
         self,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
+from gradinv.attacks.evaluation_count import EvaluationCount
 from gradinv.attacks.gradient_matching.objective import Given, Objective
 from gradinv.attacks.gradient_matching.programs import Program, program_of
 from gradinv.attacks.gradient_matching.variables import Gradients
@@ -95,6 +96,14 @@ class Engine:
         of autograd in turn is compared with it at the first candidate; where it cannot be made or differs, autograd is
         used and a warning says so.
         """
+        count = objective.victim.evaluations
+        with count.paused():  # the comparison is no evaluation of the attack's
+            chosen, reason = self._chosen(objective, candidates, given)
+        return Counted(chosen, count), reason
+
+    def _chosen(
+        self, objective: Objective, candidates: Sequence[Tensor], given: Sequence[Given]
+    ) -> tuple[Evaluator, str | None]:
         in_turn = InTurn(objective, given)
         if self.kind == "eager" and self.together == 1:
             return in_turn, None
@@ -106,8 +115,23 @@ class Engine:
         if reason is None:
             return asked, None
         note = f"engine: eager in place of {self}: {reason}"
-        warnings.warn(note, stacklevel=2)
+        warnings.warn(note, stacklevel=4)
         return in_turn, note
+
+
+class Counted:
+    """An evaluator whose evaluations the victim counts, one a candidate that is not over."""
+
+    def __init__(self, evaluator: Evaluator, count: EvaluationCount) -> None:
+        self.evaluator, self.count = evaluator, count
+
+    def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> tuple[Tensor, Gradients]:
+        """What the evaluator returns."""
+        # Not left to the victim itself: a program computes gradients of many candidates at once, and none of them with
+        # the victim's own parameters.
+        self.count.add(len(over) - sum(over))
+        with self.count.paused():
+            return self.evaluator(candidates, over)
 
 
 class InTurn:

@@ -41,6 +41,7 @@ class Outcome:
     objective_start: float | None = None
     objective_end: float | None = None
     evaluations: int = 0
+    evaluations_counted: int | None = None
     stopped: str = ""
     curve: list[tuple[int, float]] = field(default_factory=list)
     snapshots: list[int] = field(default_factory=list)

@@ -127,6 +127,9 @@ _COSTS = {
     "objective_start": Column("objective at the start, mean over batches; never compare rows", "attack's own"),
     "objective_end": Column("objective of what was returned, mean over batches", "attack's own", direction="lower"),
     "evaluations": Column("parameter gradients of candidate batches spent, mean over batches", "evaluations", 0),
+    "evaluations_counted": Column(
+        "the same as the victim counted them, whatever the attack says; mean over batches", "evaluations", 0
+    ),
     "seconds_mean": Column("wall-clock time of one batch's attack", "s", 0, direction="lower"),
     "peak_memory_mb": Column("largest peak memory of any batch", "MB", 0, direction="lower"),
     "engine": Column(

@@ -190,6 +190,7 @@ def _costs(trials: Sequence[Record]) -> Fields:
         "objective_start": _mean(trial.objective_start for trial in scored),
         "objective_end": _mean(trial.objective_end for trial in scored),
         "evaluations": _mean(trial.evaluations for trial in scored),
+        "evaluations_counted": _mean(trial.evaluations_counted for trial in scored),
         "seconds_mean": _mean(trial.seconds for trial in scored),
         # Not the mean: the largest decides whether a trial fits a machine.
         "peak_memory_mb": max(memory, default=None),

@@ -156,10 +156,14 @@ def _verdict_on_respects(words: Words) -> Iterator[str]:
 
 
 def _overspent(row: PublishedRow) -> Iterator[str]:
-    budget, spent = row.cell.budget, _value(row.words["evaluations"])
+    budget, said = row.cell.budget, _value(row.words["evaluations"])
+    # Boards from before the victims counted have no such column.
+    counted = _value(row.words.get("evaluations_counted", ""))
     # A budget of `paper` is the preset's own, which no board can know.
-    if budget.isdecimal() and spent > int(budget):
-        yield f"spent {spent:g} evaluations, its budget is {budget}"
+    if budget.isdecimal() and said > int(budget):
+        yield f"spent {said:g} evaluations, its budget is {budget}"
+    elif budget.isdecimal() and counted > int(budget):
+        yield f"spent {counted:g} evaluations by the victim's count, its budget is {budget}"
 
 
 def _value(word: str) -> float:

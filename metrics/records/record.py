@@ -91,7 +91,8 @@ class Record(_Frozen):
     """One finished, skipped or failed trial; everything a row of the leaderboard needs.
 
     `metrics` holds what is measured once a batch, such as `label_accuracy`; what is measured of each image stands in
-    `images`. `stopped` says why the budget was not spent; empty where it was. `alignments` counts the alignments of
+    `images`. `evaluations` is what the attack says that it spent, `evaluations_counted` what its victim
+    counted. `stopped` says why the budget was not spent; empty where it was. `alignments` counts the alignments of
     agents' images that were accepted and, by reason, rejected. `zero_gradient_share` of the parameters lie in tensors
     whose gradient is zero; `update_cosine` is that of the defended to the true update, `update_error` the length of
     their difference over the true length, `upload_bytes` what the client uploads; `weights_source` says where
@@ -116,6 +117,7 @@ class Record(_Frozen):
     objective_start: float | None = None
     objective_end: float | None = None
     evaluations: Whole = 0
+    evaluations_counted: Whole | None = None
     stopped: str = ""
     curve: list[tuple[Whole, float]] = Field(default_factory=list)
     snapshots: list[Whole] = Field(default_factory=list)

@@ -157,8 +157,9 @@ def _numbers(record: Record) -> Iterator[str]:
 def _spent(record: Record) -> Iterator[str]:
     """Evaluations within the budget, and a curve that never goes back."""
     budget = record.spec.get("budget") if record.spec else None
-    if record.evaluations < 0 or (isinstance(budget, int) and record.evaluations > budget):
-        yield f"it spent {record.evaluations} evaluations, its budget is {budget}"
+    spent = max(record.evaluations, record.evaluations_counted or 0)
+    if record.evaluations < 0 or (isinstance(budget, int) and spent > budget):
+        yield f"it spent {spent} evaluations, its budget is {budget}"
     steps = [step for step, _ in record.curve]
     if steps != sorted(set(steps)):
         yield "the evaluations of its curve do not rise"

@@ -22,6 +22,7 @@ from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.experiment import trial
 from gradinv.benchmark.experiment.client import ImpossibleCellError, client_update
 from gradinv.benchmark.experiment.controls import CONTROLS, decoy_batch
+from gradinv.benchmark.experiment.isolation import ImpossibleResultError
 from gradinv.benchmark.experiment.outcome import Outcome
 from gradinv.benchmark.experiment.spec import TrialSpec
 from gradinv.benchmark.experiment.trial import run_together
@@ -118,6 +119,37 @@ def test_the_pictures_are_the_originals_and_what_was_scored(run: Callable, datas
     for slot, score in enumerate(outcome.images):
         mse = (outcome.tensors["reconstruction"][slot].float() / 255 - originals[slot]).square().mean()
         assert score.metrics["psnr"] == pytest.approx(float(-10 * mse.log10()), abs=0.05)
+
+
+class Spendthrift(Attack):
+    """Evaluates `spends` times and says that it did `says` times."""
+
+    def __init__(self, spends: int, says: int) -> None:
+        self.spends, self.says = spends, says
+
+    def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
+        images = torch.zeros(leak.shape)
+        for _ in range(self.spends):
+            victim.update(images, leak.labels)
+        return Reconstruction(images, images, leak.labels, "given", evaluations=self.says)
+
+
+def test_evaluations_are_counted_and_not_believed(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "create_attack", lambda key: Spendthrift(spends=5, says=1))
+    outcome = run(budget=6)
+    assert (outcome.evaluations, outcome.evaluations_counted) == (1, 5)
+    monkeypatch.setattr(trial, "create_attack", lambda key: Spendthrift(spends=7, says=1))
+    with pytest.raises(ImpossibleResultError, match="spent 1 evaluations, its victim counted 7; the budget is 6"):
+        run(budget=6)
+
+
+@pytest.mark.parametrize(
+    "attack", ["dlg", "idlg", "inverting_gradients[restarts=2]", "gradinversion[agents=2,alpha_bn=0.0]"]
+)
+@pytest.mark.parametrize("together", [1, 2])
+def test_every_attack_spends_what_it_says(run: Callable, attack: str, together: int) -> None:
+    outcome = run(attack=attack, batch_size=1, budget=9, together=together)
+    assert outcome.evaluations == outcome.evaluations_counted > 0
 
 
 class Oracle(Attack):
