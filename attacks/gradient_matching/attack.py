@@ -174,7 +174,7 @@ class GradientMatching(Attack):
             for transform in dict.fromkeys(leak.transform for leak in leaks):
                 sharing = [trial for trial in trials if trial.leak.transform == transform]
                 self._match(victim, transform, sharing, self.evaluations(budget))
-        return [self._reconstruction(trial, self.evaluations(budget)) for trial in trials]
+        return [self._reconstruction(trial, victim, self.evaluations(budget)) for trial in trials]
 
     def _match(self, victim: Victim, transform: str, trials: Sequence[MatchedTrial], budget: int) -> None:
         """All restarts of these trials, with `budget` for each trial."""
@@ -235,12 +235,12 @@ class GradientMatching(Attack):
             has_logits=self.labels.joint,
         )
 
-    def _reconstruction(self, trial: MatchedTrial, budget: int) -> Reconstruction:
+    def _reconstruction(self, trial: MatchedTrial, victim: Victim, budget: int) -> Reconstruction:
         """The best restart's result, with what is to be said of all of them."""
         result = trial.best.reconstruction(trial.label_method, self._uses(trial.label_method), trial.spent)
         engine = self.engine.fallback if trial.engine_notes else self.engine
         # What a coupling has noted goes first.
-        notes = (*result.notes, *trial.engine_notes, *limits_of(trial.leak, trial.label_method))
+        notes = (*result.notes, *trial.engine_notes, *limits_of(trial.leak, victim, trial.label_method))
         return replace(result, stopped=self._stopped(result, budget), notes=notes, engine=str(engine))
 
     def _stopped(self, reconstruction: Reconstruction, budget: int) -> str:

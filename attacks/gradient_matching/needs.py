@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gradinv.attacks.attack import Conditions
 from gradinv.attacks.gradient_matching.priors import Prior
 from gradinv.attacks.grants import LABELS, reason_without_statistics
-from gradinv.attacks.labels import RULES
+from gradinv.attacks.label_rules import create_rule
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,7 @@ def lacks_labels(policy: LabelPolicy, conditions: Conditions) -> str | None:
     if policy.rule_needs_single_image and conditions.batch_size > 1:
         levels = " or ".join(level for level in LABELS if level != "none")
         return f"needs labels: {levels} for more than one image"
-    # The rules name distinct classes; which of them occur twice the gradient does not say.
-    if policy.rule in RULES and conditions.batch_size > conditions.num_classes:
-        return f"{conditions.batch_size} distinct labels cannot be inferred among {conditions.num_classes} classes"
-    return None
+    return create_rule(policy.rule).reason_before(conditions.batch_size, conditions.num_classes)
 
 
 def lacks_budget(evaluations: int, *, restarts: int, agents: int) -> str | None:

@@ -36,6 +36,16 @@ def labels(
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED)] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of state trained; else by the size of the data.")] = None,
     batch_size: Annotated[list[int], typer.Option(min=1, help="Images in a batch; repeatable.")] = BATCH_SIZES,
+    max_equal_labels: Annotated[
+        list[int], typer.Option(min=1, help="Most images of one label in a batch; 1: distinct. Repeatable.")
+    ] = [1],  # noqa: B006
+    client_classes: Annotated[
+        int | None, typer.Option(min=1, help="Classes of a batch where labels may be equal; else all.")
+    ] = None,
+    rule: Annotated[list[str], typer.Option("--rule", help="A rule's key; repeatable. Without: all rules.")] = [],  # noqa: B006
+    auxiliary: Annotated[
+        int, typer.Option(min=0, help="Tuning images a class for rules that need auxiliary images; 0: none.")
+    ] = 25,
     batches: Annotated[int, typer.Option(min=1, max=MOST_BATCHES, help="Private batches for each batch size.")] = 1_000,
     weights: Annotated[Path | None, typer.Option(help="A local weight file of a trained or pretrained victim.")] = None,
     device: Device = "auto",
@@ -44,10 +54,11 @@ def labels(
 ) -> None:
     """Infer the labels of many batches by every rule; writes labels.csv, labels.batches.csv and a figure.
 
-    Labels are distinct within a batch. The same command goes on where it was stopped.
+    The same command goes on where it was stopped.
     """
+    from gradinv.attacks.label_rules import create_rule, rule_keys
     from gradinv.benchmark.datasets import create_dataset
-    from gradinv.benchmark.label_inference import infer_labels_of
+    from gradinv.benchmark.label_inference import LabelSetting, infer_labels_of
     from gradinv.metrics.boards import label_board, print_label_board, write_label_boards
     from gradinv.metrics.figures import draw_label_figure
 
@@ -55,20 +66,30 @@ def labels(
         raise RequestError("--epochs is for --state trained only")
     require_folder(out, "--out")
     load_plugins(plugin, download)
+    if client_classes is not None and max(max_equal_labels) == 1:
+        raise RequestError("--client-classes is for labels that may be equal; give --max-equal-labels above 1")
     # All are validated before the first is trained.
+    rules = tuple(dict.fromkeys(rule)) or tuple(rule_keys())
+    for key in rules:
+        create_rule(key)
     file = None if weights is None else str(weights)
     specs = [
         victim_spec(model, chosen, seed=seed, stem=stem, epochs=epochs if chosen == "trained" else None, weights=file)
         for chosen in dict.fromkeys(state)
     ]
     data = create_dataset(dataset, image_size, download=download)
+    settings = [
+        LabelSetting(tuple(batch_size), equal, client_classes if equal > 1 else None, rules, auxiliary).possible(data)
+        for equal in dict.fromkeys(max_equal_labels)
+    ]
     cells = [
         cell
         for spec in specs
+        for setting in settings
         for cell in infer_labels_of(
             spec,
             data,
-            batch_sizes=batch_size,
+            setting,
             batches=batches,
             out=out,
             device=resolve_device(device),

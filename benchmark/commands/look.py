@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from gradinv.benchmark.runs import Plan
 
 SHOWN = 30  # lines of faults; a file that is wrong throughout has one in every line
-Kind = Literal["attacks", "controls", "datasets", "defenses", "metrics", "models", "suites"]
-Shown = Literal["attack", "control", "defense", "metric", "schema", "suite"]
+Kind = Literal["attacks", "controls", "datasets", "defenses", "metrics", "models", "rules", "suites"]
+Shown = Literal["attack", "control", "defense", "metric", "rule", "schema", "suite"]
 
 
 # The underscore leaves `list` to the annotations of this file; the verb is called `list` all the same.
 def list_(kind: Kind, pattern: Annotated[str, typer.Argument(help="Wildcard.")] = "*", plugin: Plugins = []) -> None:  # noqa: B006
-    """List attacks, defenses, models, data sets, metrics, controls or suites."""
+    """List attacks, defenses, models, data sets, metrics, controls, rules of label inference or suites."""
     from fnmatch import fnmatchcase
 
     load_plugins(plugin)
@@ -161,6 +161,10 @@ def _names(kind: Kind) -> list[str]:
         from gradinv.benchmark.datasets import dataset_names
 
         return dataset_names()
+    if kind == "rules":
+        from gradinv.attacks.label_rules import rule_keys
+
+        return rule_keys()
     return _slow_names(kind)
 
 

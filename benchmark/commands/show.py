@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 from gradinv.attacks.grants import BN_STATISTICS, LABELS
+from gradinv.attacks.label_rules import RULES, create_rule
 from gradinv.attacks.registry import ATTACKS, PRESETS, hyperparameters
 from gradinv.benchmark.defenses import DEFENSES, defense_keys
 from gradinv.benchmark.experiment import CONTROLS, MEANING
@@ -23,6 +24,8 @@ def describe(kind: str, name: str) -> str:
     if kind == "metric":
         facts = METRICS.get(name)
         return "\n".join([_doc(facts.target), *(f"{field}: {value}" for field, value in facts.metadata.items())])
+    if kind == "rule":
+        return _rule(name)
     if kind == "schema":
         return schema_page(granted_levels()).rstrip()
     if kind == "suite":
@@ -56,6 +59,14 @@ def _defense(key: Key) -> str:
     }
     declared = "\n".join(f"{name}: {text}" for name, text in facts.items() if text)
     return f"{_with_paper(target, dict(key.parameters), entry.metadata['paper'])}\n\n{declared}"
+
+
+def _rule(name: str) -> str:
+    key, rule = parse_key(name), create_rule(name)
+    facts = RULES.get(key.name).metadata
+    lines = [_with_paper(type(rule), rule.hyperparameters, None), "", f"source: {facts['source']}"]
+    assumed = [f"  {part.meaning}{'' if part.required else ' (else a note)'}" for part in rule.assumptions]
+    return "\n".join([*lines, f"letter: {facts['letter']}", "assumes:", *assumed])
 
 
 def _with_paper(target: Any, chosen: dict[str, Any], paper: Any) -> str:

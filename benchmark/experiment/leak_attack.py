@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from gradinv.attacks.attack import Attack, Conditions
-from gradinv.attacks.labels import LabelInferenceError
+from gradinv.attacks.label_rules import LabelInferenceError
 from gradinv.attacks.leak import Reconstruction
 from gradinv.benchmark.datasets import DataError, is_image_name, read_image
 from gradinv.benchmark.experiment.isolation import (

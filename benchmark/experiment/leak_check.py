@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradinv.attacks.classifier import NoClassifierError
-from gradinv.attacks.labels import RULES, LabelInferenceError, infer_labels
+from gradinv.attacks.label_rules import Evidence, LabelInferenceError, create_rule, rule_keys
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.update import create_update
 from gradinv.attacks.victim import Victim
@@ -41,11 +41,18 @@ def consistency(received: ReceivedLeak) -> list[str]:
 
 
 def _inferred(leak: Leak, victim: Victim) -> dict[str, Tensor] | str:
-    """What each rule of label inference gives, by its name; or why no rule gives anything."""
+    """What each rule of label inference gives, by its key; or why no rule gives anything."""
     try:
-        return {rule: infer_labels(leak, victim, rule).cpu() for rule in RULES}
-    except (LabelInferenceError, NoClassifierError) as error:
+        evidence = Evidence.of(leak, victim)
+    except NoClassifierError as error:
         return str(error)
+    inferred, reasons = {}, []
+    for key in rule_keys():
+        try:
+            inferred[key] = create_rule(key).labels(evidence)
+        except LabelInferenceError as error:
+            reasons.append(f"{key}: {error}")
+    return inferred or "; ".join(reasons)
 
 
 def _on_labels(leak: Leak, victim: Victim, inferred: dict[str, Tensor] | str) -> Iterator[str]:
@@ -64,9 +71,14 @@ def _on_labels(leak: Leak, victim: Victim, inferred: dict[str, Tensor] | str) ->
             f"check labels: {negative} classes have a negative sum and the batch has {size} images; labels repeat, "
             "features are negative, or batch_size is wrong"
         )
-    for rule, labels in inferred.items():
+    # Rules that agree share a line: there are a dozen of them.
+    by_result: dict[tuple[int, ...], list[str]] = {}
+    for key, labels in inferred.items():
+        by_result.setdefault(tuple(labels.tolist()), []).append(key)
+    for result, keys in by_result.items():
+        labels = torch.tensor(result)
         agrees = "" if given is None else ", those given" if torch.equal(labels, given) else ", not those given"
-        yield f"labels: by the rule {rule} {_listed(labels)}{agrees}"
+        yield f"labels: {_listed(labels)} by {' '.join(keys)}{agrees}"
 
 
 def _on_scale(leak: Leak, victim: Victim, inferred: dict[str, Tensor] | str) -> str:
@@ -74,7 +86,7 @@ def _on_scale(leak: Leak, victim: Victim, inferred: dict[str, Tensor] | str) -> 
     if leak.labels is not None:
         labels, whose = leak.labels, "the labels given"
     elif not isinstance(inferred, str):
-        labels, whose = inferred["min"], "the labels inferred"
+        labels, whose = next(iter(inferred.values())), "the labels inferred"
     else:
         labels, whose = torch.arange(leak.batch_size) % leak.num_classes, "any labels"
     images = torch.randn(leak.shape, generator=torch.Generator().manual_seed(0)).to(victim.device)

@@ -17,6 +17,7 @@ from torch import nn
 from gradinv.attacks.attack import Attack, Conditions
 from gradinv.attacks.gradient_matching import Engine, GradientMatching
 from gradinv.attacks.grants import needs_public_images, reason_impossible
+from gradinv.attacks.label_rules import LabelInferenceError
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim, bn_layers
@@ -114,12 +115,15 @@ def _reconstructions(
     attack: Attack, leaks: Sequence[Leak], victim: Victim, specs: Sequence[TrialSpec]
 ) -> list[Reconstruction]:
     seeds, budget = [spec.seed("attack") for spec in specs], specs[0].budget
-    with restored_switches():
-        # Alone it is called as any attack is: a plug-in need not know that trials can run side by side.
-        if len(leaks) == 1:
-            reconstructions = [attack.reconstruct(leaks[0], victim, seed=seeds[0], budget=budget)]
-        else:
-            reconstructions = attack.reconstruct_together(leaks, victim, seeds=seeds, budget=budget)
+    try:
+        with restored_switches():
+            # Alone it is called as any attack is: a plug-in need not know that trials can run side by side.
+            if len(leaks) == 1:
+                reconstructions = [attack.reconstruct(leaks[0], victim, seed=seeds[0], budget=budget)]
+            else:
+                reconstructions = attack.reconstruct_together(leaks, victim, seeds=seeds, budget=budget)
+    except LabelInferenceError as error:
+        raise ImpossibleCellError(f"labels: {error}") from error
     for leak, reconstruction in zip(leaks, reconstructions, strict=True):
         check_result(reconstruction, leak.shape, budget)
     return reconstructions

@@ -1,6 +1,6 @@
-"""Label inference on many private batches, apart from any reconstruction: how often a rule finds the labels.
+"""Label inference on many private batches, apart from any reconstruction: how often each rule finds the labels.
 
-The rules themselves stand in `gradinv.attacks.labels`: a new rule is one function there, entered in `RULES`.
+The rules themselves stand in `gradinv.attacks.label_rules`: a new one is a class there or in a plug-in.
 """
 
 import lazy_loader

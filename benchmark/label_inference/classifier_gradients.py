@@ -1,4 +1,4 @@
-"""The client's gradient of the classifier's weight from one forward pass, for many batch sizes at once.
+"""The client's gradient of the classifier's weight and bias from one forward pass, for many batch sizes at once.
 
 In eval mode no image changes another's features or logits. The gradient of the mean cross-entropy over B images is then
 the mean over images of (softmax of the logits - one-hot label) times the features that enter the linear classifier: one
@@ -6,6 +6,7 @@ forward pass of the largest batch gives it for every smaller batch that is a beg
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,13 @@ class ClassifierError(RequestError):
     """A network whose classifier is not one linear layer that makes the logits out of features (B, F)."""
 
 
+class ClassifierGradient(NamedTuple):
+    """The gradient of the weight (classes, features), and of the bias (classes,), None where it is not sent."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
 def classifier_name(module: nn.Module, image_shape: tuple[int, int, int]) -> str:
     """Name of the classifier's weight; ClassifierError where the classifier is no linear layer or there is none."""
     try:
@@ -34,36 +42,49 @@ def classifier_name(module: nn.Module, image_shape: tuple[int, int, int]) -> str
 
 def classifier_gradients(
     module: nn.Module, classifier: str, images: Tensor, labels: Tensor, batch_sizes: Sequence[int]
-) -> dict[int, Tensor]:
-    """Batch size -> gradient (classes, features) for the beginning of that size of a batch.
+) -> dict[int, ClassifierGradient]:
+    """Batch size -> gradient for the beginning of that size of a batch.
 
     `classifier` is the weight's name as `classifier_name` gives it. `images` (B, C, H, W) are normalised and `labels`
     (B,) class indices, B at least the largest size; the network is in eval mode. The gradient is the client's, of the
     mean cross-entropy. Raises ClassifierError for networks where it cannot be had in this way.
     """
     features, logits = _classified(module, classifier, images)
+    bias = getattr(_layer(module, classifier), "bias", None)
+    is_sent = bias is not None and bias.requires_grad
     # `log_softmax(1).exp()` and not `softmax(1)`: that is how the backward pass of cross-entropy computes it.
     errors = logits.log_softmax(1).exp() - nn.functional.one_hot(labels, logits.shape[1])
-    return {size: (errors[:size] / size).T @ features[:size] for size in batch_sizes}
+    return {
+        size: ClassifierGradient(
+            (errors[:size] / size).T @ features[:size], (errors[:size] / size).sum(0) if is_sent else None
+        )
+        for size in batch_sizes
+    }
 
 
 def check_against_client(
-    module: nn.Module, classifier: str, images: Tensor, labels: Tensor, gradients: dict[int, Tensor]
+    module: nn.Module, classifier: str, images: Tensor, labels: Tensor, gradients: dict[int, ClassifierGradient]
 ) -> None:
-    """Compare each gradient with what the client's update by backpropagation has for the same tensor.
+    """Compare each gradient with what the client's update by backpropagation has for the same tensors.
 
     Raises InconsistentExperimentError where they differ by more than rounding.
     """
     none = create_defense("none")
     for size, gradient in gradients.items():
         update = client_update(module, images[:size], labels[:size], bn_mode="eval", defense=none, seed=0)
-        true = update.sent[classifier]
-        # Negated, so that a NaN is refused too.
-        if not bool((gradient - true).norm() <= SELF_CHECK_TOLERANCE * true.norm()):
-            raise InconsistentExperimentError(
-                f"the gradient of {classifier} is not that of the client's update at batch size {size}: they differ by "
-                f"{float((gradient - true).norm()):.3g} at a norm of {float(true.norm()):.3g}"
-            )
+        _compare(classifier, gradient.weight, update.sent[classifier], size)
+        if gradient.bias is not None:
+            bias = classifier.removesuffix("weight") + "bias"
+            _compare(bias, gradient.bias, update.sent[bias], size)
+
+
+def _compare(name: str, gradient: Tensor, true: Tensor, size: int) -> None:
+    # Negated, so that a NaN is refused too.
+    if not bool((gradient - true).norm() <= SELF_CHECK_TOLERANCE * true.norm()):
+        raise InconsistentExperimentError(
+            f"the gradient of {name} is not that of the client's update at batch size {size}: they differ by "
+            f"{float((gradient - true).norm()):.3g} at a norm of {float(true.norm()):.3g}"
+        )
 
 
 def _classified(module: nn.Module, classifier: str, images: Tensor) -> tuple[Tensor, Tensor]:

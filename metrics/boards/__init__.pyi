@@ -6,7 +6,11 @@ from .label_table import (
     label_board as label_board,
     write_label_boards as write_label_boards,
 )
-from .label_terminal import print_label_board as print_label_board
+from .label_terminal import (
+    LABEL_SETTING as LABEL_SETTING,
+    print_label_board as print_label_board,
+    title_of_setting as title_of_setting,
+)
 from .latex import write_latex as write_latex
 from .leaderboard_table import (
     leaderboard as leaderboard,

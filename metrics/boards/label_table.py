@@ -11,7 +11,7 @@ import pandas as pd
 from gradinv.metrics.records import SETTING, Column, write_csv
 from gradinv.metrics.statistics import interval, proportion
 
-LABEL_SCHEMA = 1
+LABEL_SCHEMA = 2
 
 _SHARE = ("share", 0, 1)
 _UP = "higher"
@@ -21,10 +21,15 @@ _VICTIM = {
     "victim_accuracy": Column("share of held-out images that the victim gets right; empty: not measured", *_SHARE),
     "zero_gradient_share": Column("share of the parameters in tensors without any gradient", *_SHARE),
 }
-_RULE = {"rule": Column("rule of label inference: sum or min (attacks/labels.py)")}
+_RULE = {"rule": Column("rule of label inference, by key (attacks/label_rules)")}
+_GRANTED = {
+    "letter": Column("what the attacker has, in the taxonomy of Carletti et al. 2025: B no data, D auxiliary images"),
+    "auxiliary": Column("auxiliary images granted, of which none is in a batch; empty: none"),
+}
 _SIZE = {
     "batch_size": Column("images in one private batch", "count", 1),
     "max_equal_labels": SETTING["max_equal_labels"],
+    "client_classes": Column("classes that a batch's images are of, drawn for each batch; empty: all", "count", 1),
     "num_classes": Column("classes of the data set", "count", 2),
 }
 _MEASURED = {
@@ -35,7 +40,8 @@ _MEASURED = {
     "all_correct_mean": Column("share of the batches of which every label was found", *_SHARE, _UP),
     "all_correct_low": Column("lower 95 % bound of that share (Clopper and Pearson 1934)", *_SHARE, _UP),
     "all_correct_high": Column("upper 95 % bound of that share (Clopper and Pearson 1934)", *_SHARE, _UP),
-    "chance": Column("what B different classes guessed at random get: B / num_classes on average", *_SHARE),
+    "n_unanswered": Column("batches for which the rule gave no answer; they count as 0", "count", 0),
+    "chance": Column("what B different classes guessed at random get; empty where labels may be equal", *_SHARE),
 }
 _ORIGIN = {
     "data_hash": Column("first 16 digits of the hash of the evaluation images and labels"),
@@ -43,14 +49,15 @@ _ORIGIN = {
     "device": Column("device that computed the gradients"),
     "versions": Column("versions of what was installed"),
     "date": Column("day of the row's latest batch", "YYYY-MM-DD"),
+    "notes": Column("what the rule assumes and does not hold; of a row without a measurement, why it was skipped"),
     "schema": Column("version of this table of columns", "count", 1, LABEL_SCHEMA),
 }
-LABEL_COLUMNS = {**_RULE, **_VICTIM, **_SIZE, **_MEASURED, **_ORIGIN}
+LABEL_COLUMNS = {**_RULE, **_GRANTED, **_VICTIM, **_SIZE, **_MEASURED, **_ORIGIN}
 
 LABEL_BATCH_COLUMNS = {
     **_RULE,
     **{name: SETTING[name] for name in ("victim", "victim_state", "victim_seed")},
-    "batch_size": _SIZE["batch_size"],
+    **{name: _SIZE[name] for name in ("batch_size", "max_equal_labels", "client_classes")},
     "batch": Column("repetition: the same number is the same draw in every row of one data set", "count", 0),
     "accuracy": Column("share of the batch's labels that the rule found", *_SHARE, _UP),
 }
@@ -60,7 +67,8 @@ LABEL_BATCH_COLUMNS = {
 class LabelCell:
     """One row: a rule against a victim at a batch size; `accuracies` holds each batch's share of labels found.
 
-    Repetition r is entry r. `victim_accuracy` and `zero_gradient_share` are None where nobody measured them.
+    Repetition r is entry r; there are none where the rule is impossible, and `skipped` says why. `victim_accuracy` and
+    `zero_gradient_share` are None where nobody measured them, `client_classes` where it is all of them.
     """
 
     rule: str
@@ -81,12 +89,19 @@ class LabelCell:
     date: str
     bn_mode: str = "eval"
     max_equal_labels: int = 1
+    client_classes: int | None = None
+    letter: str = "B"
+    auxiliary: str = ""
+    unanswered: int = 0
+    notes: str = ""
+    skipped: str = ""
 
 
 def label_board(cells: Sequence[LabelCell]) -> pd.DataFrame:
     """One row per cell, in their order, columns as in `LABEL_COLUMNS`."""
     rows = [vars(cell) | _measured(cell) | {"schema": LABEL_SCHEMA} for cell in cells]
-    return pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
+    # A type that has whole numbers and none: as floats, 10 classes would stand as 10.0.
+    return pd.DataFrame(rows, columns=list(LABEL_COLUMNS)).astype({"client_classes": "Int64"})
 
 
 def label_batches(cells: Sequence[LabelCell]) -> pd.DataFrame:
@@ -96,7 +111,7 @@ def label_batches(cells: Sequence[LabelCell]) -> pd.DataFrame:
         for cell in cells
         for batch, accuracy in enumerate(cell.accuracies)
     ]
-    return pd.DataFrame(rows, columns=list(LABEL_BATCH_COLUMNS))
+    return pd.DataFrame(rows, columns=list(LABEL_BATCH_COLUMNS)).astype({"client_classes": "Int64"})
 
 
 def write_label_boards(cells: Sequence[LabelCell], out_dir: Path) -> tuple[Path, Path]:
@@ -107,9 +122,16 @@ def write_label_boards(cells: Sequence[LabelCell], out_dir: Path) -> tuple[Path,
 
 def _measured(cell: LabelCell) -> dict[str, Any]:
     values = np.asarray(cell.accuracies)
+    row: dict[str, Any] = {"n_batches": len(values)}
+    if cell.max_equal_labels == 1:
+        row["chance"] = min(1.0, cell.batch_size / cell.num_classes)
+    if cell.skipped:
+        return row | {"notes": f"skipped: {cell.skipped}"}
+    row["n_unanswered"] = cell.unanswered
     # Every batch is right or is not: that is a proportion, whose interval has a width even where all are right.
     intervals = {"accuracy": interval(values), "all_correct": proportion(int((values == 1).sum()), len(values))}
-    row: dict[str, Any] = {"n_batches": len(values), "chance": cell.batch_size / cell.num_classes}
     for name, bounds in intervals.items():
-        row |= {f"{name}_mean": bounds.mean, f"{name}_low": bounds.low, f"{name}_high": bounds.high}
+        # Student's interval of few batches does not know that a share ends at 0 and 1; NaN stays NaN.
+        low, high = np.clip([bounds.low, bounds.high], 0, 1)
+        row |= {f"{name}_mean": bounds.mean, f"{name}_low": float(low), f"{name}_high": float(high)}
     return row

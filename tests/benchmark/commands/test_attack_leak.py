@@ -260,7 +260,7 @@ CHECKS = {
         {"tensors": lambda ts: ts | {FC: ts[FC] + ts[FC].std() * torch.randn(ts[FC].shape)}},
         "check loss: the classifier's gradient sums to 0.",
     ),
-    "other labels": (put("labels", torch.tensor([3, 8])), "by the rule sum 3, 7, not those given"),
+    "other labels": (put("labels", torch.tensor([3, 8])), "labels: 3, 7 by bias_corrected geng"),
 }
 
 

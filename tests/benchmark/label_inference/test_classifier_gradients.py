@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from gradinv.attacks.labels import min_rule, sum_rule
+from gradinv.attacks.label_rules import Classifier, Evidence, create_rule
+from gradinv.attacks.victim import Victim
 from gradinv.benchmark.datasets.batches import draw_batch
 from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.experiment.client import InconsistentExperimentError, client_update
@@ -31,7 +32,9 @@ def test_one_forward_pass_gives_the_clients_gradient_at_every_size(model):
     for size, gradient in classifier_gradients(network, name, images, labels, SIZES).items():
         none = create_defense("none")
         update = client_update(network, images[:size], labels[:size], bn_mode="eval", defense=none, seed=0)
-        torch.testing.assert_close(gradient, update.sent[name], rtol=1e-10, atol=1e-14)
+        torch.testing.assert_close(gradient.weight, update.sent[name], rtol=1e-10, atol=1e-14)
+        bias = update.sent.get(name.replace("weight", "bias"))
+        torch.testing.assert_close(gradient.bias, bias, rtol=1e-10, atol=1e-14)
 
 
 def test_in_single_precision_too(make_dataset):
@@ -42,7 +45,7 @@ def test_in_single_precision_too(make_dataset):
     for size, gradient in classifier_gradients(loaded.module, name, images, batch.labels, SIZES).items():
         none = create_defense("none")
         update = client_update(loaded.module, images[:size], batch.labels[:size], bn_mode="eval", defense=none, seed=0)
-        assert float((gradient - update.sent[name]).norm() / gradient.norm()) < 1e-5
+        assert float((gradient.weight - update.sent[name]).norm() / gradient.weight.norm()) < 1e-5
 
 
 def test_a_case_where_the_min_rule_is_exact_and_the_sum_rule_is_not():
@@ -55,8 +58,10 @@ def test_a_case_where_the_min_rule_is_exact_and_the_sum_rule_is_not():
     images.view(2, 12)[0, 0], images.view(2, 12)[1, 1] = 0.1, 5.0
     labels = torch.tensor([0, 1])
     gradient = classifier_gradients(network, classifier_name(network, (3, 2, 2)), images, labels, [2])[2]
-    assert min_rule(gradient, 2).tolist() == [0, 1]
-    assert sum_rule(gradient, 2).tolist() != [0, 1]
+    assert gradient.bias is None
+    evidence = Evidence(gradient.weight.double(), None, 2, Classifier(Victim(network), (3, 2, 2)))
+    assert create_rule("min").estimate(evidence).nonzero().flatten().tolist() == [0, 1]
+    assert create_rule("sum").estimate(evidence).nonzero().flatten().tolist() != [0, 1]
 
 
 class Crooked(nn.Module):
@@ -103,6 +108,7 @@ def test_a_gradient_that_is_not_the_clients_stops_the_run():
     images, labels = torch.randn(2, 3, 2, 2), torch.tensor([0, 1])
     gradients = classifier_gradients(network, "1.weight", images, labels, [1, 2])
     check_against_client(network, "1.weight", images, labels, gradients)
-    gradients[2] = gradients[2] * 1.01
-    with pytest.raises(InconsistentExperimentError, match="at batch size 2"):
-        check_against_client(network, "1.weight", images, labels, gradients)
+    for field, name in (("weight", "1.weight"), ("bias", "1.bias")):
+        wrong = gradients[2]._replace(**{field: getattr(gradients[2], field) * 1.01})
+        with pytest.raises(InconsistentExperimentError, match=f"the gradient of {name} .* at batch size 2"):
+            check_against_client(network, "1.weight", images, labels, {**gradients, 2: wrong})

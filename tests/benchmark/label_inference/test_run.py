@@ -9,16 +9,19 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gradinv.attacks.labels import RULES
+from gradinv.attacks.label_rules import LabelInferenceError, create_rule, rule_keys
 from gradinv.benchmark import cli
 from gradinv.benchmark.datasets.batches import draw_batch
 from gradinv.benchmark.label_inference import run as label_inference
-from gradinv.benchmark.label_inference.run import LabelRequestError, infer_labels_of, possible_sizes, run_repetitions
+from gradinv.benchmark.label_inference.bench import Bench
+from gradinv.benchmark.label_inference.run import infer_labels_of
+from gradinv.benchmark.label_inference.setting import LabelRequestError, LabelSetting, auxiliary_images
 from gradinv.benchmark.victims.loading import load_victim
 from gradinv.benchmark.victims.normalisation import normalise
 from gradinv.benchmark.victims.spec import VictimSpec
 
 SIZES = [1, 2, 4, 6]
+RULES = ("sum", "min")
 SPEC = VictimSpec(model="test_resnet", state="untrained", seed=2)
 
 
@@ -37,13 +40,15 @@ def counted(monkeypatch):
 
     seen = Counted()
 
-    def run(data, loaded, sizes, repetitions):
+    original = Bench.run
+
+    def run(bench, repetitions):
         if len(seen) >= seen.die_after:
             raise KeyboardInterrupt
         seen.extend(repetitions)
-        return run_repetitions(data, loaded, sizes, repetitions)
+        return original(bench, repetitions)
 
-    monkeypatch.setattr(label_inference, "run_repetitions", run)
+    monkeypatch.setattr(Bench, "run", run)
     monkeypatch.setattr(label_inference, "CHUNK", 3)
     return seen
 
@@ -52,8 +57,9 @@ def counted(monkeypatch):
 def infer(dataset, tmp_path):
     """Runs label inference in `tmp_path`, silently."""
 
-    def run(spec=SPEC, *, sizes=SIZES, batches=8, data=dataset):
-        return infer_labels_of(spec, data, batch_sizes=sizes, batches=batches, out=tmp_path, progress=False)
+    def run(spec=SPEC, *, sizes=SIZES, batches=8, data=dataset, **fields):
+        setting = LabelSetting(tuple(sizes), **{"rules": RULES, "auxiliary": 3, **fields})
+        return infer_labels_of(spec, data, setting, batches=batches, out=tmp_path, progress=False)
 
     return run
 
@@ -133,11 +139,72 @@ def test_a_damaged_chunk_is_run_again(counted, infer, tmp_path):
 
 
 def test_batch_sizes_are_sorted_and_counted_once(dataset):
-    assert possible_sizes(dataset, [4, 1, 4]) == [1, 4]
+    assert LabelSetting((4, 1, 4)).possible(dataset).batch_sizes == (1, 4)
+
+
+def test_every_rule_has_a_cell_measured_or_skipped_with_its_reason(infer):
+    cells = infer(sizes=[1, 8], batches=4, max_equal_labels=8, client_classes=3, rules=tuple(rule_keys()))
+    assert len(cells) == 2 * len(rule_keys())
+    for cell in cells:
+        assert len(cell.accuracies) == (0 if cell.skipped else 4)
+        assert (cell.max_equal_labels, cell.client_classes) == (8, 3)
+        assert cell.auxiliary == ("18 tuning images of tiny" if cell.letter == "D" else "")
+    skipped = {(cell.rule, cell.batch_size): cell.skipped for cell in cells if cell.skipped}
+    assert skipped["sign", 8] == "the rule is for one image, and the batch has 8"
+    assert skipped["min", 8] == "8 distinct labels cannot be inferred among 6 classes"
+    assert {cell.letter for cell in cells if cell.rule in ("rlu", "zlg_plus", "llg_plus")} == {"D"}
+    assert all(8 * share == round(8 * share) for cell in cells if cell.batch_size == 8 for share in cell.accuracies)
+
+
+def test_the_true_counts_are_what_is_compared(infer, dataset):
+    cells = infer(sizes=[2, 6], batches=6, max_equal_labels=6, client_classes=3, rules=("min", "bias_corrected"))
+    setting = LabelSetting((2, 6), 6, 3)
+    distinct = [len(set(setting.batch(dataset, repetition).labels.tolist())) for repetition in range(6)]
+    assert max(distinct) <= 3
+    # Of labels that are equal the min rule finds one each.
+    shares = next(cell.accuracies for cell in cells if (cell.rule, cell.batch_size) == ("min", 6))
+    assert list(shares) == [count / 6 for count in distinct]
+    notes = {cell.rule: cell.notes for cell in cells if cell.batch_size == 6}
+    assert notes == {"min": "finds distinct labels only, and up to 6 in a batch may be equal", "bias_corrected": ""}
+
+
+def test_without_auxiliary_images_rules_that_need_them_are_skipped(infer):
+    (cell,) = infer(sizes=[2], batches=1, rules=("rlu",), auxiliary=0)
+    assert (cell.skipped, cell.auxiliary) == ("needs auxiliary images, which are not granted", "")
+
+
+def test_auxiliary_images_are_of_the_tuning_split_and_never_in_a_batch(dataset):
+    loaded = load_victim(SPEC, dataset)
+    bench = Bench(dataset, loaded, LabelSetting((6,), rules=("rlu",), auxiliary=2))
+    auxiliary, tuning = bench.auxiliary, dataset.split("tuning")
+    assert auxiliary.labels.tolist() == [label for label in range(6) for _ in range(2)]
+    chosen = [int(i) for label in range(6) for i in (tuning.labels == label).nonzero()[0][:2]]
+    logits = loaded.module(normalise(tuning.images(chosen), loaded.mean, loaded.std))
+    torch.testing.assert_close(auxiliary.responses.logits.float(), logits.detach(), rtol=1e-4, atol=1e-5)
+    evaluation = dataset.split("evaluation")
+    private = {evaluation.image_hash(i) for i in range(len(evaluation))}
+    assert private.isdisjoint(tuning.image_hash(i) for i in chosen)
+    assert auxiliary_images(dataset, loaded, bench.classifier, 0) is None
+
+
+def test_batches_of_few_classes_are_beginnings_of_each_other(dataset):
+    large, small = (LabelSetting((size,), 4, 2).batch(dataset, 3) for size in (6, 3))
+    assert large.indices[:3] == small.indices
+    assert len(set(large.indices)) == 6
+    assert len(set(large.labels.tolist())) == 2
+    assert large.labels.bincount().max() <= 4
+
+
+def test_a_rule_that_never_answers_is_skipped(infer, monkeypatch):
+    def refuse(self, evidence):
+        raise LabelInferenceError("no")
+
+    monkeypatch.setattr(type(create_rule("min")), "estimate", refuse)
+    assert {cell.skipped for cell in infer(batches=2, rules=("min",))} == {"no"}
 
 
 def test_a_batch_larger_than_the_classes_is_refused_before_anything_is_trained(infer, tmp_path):
-    with pytest.raises(LabelRequestError, match="batch size 8: labels are distinct and tiny has 6 classes; take at"):
+    with pytest.raises(LabelRequestError, match="batch size 8: 6 classes, none more than 1 times, give at most 6"):
         infer(VictimSpec(model="test_resnet", state="trained"), sizes=[1, 8])
     assert not list(tmp_path.rglob("*.safetensors"))
 
@@ -173,9 +240,10 @@ def test_the_command_writes_board_batches_and_figure(gradinv, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == files | {"chunks"}
     assert {Path(line).name for line in out.splitlines()[-4:]} == files
     rows = (tmp_path / "out" / "labels.csv").read_text().splitlines()
-    assert len(rows) == 1 + 2 * 2 * 2
-    assert sum(",test_resnet[epochs=1],trained," in row for row in rows) == 4
-    assert len((tmp_path / "out" / "labels.batches.csv").read_text().splitlines()) == 1 + 3 * 8
+    rules = len(rule_keys())
+    assert len(rows) == 1 + 2 * 2 * rules
+    assert sum(",test_resnet[epochs=1],trained," in row for row in rows) == 2 * rules
+    assert len((tmp_path / "out" / "labels.batches.csv").read_text().splitlines()) > 1 + 3 * 8
     before = (tmp_path / "out" / "labels.csv").read_bytes()
     assert gradinv("--state", "untrained", "--state", "trained", "--epochs", 1, *sizes)[1] == out
     assert (tmp_path / "out" / "labels.csv").read_bytes() == before
@@ -184,7 +252,9 @@ def test_the_command_writes_board_batches_and_figure(gradinv, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--batch-size", 5], "batch size 5: labels are distinct and tiny has 4 classes; take at most 4"),
+        (["--batch-size", 5], "batch size 5: 4 classes, none more than 1 times, give at most 4 labels"),
+        (["--rule", "summ"], "did you mean sum"),
+        (["--client-classes", 2], "give --max-equal-labels above 1"),
         (["--state", "warm"], "--state warm: Input should be 'untrained'"),
         (["--epochs", 3], "--epochs is for --state trained only"),
         (["--state", "pretrained", "--stem", "cifar"], "do not fit another stem"),

@@ -73,7 +73,13 @@ def test_published_boards_have_the_columns_and_no_contradiction():
     for path in boards:
         board = pd.read_csv(path)
         assert list(board.columns) == list(LABEL_COLUMNS)
+        skipped = board["n_batches"] == 0
+        assert board[skipped]["notes"].astype(str).str.startswith("skipped: ").all()
+        board = board[~skipped]
         assert (board["n_batches"] >= 1_000).all()
+        for part in ("accuracy", "all_correct"):
+            assert board[[f"{part}_{bound}" for bound in ("mean", "low", "high")]].stack().between(0, 1).all()
+        board = board[board["max_equal_labels"] == 1]
         assert ((board["accuracy_low"] <= board["accuracy_mean"]) & (board["all_correct_low"] < 1)).all()
         assert (board["all_correct_mean"] <= board["accuracy_mean"] + 1e-12).all()
         assert np.allclose(board["chance"], board["batch_size"] / board["num_classes"])
@@ -83,10 +89,29 @@ def test_means_and_intervals_over_batches(make_cell):
     row = label_board([make_cell()]).iloc[0]
     half = stats.t.ppf(0.975, 3) * np.std(SHARES, ddof=1) / 2
     assert (row["accuracy_mean"], row["n_batches"], row["chance"]) == (0.8125, 4, 0.02)
-    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((0.8125 - half, 0.8125 + half))
+    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((0.8125 - half, min(1.0, 0.8125 + half)))
     assert row["all_correct_mean"] == 0.5
     assert (row["all_correct_low"], row["all_correct_high"]) == pytest.approx((0.06758599, 0.93241401))
-    assert (row["bn_mode"], row["max_equal_labels"], row["schema"]) == ("eval", 1, 1)
+    assert (row["bn_mode"], row["max_equal_labels"], row["schema"]) == ("eval", 1, 2)
+
+
+def test_a_share_never_leaves_0_and_1(make_cell):
+    row = label_board([make_cell(accuracies=(1.0, 1.0, 0.5))]).iloc[0]
+    assert 0 <= row["accuracy_low"] < row["accuracy_mean"] < row["accuracy_high"] == 1
+    assert label_board([make_cell(accuracies=(0.0, 0.1, 0.0))]).iloc[0]["accuracy_low"] == 0
+
+
+def test_a_skipped_rule_is_a_row_with_its_reason_and_without_numbers(make_cell):
+    cells = [make_cell("sign", accuracies=(), skipped="for one image"), make_cell(max_equal_labels=8, client_classes=4)]
+    skipped, repeated = (row for _, row in label_board(cells).iterrows())
+    assert (skipped["n_batches"], skipped["notes"]) == (0, "skipped: for one image")
+    assert pd.isna(skipped[["accuracy_mean", "all_correct_low", "n_unanswered"]]).all()
+    assert (repeated["client_classes"], repeated["n_unanswered"]) == (4, 0)
+    assert pd.isna(repeated["chance"])
+    text = io.StringIO()
+    print_label_board(label_board(cells), Console(file=text, width=160))
+    assert "sign (B = 4): skipped: for one image" in text.getvalue()
+    assert "labels up to 8 equal, of 4 classes" in text.getvalue()
 
 
 def test_one_batch_has_no_interval_of_its_mean(make_cell):
@@ -118,9 +143,9 @@ def test_the_table_shows_the_board(cells, make_cell):
     text = io.StringIO()
     print_label_board(label_board([*cells, make_cell(accuracies=(0.5,))]), Console(file=text, width=160))
     lines = text.getvalue().splitlines()
-    assert len(lines) == 2 + len(cells)
-    assert lines[1].split()[:4] == ["sum", "resnet18", "(untrained)", "4"]
-    assert "resnet18[epochs=3] (trained)" in text.getvalue()
-    assert "50.00 [6.76, 93.24]" in lines[1]
-    assert "81.25 [" in lines[1]
-    assert "50.00 0.00 [0.00, 97.50]" in " ".join(lines[-1].split())
+    assert len(lines) == 2 * 2 + len(cells) + 1
+    assert (lines[0], lines[2].split()[:3]) == ("resnet18 (untrained), labels distinct", ["sum", "4", "4"])
+    assert "resnet18[epochs=3] (trained), labels distinct" in lines
+    assert "50.00 [6.76, 93.24]" in lines[2]
+    assert "81.25 [" in lines[2]
+    assert "50.00 0.00 [0.00, 97.50]" in " ".join(text.getvalue().split())

@@ -38,13 +38,15 @@ def board():
 def test_the_figure_stands_at_the_boards_numbers(board):
     with styled():
         figure = label_inference._figure(board)
-    for axis, name in zip(figure.axes, label_inference.PANELS, strict=True):
+    settings = [rows for _, rows in board.groupby(["victim_state"], sort=False)]
+    panels = [(rows, name) for rows in settings for name in label_inference.PANELS]
+    for axis, (rows, name) in zip(figure.axes, panels, strict=True):
         drawn = [bars.lines[0].get_ydata() for bars in axis.containers]
-        expected = [rows[f"{name}_mean"] for _, rows in board.groupby(label_inference.SERIES, sort=False)]
-        assert len(drawn) == len(expected) == 4
+        expected = [line[f"{name}_mean"] for _, line in rows.groupby("rule", sort=False)]
+        assert len(drawn) == len(expected) == 2
         for line, values in zip(drawn, expected, strict=True):
             np.testing.assert_allclose(line, values)
-    chance = [line for line in figure.axes[0].get_lines() if line.get_label().startswith("chance")]
+    chance = [line for line in figure.axes[0].get_lines() if line.get_label() == "B / classes"]
     np.testing.assert_allclose(chance[0].get_ydata(), [0.02, 0.04])
 
 
