@@ -16,7 +16,7 @@ ZHU_2019 = Paper(
 )
 
 
-@register_attack("dlg", paper=ZHU_2019)
+@register_attack("dlg", paper=ZHU_2019, letter="A")
 class DLG(GradientMatching):
     """Squared l2 over images and label logits, minimised by L-BFGS (Zhu et al. 2019, Algorithm 1).
 

@@ -30,7 +30,12 @@ Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-@register_attack("gradinversion", paper=YIN_2021)
+@register_attack(
+    "gradinversion",
+    paper=YIN_2021,
+    letter="B",
+    needs="batch-norm statistics; exact ones are letter E",
+)
 class GradInversion(GradientMatching):
     """Layer-wise l2 (Eq. 3), fidelity priors (Eq. 9-10) and group consistency (Eq. 11-12), by Adam with noise.
 

@@ -13,7 +13,7 @@ ZHAO_2020 = Paper(
 )
 
 
-@register_attack("idlg", paper=ZHAO_2020)
+@register_attack("idlg", paper=ZHAO_2020, letter="A", needs="a classifier whose gradient tells the label")
 class IDLG(DLG):
     """DLG with the inferred label in place of optimised ones (Zhao et al. 2020, section 3).
 

@@ -146,8 +146,11 @@ class Leak:
 
     def save(self, path: Path) -> None:
         """Write the leak to one safetensors file: all that another process needs to run the attack."""
-        # safetensors refuses tensors that are not contiguous, and autograd may leave gradients transposed.
-        tensors = {f"gradient/{name}": value.contiguous() for name, value in self.gradients.items()}
+        # safetensors refuses tensors that are not contiguous or share memory; autograd may leave gradients so.
+        tensors = {
+            f"gradient/{name}": value.clone(memory_format=torch.contiguous_format)
+            for name, value in self.gradients.items()
+        }
         tensors |= {f"buffer/{name}": value.contiguous() for name, value in (self.buffers or {}).items()}
         if self.labels is not None:
             tensors["labels"] = self.labels

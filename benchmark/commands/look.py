@@ -135,13 +135,27 @@ def doctor() -> None:
 
 
 def _remark(kind: Kind, name: str) -> str:
-    """What a list says of an entry beside its name: of a model, where its pretrained weights are on this machine."""
+    """What a list says of an entry beside its name: of an attack what it needs, of a model where its weights are."""
+    if kind == "attacks":
+        return _attack_remark(name)
     if kind != "models":
         return ""
     from gradinv.benchmark.victims import pretrained_source
 
     source = pretrained_source(name)
     return f"  pretrained weights here ({source})" if source else ""
+
+
+def _attack_remark(key: str) -> str:
+    """Exact or approximate, the letter and the needs of an attack; nothing of a preset, which has its attack's."""
+    from gradinv.attacks.registry import ATTACKS
+
+    if key not in ATTACKS:
+        return ""
+    declared = ATTACKS.declaration(key)
+    kind = "exact" if declared.get("exact") else "approximate"
+    needs = declared.get("needs")
+    return f"  {kind}, from letter {declared.get('letter', 'B')} on" + (f"; needs {needs}" if needs else "")
 
 
 def _names(kind: Kind) -> list[str]:

@@ -18,7 +18,8 @@ from gradinv.attacks.registry import ATTACKS, create_attack
 from gradinv.attacks.victim import Victim
 
 ALONE = {"gradinversion": "gradinversion.fidelity"}  # groups have their own tests
-NAMES = [ALONE.get(name, name) for name in ATTACKS.names()]
+MATCHING = [name for name in ATTACKS.names() if issubclass(ATTACKS.get(name).target, GradientMatching)]
+NAMES = [ALONE.get(name, name) for name in MATCHING]
 WITH_PRIOR = [name for name in NAMES if create_attack(name).prior_only() is not None]
 each_attack = pytest.mark.parametrize("name", NAMES)
 

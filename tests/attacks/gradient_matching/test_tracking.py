@@ -18,7 +18,8 @@ from gradinv.attacks.gradient_matching.tracking import CURVE_POINTS, SNAPSHOTS, 
 from gradinv.attacks.registry import ATTACKS, create_attack
 
 ALONE = {"gradinversion": "gradinversion.fidelity"}  # groups have their own tests
-NAMES = [ALONE.get(name, name) for name in ATTACKS.names()]
+MATCHING = [name for name in ATTACKS.names() if issubclass(ATTACKS.get(name).target, GradientMatching)]
+NAMES = [ALONE.get(name, name) for name in MATCHING]
 OPTIMIZERS = [Adam(0.1, step_decay(0.5)), LBFGS(lr=0.5)]
 
 

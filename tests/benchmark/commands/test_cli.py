@@ -54,7 +54,13 @@ def test_a_quick_answer_imports_nothing_heavy(arguments, tmp_path):
 )
 def test_lists(gradinv, kind, pattern, names):
     result = gradinv("list", kind, pattern)
-    assert (result.status, result.out.split()) == (0, names)
+    assert (result.status, [line.split("  ")[0] for line in result.out.splitlines()]) == (0, names)
+
+
+def test_the_list_of_attacks_says_what_each_is_and_needs(gradinv):
+    listed = gradinv("list", "attacks").out
+    assert "ratio  exact, from letter B on; needs one image; a fully connected layer" in listed
+    assert "inverting_gradients  approximate, from letter B on\n" in listed
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,6 @@
+from .closed_form import ClosedForm as ClosedForm
+from .first_layer import (
+    FirstLayer as FirstLayer,
+    NoFirstLayerError as NoFirstLayerError,
+    find_first_layer as find_first_layer,
+)

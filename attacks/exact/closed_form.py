@@ -1,0 +1,91 @@
+"""What exact attacks have in common: they spend what they need, leave the rest, and may leave slots open."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradinv.attacks.attack import Attack, Conditions
+from gradinv.attacks.leak import Leak, Reconstruction
+from gradinv.metrics.keys import parse_key
+from gradinv.metrics.records import CLOSED_FORM
+
+
+class ClosedForm(Attack):
+    """Base class: `most_evaluations` is what the attack spends at most, whatever more is granted."""
+
+    most_evaluations: int = 1
+
+    def evaluations(self, budget: int | None) -> int:
+        """What the closed form needs at most, or the budget where that is less."""
+        return self.most_evaluations if budget is None else min(budget, self.most_evaluations)
+
+    @property
+    def fills_every_slot(self) -> bool:
+        """Not always: what cannot be solved for is left open."""
+        return False
+
+    def reason_to_skip(self, conditions: Conditions) -> str | None:
+        """Why the equations do not hold: they are those of one gradient."""
+        update = conditions.threat_model.update
+        return None if parse_key(update).name == "gradient" else f"solves for what one gradient is of, not {update}"
+
+
+def partial_result(
+    leak: Leak,
+    images: Sequence[Tensor],
+    labels: Sequence[int],
+    *,
+    label_method: str,
+    certified: Sequence[bool] | None,
+    evaluations: int,
+    notes: Sequence[str] = (),
+) -> Reconstruction:
+    """The result with these images, flattened or (C, H, W), in the first slots and the others left open.
+
+    At most as many as the batch has. `labels` of the images found; open slots have the label -1, which is no class.
+    """
+    device = next(iter(leak.gradients.values())).device
+    dtype = next(iter(leak.gradients.values())).dtype
+    slots = torch.zeros(leak.shape, dtype=dtype, device=device)
+    for slot, image in enumerate(images):
+        slots[slot] = image.reshape(leak.image_shape)
+    found = torch.full((leak.batch_size,), -1, dtype=torch.int64)
+    found[: len(labels)] = torch.tensor(labels, dtype=torch.int64)
+    return Reconstruction(
+        images=slots,
+        final=slots.clone(),
+        labels=found,
+        label_method=label_method,
+        evaluations=evaluations,
+        stopped=CLOSED_FORM,
+        notes=tuple(notes),
+        filled=torch.arange(leak.batch_size) < len(images),
+        certified=None if certified is None else _padded(certified, leak.batch_size),
+    )
+
+
+def _padded(values: Sequence[bool], length: int) -> Tensor:
+    padded = torch.zeros(length, dtype=torch.bool)
+    padded[: len(values)] = torch.tensor(values, dtype=torch.bool)
+    return padded
+
+
+def agreement(observed: Sequence[Tensor], candidate: Sequence[Tensor]) -> float:
+    """Relative distance of the observed update to the nearest multiple of a candidate's, from 0; infinite for zeros.
+
+    A multiple, because clipping scales an update by a factor that is not sent.
+
+    >>> agreement([torch.tensor([3.0, 0.0])], [torch.tensor([1.0, 0.0])])
+    0.0
+    """
+    pairs = list(zip(observed, candidate, strict=True))
+    along, square, length = (
+        torch.stack([part.double().sum() for part in parts]).sum()
+        for parts in ([a * b for a, b in pairs], [b * b for _, b in pairs], [a * a for a, _ in pairs])
+    )
+    if not bool(square > 0) or not bool(length > 0):
+        return float("inf")
+    factor = along / square
+    rest = torch.stack([(a.double() - factor * b.double()).square().sum() for a, b in pairs]).sum()
+    return float((rest / length).sqrt()) if bool(factor > 0) else float("inf")

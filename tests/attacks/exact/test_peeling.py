@@ -1,0 +1,104 @@
+"""Peeling finds and proves whole batches in double precision, and proves nothing where the update is another's."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gradinv.attacks.exact.peeling import voted
+from gradinv.attacks.registry import create_attack
+from gradinv.benchmark.experiment.controls import noise_gradient
+
+
+def attacked(batch, leak=None, key="peeling"):
+    return create_attack(key).reconstruct(batch.leak if leak is None else leak, batch.victim, seed=0)
+
+
+def proved(result):
+    """How many images it certifies; each stands in a slot that is filled."""
+    assert bool((result.filled | ~result.certified).all())
+    return int(result.certified.sum())
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_sixteen_images_are_found_and_proved_with_their_labels(private, seed):
+    batch = private("mlp1000", 16, repetition=seed, seed=seed)
+    result = attacked(batch)
+    assert proved(result) == 16
+    assert float(batch.distances(result).max()) < 1e-6
+    assert sorted(result.labels.tolist()) == sorted(batch.labels.tolist())
+    assert 1 <= result.evaluations <= create_attack("peeling").evaluations(None)
+
+
+@pytest.mark.parametrize(("model", "size"), [("mlp1000", 64), ("mlp_cpa", 4), ("mlp6", 4), ("mlp300x3", 8)])
+def test_other_widths_depths_and_a_large_batch(private, model, size):
+    batch = private(model, size)
+    result = attacked(batch)
+    assert proved(result) >= 0.95 * size
+    assert float(batch.distances(result).max()) < 1e-3
+
+
+def test_single_precision_proves_most_and_nothing_false(private):
+    batch = private("mlp1000", 16, dtype=torch.float32)
+    result = attacked(batch)
+    assert proved(result) >= 12
+    assert float(batch.distances(result).max()) < 0.05
+
+
+@pytest.mark.parametrize("size", [15, 17])
+def test_a_batch_size_that_is_wrong_by_one_proves_nothing(private, size):
+    batch = private("mlp1000", 16)
+    assert proved(attacked(batch, replace(batch.leak, batch_size=size))) == 0
+
+
+@pytest.mark.parametrize("key", ["peeling", "peeling.clipped"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_noise_in_the_updates_place_proves_nothing(private, key, dtype):
+    batch = private("mlp1000", 16, dtype=dtype)
+    assert proved(attacked(batch, noise_gradient(batch.leak, 1), key)) == 0
+
+
+def test_another_batchs_update_proves_that_batchs_images_and_none_of_ours(private):
+    batch, other = private("mlp1000", 16), private("mlp1000", 16, repetition=1)
+    result = attacked(batch, other.leak)
+    assert proved(result) == 16
+    assert float(other.distances(result).max()) < 1e-6
+    assert float(batch.distances(result).min()) > 0.1
+
+
+def test_a_pruned_update_proves_nothing(private):
+    batch = private("mlp1000", 16)
+    leak = batch.defended("pruning[ratio=0.7]")
+    assert [proved(attacked(batch, leak, key)) for key in ("peeling", "peeling.clipped")] == [0, 0]
+
+
+def test_clipping_is_one_unknown_factor(private):
+    batch = private("mlp1000", 16)
+    clipped = batch.defended("clipping[max_norm=1.0]")
+    assert proved(attacked(batch, clipped)) == 0
+    informed = replace(clipped, transform="clipped[max_norm=1.0]")
+    for leak, key in ((clipped, "peeling.clipped"), (informed, "peeling")):
+        result = attacked(batch, leak, key)
+        assert proved(result) == 16
+        assert float(batch.distances(result).max()) < 1e-6
+
+
+def test_a_loosened_certificate_finds_under_noise_and_certifies_nothing(private):
+    batch = private("mlp1000", 16)
+    noisy = batch.defended("gaussian_noise[sigma=1e-06]")
+    loose = attacked(batch, noisy, "peeling[loosen=10000.0]")
+    assert int((batch.distances(loose) < 1).sum()) >= 8
+    assert proved(loose) == 0
+
+
+def test_the_budget_ends_it_and_what_is_open_is_open(private):
+    batch = private("mlp1000", 32)
+    result = create_attack("peeling").reconstruct(batch.leak, batch.victim, seed=0, budget=1)
+    assert result.evaluations == 1
+    assert 0 < int(result.filled.sum()) < 32
+    assert result.labels[~result.filled].unique().tolist() == [-1]
+
+
+def test_a_vote_needs_voters():
+    assert voted(torch.rand(40, generator=torch.Generator().manual_seed(0)), 1e-6) is None
+    assert voted(torch.empty(0), 1e-6) is None
