@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradinv.attacks.registry import Parametrised
 from gradinv.metrics.keys import UNBOUNDED, checked_arguments, parse_key, split_keys
-from gradinv.metrics.registry import Registry
+from gradinv.metrics.registry import InvalidEntryError, Registry
 
 
 class Transform(Parametrised, ABC):
@@ -22,6 +22,14 @@ class Transform(Parametrised, ABC):
     @abstractmethod
     def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
         """What the candidate's update (one tensor a parameter) would be after the defense that gave `observed`."""
+
+    def bound(self, names: Sequence[str]) -> "Transform":
+        """The same for a network whose parameters have these names, in the order of every update."""
+        return self
+
+    def compared(self, observed: list[Tensor]) -> list[Tensor]:
+        """What of the observed update is compared: all of it, unless the transform leaves tensors out."""
+        return observed
 
 
 TRANSFORMS: "Registry[type[Transform]]" = Registry(
@@ -62,6 +70,16 @@ class InOrder(Transform):
             candidate = part(candidate, observed)
         return list(candidate)
 
+    def bound(self, names: Sequence[str]) -> Transform:
+        """Every part bound."""
+        return InOrder([part.bound(names) for part in self.parts])
+
+    def compared(self, observed: list[Tensor]) -> list[Tensor]:
+        """What no part leaves out."""
+        for part in self.parts:
+            observed = part.compared(observed)
+        return observed
+
 
 @register_transform("clipped")
 class Clipped(Transform):
@@ -95,6 +113,32 @@ class Masked(Transform):
         """The masked tensors."""
         # Entries that were zero without pruning are masked as well: what is sent does not tell the two apart.
         return [value * (target != 0) for value, target in zip(candidate, observed, strict=True)]
+
+
+@register_transform("ignored")
+class Ignored(Transform):
+    """Zeros for every tensor of the layers called `part`, on both sides: what a defense made useless is left out."""
+
+    def __init__(self, *, part: str = "bottleneck") -> None:
+        self.part = part
+        self.names: Sequence[str] = ()
+
+    def bound(self, names: Sequence[str]) -> Transform:
+        """The same for these parameters; InvalidEntryError where no layer is called so."""
+        if not any(self.part in name.split(".") for name in names):
+            raise InvalidEntryError(f"ignored[part={self.part}]: the victim has no layer of that name")
+        bound = Ignored(part=self.part)
+        bound.names = names
+        return bound
+
+    def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
+        """The candidate's update with zeros for these layers."""
+        pairs = zip(self.names, candidate, strict=True)
+        return [torch.zeros_like(value) if self.part in name.split(".") else value for name, value in pairs]
+
+    def compared(self, observed: list[Tensor]) -> list[Tensor]:
+        """The observed update with zeros for these layers."""
+        return self(observed, observed)
 
 
 @register_transform("signed")

@@ -51,7 +51,7 @@ class Objective:
         self.victim, self.distance, self.priors, self.autocast = victim, distance, priors, autocast
         self.transform_key = transform
         self.needs_bn_statistics = any(prior.needs_bn_statistics for prior in priors)
-        self._transform = create_transform(transform) if transform else None
+        self._transform = create_transform(transform).bound(victim.parameter_names) if transform else None
         self._recorded: Recorded = {}
 
     def given(self, leak: Leak, labels: Tensor | None) -> Given:
@@ -65,7 +65,7 @@ class Objective:
         observed = [leak.gradients[name] for name in self.victim.parameter_names]
         return {
             "labels": [] if labels is None else [labels],
-            "target": [] if self.distance is None else self.distance.prepare(observed),
+            "target": [] if self.distance is None else self.distance.prepare(self._compared(observed)),
             "granted": list(leak.bn_statistics or ()) if self.needs_bn_statistics else [],
             # Empty where unused: whatever is given becomes an input of a program, stacked for every candidate.
             "observed": [] if self._transform is None else observed,
@@ -132,6 +132,10 @@ class Objective:
             if self.needs_bn_statistics:
                 call_with(self.victim.module, state, candidate[0])
         return [], self._recorded
+
+    def _compared(self, observed: list[Tensor]) -> list[Tensor]:
+        """What of the observed update a candidate's is compared with."""
+        return observed if self._transform is None else self._transform.compared(observed)
 
     def _transformed(self, update: Sequence[Tensor], given: Given) -> Sequence[Tensor]:
         """The update as an attacker who knows the defense expects to observe it."""

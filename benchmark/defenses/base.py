@@ -89,7 +89,8 @@ class Defense(Parametrised):
     def on_batch(self, images: "Tensor", labels: "Tensor", generator: "Generator") -> "tuple[Tensor, Tensor]":
         """What the network sees instead of normalised images (B, C, H, W) and labels (B,).
 
-        Labels may become probabilities (B, classes). The same tensors where nothing is changed.
+        Labels may become probabilities (B, classes), without the last classes where these have none. The same tensors
+        where nothing is changed; UndefendableError where that is impossible.
         """
         return images, labels
 

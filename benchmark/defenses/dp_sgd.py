@@ -56,6 +56,10 @@ class DPSGD(Defense):
         total = self._clipped_sum(step)
         return {name: (value + self._noise(value, generator)) / count for name, value in total.items()}
 
+    def known(self) -> str:
+        """The bound on the mean: of one image the clipping itself, of more what follows from it for their mean."""
+        return "" if self.max_norm == float("inf") else f"clipped[max_norm={self.max_norm}]"
+
     def _clipped_sum(self, step: ClientStep) -> dict[str, Tensor]:
         total: dict[str, Tensor] = {}
         for images, labels in zip(step.images.split(_AT_ONCE), step.labels.split(_AT_ONCE), strict=True):

@@ -66,7 +66,25 @@ def client_update(
     """
     # One generator for all hooks: a defense that draws for its batch and for its update draws in this order.
     generator = torch.Generator().manual_seed(seed)
+    try:
+        return _defended(module, images, labels, bn_mode, defense, generator, update)
+    except UndefendableError as error:
+        raise ImpossibleCellError(str(error)) from error
+
+
+def _defended(
+    module: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    bn_mode: str,
+    defense: Defense,
+    generator: torch.Generator,
+    update: str,
+) -> ClientUpdate:
+    """The same; UndefendableError where the defense is impossible."""
     defended_images, defended_labels = defense.on_batch(images, labels, generator)
+    if defended_labels is not labels and defended_labels.is_floating_point():
+        defended_labels = _of_all_classes(defended_labels, module, images)
     drawn = defense.draws(module, len(defended_images), generator)
     computed, buffers = _computed(module, defended_images, defended_labels, bn_mode, update, drawn)
     # By identity: `on_batch` returns the same tensors where it changes nothing, and a backward pass is spared.
@@ -77,12 +95,17 @@ def client_update(
         return _computed(module, images, labels, bn_mode, update)[0]
 
     step = ClientStep(_in_mode(module, bn_mode), defended_images, defended_labels, bn_mode, update, compute)
-    try:
-        # A mapping of its own, so that a defense which edits it leaves what the self-check compares with.
-        sent = defense.on_step(dict(computed), step, generator)
-    except UndefendableError as error:
-        raise ImpossibleCellError(str(error)) from error
+    # A mapping of its own, so that a defense which edits it leaves what the self-check compares with.
+    sent = defense.on_step(dict(computed), step, generator)
     return ClientUpdate(sent, computed, undefended, defended_images, defended_labels, buffers, drawn)
+
+
+@torch.no_grad()
+def _of_all_classes(probabilities: Tensor, module: nn.Module, images: Tensor) -> Tensor:
+    """The probabilities with zeros for the classes after the last one that the defense had to name."""
+    # In eval mode: a pass that only counts the logits must move no statistics.
+    classes = _in_mode(module, "eval")(images[:1]).shape[1]
+    return nn.functional.pad(probabilities, (0, classes - probabilities.shape[1]))
 
 
 def _computed(

@@ -22,7 +22,7 @@ from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim, bn_layers
 from gradinv.benchmark.datasets import Batch, Dataset, draw_batch, public_images
-from gradinv.benchmark.defenses import Defense, create_defense
+from gradinv.benchmark.defenses import Defense, UndefendableError, create_defense
 from gradinv.benchmark.experiment import controls
 from gradinv.benchmark.experiment.client import (
     ClientUpdate,
@@ -167,7 +167,10 @@ def _identity(spec: TrialSpec, dataset: Dataset, batch: Batch) -> Identity:
 def _defended(spec: TrialSpec, loaded: LoadedVictim) -> LoadedVictim:
     """The victim as its defense changes the network, on the trial's device, in the client's precision."""
     # The trials of a pack share this network: a defense that changes it is the same one in all of them (`spec.pack`).
-    module = create_defense(spec.defense).on_model(loaded.module.to(spec.device))
+    try:
+        module = create_defense(spec.defense).on_model(loaded.module.to(spec.device))
+    except UndefendableError as error:
+        raise ImpossibleCellError(str(error)) from error
     return replace(loaded, module=_in_precision(module, spec.threat_model.dtype))
 
 

@@ -44,10 +44,10 @@ def module() -> nn.Module:
 
 @pytest.fixture
 def images() -> Tensor:
-    return torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    return torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-LABELS = torch.tensor([0, 3, 1, 4])
+LABELS = torch.tensor([0, 3, 1, 4, 2, 2, 0, 1])
 
 
 def defended(key: str, module: nn.Module, images: Tensor, seed: int = 0) -> ClientUpdate:

@@ -1,0 +1,127 @@
+"""Mixed images: mixup, and InstaHide within the client's own batch."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+
+from gradinv.attacks.registry import Paper
+from gradinv.benchmark.defenses.base import Defense, UndefendableError, register_defense
+
+ZHANG_2018 = Paper(
+    title="mixup: Beyond Empirical Risk Minimization",
+    authors="Hongyi Zhang, Moustapha Cisse, Yann N. Dauphin, David Lopez-Paz",
+    venue="ICLR 2018",
+    year=2018,
+    url="https://arxiv.org/abs/1710.09412",
+)
+HUANG_2020 = Paper(
+    title="InstaHide: Instance-hiding Schemes for Private Distributed Learning",
+    authors="Yangsibo Huang, Zhao Song, Kai Li, Sanjeev Arora",
+    venue="ICML 2020",
+    year=2020,
+    url="https://arxiv.org/abs/2010.02772",
+)
+
+
+@register_defense("mixup", paper=ZHANG_2018)
+class Mixup(Defense):
+    """Train on l x + (1 - l) x' and its mixed labels, x' another image of the batch (Zhang et al. 2018, section 2).
+
+    One l ~ Beta(`alpha`, `alpha`) a batch; `alpha` 0 is l = 1 and changes no bit. A batch of one has nothing to mix.
+    """
+
+    randomises = True
+    knowable = "alpha; never the draw of l nor who was mixed with whom"
+    cost = "blurred examples, of which many networks learn no worse"
+    grid = ("mixup[alpha=0.2]", "mixup[alpha=1.0]", "mixup[alpha=8.0]")
+    neutral = "mixup[alpha=0]"
+
+    def __init__(self, *, alpha: Annotated[float, Field(ge=0)] = 1.0) -> None:
+        self.alpha = alpha
+
+    def on_batch(self, images: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """The mixed batch, its labels as probabilities."""
+        if self.alpha == 0:
+            return images, labels
+        _require(len(images), 2, "mixup")
+        # A ring in random order: nobody is mixed with itself.
+        order = torch.randperm(len(images), generator=generator)
+        partners = torch.empty_like(order).index_copy(0, order, order.roll(1)).to(images.device)
+        shares = _dirichlet(torch.full((2,), self.alpha), generator).to(images)
+        places = torch.stack([torch.arange(len(images), device=images.device), partners], dim=1)
+        return _mixed(images, places, shares.expand(len(images), 2)), _mixed_labels(labels, places, shares)
+
+
+@register_defense("intra_instahide", paper=HUANG_2020)
+class IntraInstaHide(Defense):
+    """Mix every image with k - 1 others of the batch and flip the sign of random pixels (Huang et al. 2020, section 4).
+
+    The shares are drawn uniformly from those that sum to 1, each below `largest`; each (normalised) pixel's sign is
+    flipped with probability 1/2 where `flip` says so. `k` 1 without flips changes no bit. InstaHide with images of a
+    public set is not this one: a client has its own batch only.
+    """
+
+    randomises = True
+    knowable = "k and the bound of the shares; never the shares, the partners or the flips"
+    cost = "examples that are mixtures with scrambled signs; several points of accuracy"
+    grid = ("intra_instahide[k=2]", "intra_instahide[k=3]", "intra_instahide[k=4]")
+    neutral = "intra_instahide[flip=false,k=1]"
+
+    def __init__(
+        self,
+        *,
+        k: Annotated[int, Field(ge=1)] = 4,
+        largest: Annotated[float, Field(gt=0.5, le=1)] = 0.65,
+        flip: bool = True,
+    ) -> None:
+        self.k, self.largest, self.flip = k, largest, flip
+
+    def on_batch(self, images: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """The hidden batch, its labels as probabilities."""
+        _require(len(images), self.k, f"intra_instahide[k={self.k}]")
+        if self.k > 1:
+            count = len(images)
+            places = torch.stack([_others(index, count, self.k, generator) for index in range(count)]).to(images.device)
+            shares = torch.stack([self._shares(generator) for _ in range(count)]).to(images)
+            images, labels = _mixed(images, places, shares), _mixed_labels(labels, places, shares)
+        if self.flip:
+            signs = 1 - 2 * torch.randint(2, images.shape, generator=generator)
+            images = images * signs.to(images)
+        return images, labels
+
+    def _shares(self, generator: Generator) -> Tensor:
+        # Drawn again until none is too large: uniform among those that are left. A half is always left in a few draws.
+        while True:
+            shares = _dirichlet(torch.ones(self.k), generator)
+            if shares.max() <= self.largest:
+                return shares
+
+
+def _require(batch_size: int, needed: int, name: str) -> None:
+    if batch_size < needed:
+        raise UndefendableError(f"{name} mixes {needed} images, and the batch has {batch_size}")
+
+
+def _dirichlet(concentration: Tensor, generator: Generator) -> Tensor:
+    """Shares (k,) that sum to 1; of two, a Beta variable and the rest."""
+    drawn = torch._standard_gamma(concentration, generator=generator)
+    return drawn / drawn.sum()
+
+
+def _others(index: int, count: int, k: int, generator: Generator) -> Tensor:
+    """The image's own place and k - 1 others, none twice."""
+    drawn = torch.randperm(count - 1, generator=generator)[: k - 1]
+    return torch.cat([torch.tensor([index]), drawn + (drawn >= index)])
+
+
+def _mixed(images: Tensor, places: Tensor, shares: Tensor) -> Tensor:
+    """Image i is the sum over j of shares[i, j] images[places[i, j]]."""
+    return torch.einsum("bk,bkchw->bchw", shares, images[places])
+
+
+def _mixed_labels(labels: Tensor, places: Tensor, shares: Tensor) -> Tensor:
+    """The labels' probabilities, mixed alike; no wider than the largest label asks for."""
+    known = labels if labels.is_floating_point() else torch.nn.functional.one_hot(labels).to(shares)
+    return torch.einsum("bk,bkl->bl", shares.expand(places.shape), known[places])

@@ -1,0 +1,98 @@
+"""Mixed batches, and the mean over clients, against what their definitions say."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradinv.benchmark.defenses import UndefendableError, create_defense
+from gradinv.benchmark.experiment.client import ImpossibleCellError, client_update
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+LABELS = torch.tensor([0, 3, 1, 0, 2, 1])
+
+
+def mixed(key: str, images: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+    return create_defense(key).on_batch(images, LABELS[: len(images)], torch.Generator().manual_seed(seed))
+
+
+def shares_of(hidden: Tensor, images: Tensor) -> Tensor:
+    """The coefficients (B, B) by least squares, in double precision."""
+    return torch.linalg.lstsq(images.flatten(1).double().T, hidden.flatten(1).double().T).solution.T
+
+
+@pytest.mark.parametrize("key", ["mixup[alpha=1.0]", "intra_instahide[flip=false,k=3]"])
+def test_images_are_mixed_by_shares_that_sum_to_one_and_labels_alike(key: str, images: Tensor) -> None:
+    hidden, labels = mixed(key, images)
+    shares = shares_of(hidden, images)
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(6, dtype=torch.float64), rtol=1e-5, atol=1e-5)
+    one_hot = nn.functional.one_hot(LABELS).double()
+    torch.testing.assert_close(labels.double(), shares @ one_hot, rtol=1e-4, atol=1e-5)
+    assert ((shares.abs() > 1e-5).sum(dim=1) == (2 if "mixup" in key else 3)).all()
+    assert (shares > -1e-5).all()
+
+
+def test_mixup_draws_one_beta_share_a_batch(images: Tensor) -> None:
+    draws = torch.stack([shares_of(mixed("mixup[alpha=2.0]", images, seed)[0], images).diag() for seed in range(300)])
+    assert draws.std(dim=1).max() < 1e-5
+    # Beta(2, 2): mean 1/2, variance 1/20.
+    assert draws[:, 0].mean().item() == pytest.approx(0.5, abs=4 * (0.05 / 300) ** 0.5)
+    assert draws[:, 0].var().item() == pytest.approx(0.05, rel=0.3)
+
+
+def test_instahide_s_shares_keep_their_bound_and_signs_are_flipped_by_halves(images: Tensor) -> None:
+    for seed in range(20):
+        assert shares_of(mixed("intra_instahide[flip=false,k=2]", images, seed)[0], images).max() <= 0.65 + 1e-5
+    plain, flipped = mixed("intra_instahide[flip=false,k=3]", images)[0], mixed("intra_instahide[k=3]", images)[0]
+    torch.testing.assert_close(plain.abs(), flipped.abs())
+    assert (plain.sign() != flipped.sign()).float().mean().item() == pytest.approx(0.5, abs=4 * 0.5 / 1152**0.5)
+
+
+def test_a_batch_that_is_too_small_is_refused(images: Tensor) -> None:
+    with pytest.raises(UndefendableError, match="mixes 2 images, and the batch has 1"):
+        mixed("mixup", images[:1])
+    with pytest.raises(UndefendableError, match="mixes 4 images, and the batch has 3"):
+        mixed("intra_instahide", images[:3])
+
+
+def test_labels_get_the_classes_that_nobody_has(images: Tensor) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 9))
+    update = client_update(module, images, LABELS, bn_mode="eval", defense=create_defense("mixup"), seed=0)
+    assert update.labels.shape == (6, 9)
+    torch.testing.assert_close(update.labels.sum(dim=1), torch.ones(6))
+
+
+@pytest.mark.parametrize("clients", [2, 3, 6])
+def test_the_mean_over_clients_is_the_update_of_all_their_images(clients: int, images: Tensor) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 5)).double()
+    key = f"secure_aggregation[clients={clients}]"
+    update = client_update(module, images.double(), LABELS, bn_mode="eval", defense=create_defense(key), seed=0)
+    for name, value in update.computed.items():
+        torch.testing.assert_close(update.sent[name], value, rtol=1e-12, atol=1e-15)
+
+
+def test_in_train_mode_each_client_has_statistics_of_its_own(images: Tensor) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 5)).eval()
+    defense = create_defense("secure_aggregation[clients=2]")
+    update = client_update(module, images, LABELS, bn_mode="train", defense=defense, seed=0)
+    halves = [
+        client_update(module, x, y, bn_mode="train", defense=create_defense("none"), seed=0).sent
+        for x, y in zip(images.chunk(2), LABELS.chunk(2), strict=True)
+    ]
+    for name, value in update.sent.items():
+        torch.testing.assert_close(value, (halves[0][name] + halves[1][name]) / 2)
+    assert not torch.allclose(update.sent["0.weight"], update.computed["0.weight"], rtol=1e-2)
+
+
+def test_unequal_clients_are_refused(images: Tensor) -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+    defense = create_defense("secure_aggregation[clients=4]")
+    with pytest.raises(ImpossibleCellError, match="equal parts of 6 images"):
+        client_update(module, images, LABELS, bn_mode="eval", defense=defense, seed=0)

@@ -1,0 +1,85 @@
+"""PRECODE: the same function without noise, the client's own draw, and no protection of an FC-first network."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradinv.attacks.victim import Victim
+from gradinv.benchmark.defenses import UndefendableError, create_defense
+from gradinv.benchmark.experiment.client import client_update, self_check
+from gradinv.benchmark.victims.networks import build_network
+
+
+class FullyConnected(nn.Module):
+    """Three linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(192, 100), nn.ReLU(), nn.Linear(100, 50), nn.ReLU())
+        self.fc = nn.Linear(50, 5)
+
+    def get_classifier(self) -> nn.Module:
+        return self.fc
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(x))
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def module() -> nn.Module:
+    torch.manual_seed(0)
+    return FullyConnected()
+
+
+def test_without_noise_it_is_the_same_function(module: nn.Module, images: Tensor) -> None:
+    extended = create_defense("precode[scale=0,width=64]").on_model(module)
+    torch.testing.assert_close(extended(images), module(images), rtol=1e-4, atol=1e-5)
+    # A narrow bottleneck is another function.
+    narrow = create_defense("precode[scale=0,width=8]").on_model(module)
+    assert (narrow(images) - module(images)).abs().max() > 1e-2
+
+
+def test_on_a_timm_model_too() -> None:
+    network = build_network("resnet18", num_classes=5, image_size=32, seed=0, untrained=True)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    extended = create_defense("precode[scale=0,width=512]").on_model(network)
+    torch.testing.assert_close(extended(images), network(images), rtol=1e-3, atol=1e-4)
+    assert "fc.bottleneck.encoder.weight" in dict(extended.named_parameters())
+
+
+def test_the_client_draws_and_the_check_knows_its_draw(module: nn.Module, images: Tensor) -> None:
+    defense, labels = create_defense("precode[width=64]"), torch.tensor([0, 3])
+    extended = defense.on_model(module)
+    first, again, other = (
+        client_update(extended, images, labels, bn_mode="eval", defense=defense, seed=seed) for seed in (0, 0, 1)
+    )
+    name = "fc.head.weight"
+    assert torch.equal(first.sent[name], again.sent[name])
+    assert not torch.allclose(first.sent[name], other.sent[name])
+    assert not torch.allclose(first.sent[name], first.undefended[name])
+    # The network that the server has holds no draw.
+    assert not extended.fc.bottleneck.noise.any()
+    self_check(first, Victim(extended))
+
+
+def test_the_ratio_of_the_first_layer_is_exact_whatever_the_bottleneck(module: nn.Module, images: Tensor) -> None:
+    defense = create_defense("precode[scale=10,width=64]")
+    update = client_update(
+        defense.on_model(module), images[:1], torch.tensor([3]), bn_mode="eval", defense=defense, seed=0
+    ).sent
+    weight, bias = update["body.1.weight"], update["body.1.bias"]
+    row = bias.abs().argmax()
+    error = (weight[row] / bias[row] - images[0].flatten()).square().mean()
+    assert error < 1e-10  # above 100 dB
+    # Control: the same rule on the bottleneck's own layer gives no image of the features' mean.
+    assert update["fc.bottleneck.encoder.bias"].abs().max() > 0
+
+
+def test_a_network_without_a_linear_classifier_is_refused() -> None:
+    with pytest.raises(UndefendableError, match="before a linear classifier"):
+        create_defense("precode").on_model(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
