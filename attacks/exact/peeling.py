@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -78,7 +78,7 @@ class Peeling(ClosedForm):
     A neuron's weight gradient over its bias gradient is an image where one image alone activates it. Such a candidate
     is tried: passed through the network, with every label, it must give that neuron the very bias gradient that was
     observed. What passes is proved without any original; it is subtracted, and the next round finds what it hid.
-    Labels come out as a by-product. With `estimate_scale`, and where the defense is known to clip, the update may be
+    Labels come out as a by-product. With `scale` estimated, and where the defense is known to clip, the update may be
     the batch's times one unknown factor, on which neurons vote. `loosen` multiplies the certificate's tolerance, for
     noisy updates: what is found above 1 is not certified.
     """
@@ -86,9 +86,12 @@ class Peeling(ClosedForm):
     most_evaluations = ROUNDS
 
     def __init__(
-        self, *, estimate_scale: bool = False, loosen: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+        self,
+        *,
+        scale: Literal["stated", "estimated"] = "stated",
+        loosen: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0,
     ) -> None:
-        self.estimate_scale, self.loosen = estimate_scale, loosen
+        self.scale, self.loosen = scale, loosen
 
     def reason_to_skip(self, conditions: Conditions) -> str | None:
         """No such layer, or images that are not passed one by one."""
@@ -100,7 +103,7 @@ class Peeling(ClosedForm):
         """Peel until a round finds nothing; nothing is drawn at random."""
         victim.require_fit(leak)
         peeler = Peeler(leak, victim, self.loosen)
-        if self.estimate_scale or leak.transform.startswith("clipped"):
+        if self.scale == "estimated" or leak.transform.startswith("clipped"):
             peeler.estimate_scale()
         spent = 0
         while spent < self.evaluations(budget) and peeler.peel():
@@ -113,7 +116,7 @@ class Peeling(ClosedForm):
         )
 
 
-register_preset("peeling.clipped", estimate_scale=True)
+register_preset("peeling.clipped", scale="estimated")
 
 
 class Peeler:
