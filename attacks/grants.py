@@ -188,10 +188,13 @@ def granted_labels(level: str, labels: "Tensor") -> "Tensor | None":
 
 
 def reason_impossible(conditions: "Conditions") -> str | None:
-    """Why nobody can have the statistics that the threat model grants, in one line; None where somebody can."""
+    """Why nobody can have what the threat model grants, in one line; None where somebody can."""
+    granted = conditions.threat_model
+    if granted.simulation != "strong" and granted.known_update == granted.update:
+        return f"update {granted.update} leaves no local training to simulate; take simulation: strong"
     if conditions.bn_layers == 0:
         return None
-    return level_of(BN_STATISTICS, "bn_statistics", conditions.threat_model.bn_statistics).reason_impossible(conditions)
+    return level_of(BN_STATISTICS, "bn_statistics", granted.bn_statistics).reason_impossible(conditions)
 
 
 def reason_without_statistics(conditions: "Conditions") -> str | None:

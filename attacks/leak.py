@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gradinv.attacks.grants import BN_STATISTICS, LABELS, level_of
-from gradinv.attacks.update import create_update
+from gradinv.attacks.update import SIMULATION, canonical_update, known_update
 from gradinv.metrics.registry import RequestError
 
 Statistics = tuple[tuple[Tensor, Tensor], ...]
@@ -43,11 +43,15 @@ def _label_level(name: str) -> str:
 
 
 def _update(text: str) -> str:
-    create_update(text)
-    return text
+    return canonical_update(text)
 
 
-LATER_GRANTS = ("buffers", "client_precision")
+def _simulation(name: str) -> str:
+    level_of(SIMULATION, "simulation", name)
+    return name
+
+
+LATER_GRANTS = ("buffers", "client_precision", "simulation")
 """Fields of a threat model that came after records had been written."""
 
 
@@ -56,7 +60,8 @@ class ThreatModel(BaseModel):
 
     The levels of `bn_statistics` and `labels` stand in `grants.py`, the kinds of `update` in `update.py`; a name that
     is in neither is a ValidationError. `adaptive`: the attacker knows the defense. `buffers`: whether the client sends
-    the network's buffers beside the update. `client_precision`: what the client computes in and sends.
+    the network's buffers beside the update. `client_precision`: what the client computes in and sends. `simulation`:
+    what the attacker knows of the local training behind a weight update; a gradient leaves nothing to know.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,6 +74,7 @@ class ThreatModel(BaseModel):
     adaptive: bool = Field(default=False, strict=True)
     buffers: Literal["withheld", "sent"] = "withheld"
     client_precision: Literal["float32", "float64"] = "float32"
+    simulation: Annotated[str, AfterValidator(_simulation)] = "strong"
 
     # At their defaults later fields are left out, so that ids of earlier trials stay what they were.
     @model_serializer(mode="wrap")
@@ -81,6 +87,15 @@ class ThreatModel(BaseModel):
     def dtype(self) -> torch.dtype:
         """The type of numbers that the client computes in and sends."""
         return torch.float64 if self.client_precision == "float64" else torch.float32
+
+    @property
+    def known_update(self) -> str:
+        """The key of the update as far as the attacker knows how it is computed."""
+        return known_update(self.update, self.simulation)
+
+    def as_granted(self) -> "ThreatModel":
+        """The threat model as it stands in a leak: without what is withheld of the local training."""
+        return self.model_copy(update={"update": self.known_update})
 
 
 Count = Annotated[int, Field(ge=1, le=2**20, strict=True)]

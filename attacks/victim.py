@@ -12,7 +12,7 @@ from gradinv.attacks.evaluation_count import EvaluationCount
 from gradinv.attacks.hidden_state import forget_hidden_state, private_copy
 from gradinv.attacks.leak import Leak, Statistics
 from gradinv.attacks.substitution import call_with
-from gradinv.attacks.update import create_update
+from gradinv.attacks.update import Update, create_update
 from gradinv.metrics.registry import RequestError
 
 
@@ -89,16 +89,25 @@ class Victim:
             return self.module(images)
         return call_with(self.module, parameters, images)
 
-    def update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    def update(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        kind: Update | None = None,
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, ...]:
         """What a client would send for this batch, in the order of `parameter_names`, itself differentiable.
 
-        Images (B, C, H, W) are normalised, labels class indices (B,) or probabilities (B, classes). Counts as one
-        evaluation, however many gradients it takes.
+        Images (B, C, H, W) are normalised, labels class indices (B,) or probabilities (B, classes). `kind` stands in
+        for the update that the client sends, `parameters` for those of the network. Counts as one evaluation, however
+        many gradients it takes.
         """
         if not self.evaluations.is_paused:
             self.evaluations.add(1)
+        chosen = self.named_parameters if parameters is None else parameters
         with self.evaluations.paused():
-            return self.update_kind.compute(self.logits, self.named_parameters, images, labels, create_graph=True)
+            return (kind or self.update_kind).compute(self.logits, chosen, images, labels, create_graph=True)
 
     def functional_update(
         self,
@@ -106,11 +115,14 @@ class Victim:
         labels: Tensor,
         state: dict[str, Tensor],
         recorded: dict[int, tuple[Tensor, Tensor]],
+        *,
+        kind: Update | None = None,
     ) -> tuple[list[Tensor], dict[int, tuple[Tensor, Tensor]]]:
         """The same by `torch.func`, for use inside its transforms, with the statistics that were recorded.
 
         `state` maps the names of parameters and buffers to their values. `recorded` is the dictionary of
-        `recording_bn_statistics`; what the hooks leave in it ends with the transform.
+        `recording_bn_statistics`; what the hooks leave in it ends with the transform. `kind` stands in for the update
+        that the client sends.
         """
 
         def logits(parameters: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
@@ -118,7 +130,8 @@ class Victim:
             # Handed out of the transform in a copy: what the hooks leave in `recorded` itself is dead outside of it.
             return outputs, dict(recorded)
 
-        return self.update_kind.functional(logits, {name: state[name] for name in self.parameter_names}, images, labels)
+        parameters = {name: state[name] for name in self.parameter_names}
+        return (kind or self.update_kind).functional(logits, parameters, images, labels)
 
     @property
     def state(self) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from .needs import LabelPolicy as LabelPolicy
 from .objective import (
     Given as Given,
     Objective as Objective,
+    Recorded as Recorded,
 )
 from .optimizers import (
     Adam as Adam,

@@ -1,6 +1,6 @@
 """Gradient matching: candidate -> distance to the observed update + priors -> optimizer step, the attack under most.
 
-What an author of a variant may override is marked so: `start`, `images` and `project`.
+What an author of a variant may override is marked so: `start`, `images`, `project`, and `objective` with `beside`.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,13 @@ from gradinv.attacks.gradient_matching.descent import Agents, Descent
 from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.evaluation import Engine
 from gradinv.attacks.gradient_matching.matched_trial import MatchedTrial, each, filled
-from gradinv.attacks.gradient_matching.needs import LabelPolicy, lacks_budget, lacks_labels, lacks_statistics
+from gradinv.attacks.gradient_matching.needs import (
+    LabelPolicy,
+    lacks_budget,
+    lacks_labels,
+    lacks_scale,
+    lacks_statistics,
+)
 from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
 from gradinv.attacks.gradient_matching.priors import Prior
@@ -82,6 +88,18 @@ class GradientMatching(Attack):
         """Its agents; None where a subclass says that trials are not to be packed."""
         return self.agents if self.packs_trials else None
 
+    @property
+    def beside(self) -> int:
+        """How many variables go to the objective beside the images. May be overridden.
+
+        They come last in `start`. The label logits, where labels are optimised.
+        """
+        return 1 if self.labels.joint else 0
+
+    def objective(self, victim: Victim, transform: str) -> Objective:
+        """What is minimised; `transform` is the key of what is known of a defense. May be overridden."""
+        return Objective(victim, self.distance, self.priors, transform=transform, autocast=self.engine.autocast)
+
     def start(self, leak: Leak, victim: Victim, seed: int) -> list[Tensor]:
         """The variables from which one candidate starts, on the victim's device. May be overridden.
 
@@ -119,6 +137,7 @@ class GradientMatching(Attack):
         """Why priors, labels, budget or coupling make the attack impossible; None where it is possible."""
         return (
             lacks_statistics(self.priors, conditions)
+            or lacks_scale(self.distance, conditions)
             or lacks_labels(self.labels, conditions)
             or self._lacks_budget(conditions.budget)
             or (self.coupling.reason_to_skip(conditions) if self.coupling else None)
@@ -178,8 +197,7 @@ class GradientMatching(Attack):
 
     def _match(self, victim: Victim, transform: str, trials: Sequence[MatchedTrial], budget: int) -> None:
         """All restarts of these trials, with `budget` for each trial."""
-        autocast = self.engine.autocast
-        objective = Objective(victim, self.distance, self.priors, transform=transform, autocast=autocast)
+        objective = self.objective(victim, transform)
         with objective.ready():
             for restart in range(self.restarts):
                 self._restart(objective, trials, restart, budget)
@@ -232,7 +250,7 @@ class GradientMatching(Attack):
             [torch.stack(parts) for parts in zip(*starts, strict=True)],
             images=self.images,
             project=partial(self.project, leak=leak),
-            has_logits=self.labels.joint,
+            beside=self.beside,
         )
 
     def _reconstruction(self, trial: MatchedTrial, victim: Victim, budget: int) -> Reconstruction:

@@ -27,8 +27,11 @@ class Distance:
 
     `prepare` computes once what depends on the observed gradients alone. `pullback` is for one candidate at a time: a
     closed form there spares the backward pass through `value`, whose temporaries of the network's size cost more than
-    a small batch. Programs are traced from `value`.
+    a small batch. Programs are traced from `value`. `needs_scale`: it means something only for gradients whose length
+    is known, not for directions.
     """
+
+    needs_scale = True
 
     def prepare(self, target: Sequence[Tensor]) -> list[Tensor]:
         """What `value` and `pullback` take for the observed gradients; the gradients themselves, unless overridden."""
@@ -116,6 +119,8 @@ class CosineDistance(Distance):
     >>> round(distance.value([torch.tensor([5.0, 0.0])], prepared).item(), 6)
     0.0
     """
+
+    needs_scale = False
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale

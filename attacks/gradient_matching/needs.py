@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gradinv.attacks.attack import Conditions
+from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.priors import Prior
 from gradinv.attacks.grants import LABELS, reason_without_statistics
 from gradinv.attacks.label_rules import create_rule
+from gradinv.attacks.update import create_update
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,14 @@ def lacks_statistics(priors: Iterable[Prior], conditions: Conditions) -> str | N
     """Why the batch-norm priors among these have nothing to go by."""
     needed = any(prior.needs_bn_statistics for prior in priors)
     return reason_without_statistics(conditions) if needed else None
+
+
+def lacks_scale(distance: Distance | None, conditions: Conditions) -> str | None:
+    """Why the distance cannot be taken to a weight update of which only the direction is known."""
+    known = create_update(conditions.threat_model.known_update)
+    if distance is None or not distance.needs_scale or known.has_scale:
+        return None
+    return "this distance needs the scale of the local training; take simulation: weak or strong, or a cosine"
 
 
 def lacks_labels(policy: LabelPolicy, conditions: Conditions) -> str | None:

@@ -65,11 +65,23 @@ class Objective:
         observed = [leak.gradients[name] for name in self.victim.parameter_names]
         return {
             "labels": [] if labels is None else [labels],
-            "target": [] if self.distance is None else self.distance.prepare(self._compared(observed)),
+            "target": self._target(observed, leak.batch_size),
             "granted": list(leak.bn_statistics or ()) if self.needs_bn_statistics else [],
             # Empty where unused: whatever is given becomes an input of a program, stacked for every candidate.
             "observed": [] if self._transform is None else observed,
         }
+
+    def _target(self, observed: list[Tensor], batch_size: int) -> list[Tensor]:
+        return (
+            []
+            if self.distance is None
+            else self.distance.prepare(self._as_gradient(self._compared(observed), batch_size))
+        )
+
+    @property
+    def terms(self) -> tuple[object, ...]:
+        """All that decides what is computed, but for the network: objectives that share it share programs."""
+        return (self.victim.update_kind, self.distance, *self.priors)
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -88,8 +100,9 @@ class Objective:
         update: Sequence[Tensor] = ()
         with self._precision():
             if self.distance is not None:
-                update = self._transformed(self.victim.update(leaves[0], _labels(leaves, given)), given)
-            elif self.needs_bn_statistics:
+                update = self._update(leaves, _labels(leaves, given), given)
+                update = self._expected(update, given, len(leaves[0]))
+            if self._needs_own_pass(len(leaves[0])):
                 self.victim.module(leaves[0])  # for the hooks alone: no term needs the logits
         # Outside of `_precision`: the priors' own arithmetic is not coarsened with the victim's.
         penalty = self._penalty(leaves[0], self._recorded, given)
@@ -114,24 +127,26 @@ class Objective:
         """The same as a pure function, for `torch.func` and for tracing; `state` holds parameters and buffers."""
 
         def total(candidate: list[Tensor]) -> Tensor:
-            update, recorded = self._functional_update(candidate, given, state)
+            update, recorded = self._functional(candidate, given, state)
             penalty = self._penalty(candidate[0], recorded, given)
             return penalty if self.distance is None else self.distance.value(update, given["target"]) + penalty
 
         slopes, value = torch.func.grad_and_value(total)(list(candidate))
         return value, slopes
 
-    def _functional_update(
+    def _functional(
         self, candidate: Sequence[Tensor], given: Given, state: dict[str, Tensor]
     ) -> tuple[Sequence[Tensor], Recorded]:
+        update: Sequence[Tensor] = []
+        recorded = self._recorded
         with self._precision():
             if self.distance is not None:
-                labels = _labels(candidate, given)
-                update, recorded = self.victim.functional_update(candidate[0], labels, state, self._recorded)
-                return self._transformed(update, given), recorded
-            if self.needs_bn_statistics:
+                update, recorded = self._functional_update(candidate, _labels(candidate, given), given, state)
+                update = self._expected(update, given, len(candidate[0]))
+            if self._needs_own_pass(len(candidate[0])):
                 call_with(self.victim.module, state, candidate[0])
-        return [], self._recorded
+                recorded = dict(self._recorded)
+        return update, recorded
 
     def _compared(self, observed: list[Tensor]) -> list[Tensor]:
         """What of the observed update a candidate's is compared with."""
@@ -140,6 +155,30 @@ class Objective:
     def _transformed(self, update: Sequence[Tensor], given: Given) -> Sequence[Tensor]:
         """The update as an attacker who knows the defense expects to observe it."""
         return update if self._transform is None else self._transform(update, given["observed"])
+
+    def _update(self, candidate: Sequence[Tensor], labels: Tensor, given: Given) -> Sequence[Tensor]:
+        """What the client would have sent for the candidate. May be overridden, together with the next."""
+        return self.victim.update(candidate[0], labels)
+
+    def _functional_update(
+        self, candidate: Sequence[Tensor], labels: Tensor, given: Given, state: dict[str, Tensor]
+    ) -> tuple[Sequence[Tensor], Recorded]:
+        """The same by `torch.func`, with the statistics that were recorded."""
+        return self.victim.functional_update(candidate[0], labels, state, self._recorded)
+
+    def _needs_own_pass(self, batch_size: int) -> bool:
+        """Whether statistics of the whole batch under the weights that were sent out take a pass of their own."""
+        in_steps = self.victim.update_kind.steps(batch_size) > 1
+        return self.needs_bn_statistics and (self.distance is None or in_steps)
+
+    def _expected(self, update: Sequence[Tensor], given: Given, batch_size: int) -> Sequence[Tensor]:
+        """The update as it is compared: as an attacker who knows the defense expects it, in units of a gradient."""
+        return self._as_gradient(self._transformed(update, given), batch_size)
+
+    def _as_gradient(self, update: Sequence[Tensor], batch_size: int) -> list[Tensor]:
+        # So the weights of priors, tolerances and steps mean the same for every kind of update.
+        named = dict(zip(self.victim.parameter_names, update, strict=True))
+        return list(self.victim.update_kind.as_gradient(named, batch_size).values())
 
     def _penalty(self, images: Tensor, recorded: Recorded, given: Given) -> Tensor:
         """The weighted sum of the priors."""

@@ -48,7 +48,7 @@ def program_of(
     The first `parts` of the inputs are the candidates' images and logits; `given` shows how the others are nested. With
     a `width` above 1 candidates and givens have that first dimension.
     """
-    terms = (objective.victim.update_kind, objective.distance, *objective.priors)
+    terms = (type(objective), *objective.terms)
     shapes = tuple((tuple(value.shape), value.dtype) for value in inputs)
     victim, transform = objective.victim, objective.transform_key
     # By its family, not by itself: every trial has a copy of the network, whose values are inputs of the program.

@@ -1,4 +1,4 @@
-"""What the optimizer moves: the variables of N candidates, and the images and label logits that they stand for."""
+"""What the optimizer moves: the variables of N candidates, the images that they stand for, and what is beside them."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,7 @@ class Variables:
     """Tensors (N, ...) and what they stand for.
 
     `images` makes the images (N, B, C, H, W) from them, `project` brings them back, in place, to where they may be.
-    With `has_logits` the last tensor holds label logits (N, B, classes) and is moved as it is.
+    The last `beside` tensors are handed to the objective as they are, such as label logits (N, B, classes).
     """
 
     def __init__(
@@ -22,18 +22,18 @@ class Variables:
         *,
         images: Callable[[Sequence[Tensor]], Tensor],
         project: Callable[[Sequence[Tensor]], None],
-        has_logits: bool,
+        beside: int,
     ) -> None:
-        self.tensors, self.images, self.project, self.has_logits = tensors, images, project, has_logits
+        self.tensors, self.images, self.project, self.beside = tensors, images, project, beside
         self._leaves, self._images = tensors, tensors[0]
 
     def candidates(self) -> list[Tensor]:
-        """Images and, where there are any, logits as they stand now; remembered for `gradients`."""
+        """Images and what is beside them as they stand now; remembered for `gradients`."""
         self._leaves = [tensor.detach().requires_grad_(True) for tensor in self.tensors]
         with torch.enable_grad():
             self._images = self.images(self._leaves)
         images = self.tensors[0] if self._are_images else self._images.detach()
-        return [images, self.tensors[-1]] if self.has_logits else [images]
+        return [images, *self.tensors[len(self.tensors) - self.beside :]]
 
     def gradients(self, slopes: Gradients) -> Gradients:
         """Gradients for the variables from those for the last `candidates`, by the chain rule."""
@@ -43,8 +43,7 @@ class Variables:
         elif slopes[0] is not None:
             # Unused are variables that the images do not depend on, such as label logits.
             gradients = [*torch.autograd.grad(self._images, self._leaves, slopes[0], allow_unused=True)]
-        if self.has_logits:
-            gradients[-1] = slopes[1]
+        gradients[len(gradients) - self.beside :] = slopes[1:]
         return gradients
 
     @property

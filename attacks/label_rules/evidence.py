@@ -143,7 +143,7 @@ class Evidence:
         """That of a leak of this victim; NoClassifierError and LeakError where the two do not fit."""
         victim.require_fit(leak)
         # Rules go by signs, and what a client sends need not have those of a gradient.
-        gradients = create_update(leak.threat_model.update).as_gradient(leak.gradients)
+        gradients = create_update(leak.threat_model.update).as_gradient(leak.gradients, leak.batch_size)
         classifier = Classifier(victim, leak.image_shape)
         bias = gradients.get(classifier.bias_name)
         return cls(

@@ -6,6 +6,7 @@ from typing import Any
 from gradinv.attacks.grants import BN_STATISTICS, LABELS
 from gradinv.attacks.label_rules import RULES, create_rule
 from gradinv.attacks.registry import ATTACKS, PRESETS, hyperparameters
+from gradinv.attacks.update import SIMULATION
 from gradinv.benchmark.defenses import DEFENSES, defense_keys
 from gradinv.benchmark.experiment import CONTROLS, MEANING
 from gradinv.benchmark.runs import suite_path
@@ -90,4 +91,5 @@ def granted_levels() -> dict[str, dict[str, str]]:
     return {
         "bn_statistics": {name: level.meaning for name, level in BN_STATISTICS.items()},
         "labels": {name: level.meaning for name, level in LABELS.items()},
+        "simulation": dict(SIMULATION),
     }

@@ -173,7 +173,7 @@ def observe(
         num_classes=num_classes,
         mean=mean,
         std=std,
-        threat_model=threat_model,
+        threat_model=threat_model.as_granted(),
         labels=granted_labels(threat_model.labels, batch.labels.to(update.images.device)),
         bn_statistics=_statistics(threat_model.bn_statistics, sources),
         transform=defense.known() if threat_model.adaptive else "",

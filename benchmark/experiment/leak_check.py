@@ -83,6 +83,8 @@ def _on_labels(leak: Leak, victim: Victim, inferred: dict[str, Tensor] | str) ->
 
 def _on_scale(leak: Leak, victim: Victim, inferred: dict[str, Tensor] | str) -> str:
     """The norm of the update beside that of noise images with the labels given, else inferred, else the first ones."""
+    if not victim.update_kind.has_scale:
+        return "scale: not to be compared, since nothing is known of the local training"
     if leak.labels is not None:
         labels, whose = leak.labels, "the labels given"
     elif not isinstance(inferred, str):
@@ -122,7 +124,7 @@ def _on_loss(leak: Leak, victim: Victim) -> Iterator[str]:
 
 def _classifier_gradient(leak: Leak, victim: Victim) -> Tensor:
     """The gradient of the classifier's weight, (classes, features)."""
-    gradients = create_update(leak.threat_model.update).as_gradient(leak.gradients)
+    gradients = create_update(leak.threat_model.update).as_gradient(leak.gradients, leak.batch_size)
     return gradients[victim.classifier_weight(leak.image_shape)].flatten(1)
 
 

@@ -130,6 +130,7 @@ def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int) -> Cell:
         precision=spec.precision,
         buffers=granted.buffers,
         client_precision=granted.client_precision,
+        simulation=granted.simulation,
     )
 
 

@@ -186,7 +186,7 @@ def _victim(spec: TrialSpec, module: nn.Module) -> Victim:
     if spec.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     family = _families.setdefault(module, object())
-    return Victim(module, bn_mode=spec.threat_model.bn_mode, update=spec.threat_model.update, family=family)
+    return Victim(module, bn_mode=spec.threat_model.bn_mode, update=spec.threat_model.known_update, family=family)
 
 
 def possible_attack(spec: TrialSpec, network: nn.Module, *, classes: int, state: str) -> Attack:
@@ -231,7 +231,9 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
         num_classes=len(dataset.classes),
         mean=loaded.mean,
         std=loaded.std,
-        public=None if public is None else normalise(public.to(spec.device), loaded.mean, loaded.std),
+        public=None
+        if public is None
+        else normalise(public.to(spec.device, spec.threat_model.dtype), loaded.mean, loaded.std),
     )
     notes = _warnings(spec, defense)
     if public is not None:
@@ -274,6 +276,9 @@ def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim)
         seed=spec.seed("defense"),
         update=spec.threat_model.update,
     )
+    granted = spec.threat_model
+    if granted.known_update != granted.update:  # what the attacker does not know must be checked all the same
+        victim = Victim(loaded.module, bn_mode=granted.bn_mode, update=granted.update)
     self_check(update, victim)
     return update
 

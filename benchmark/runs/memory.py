@@ -83,20 +83,22 @@ def evaluation_bytes(
     num_classes: int,
     *,
     bn_mode: str = "eval",
+    update: str = "gradient",
     needs_bn_statistics: bool = False,
     together: int = 1,
 ) -> int:
     """The bytes that one evaluation of an attack's objective takes: the network, the leak and the two backward passes.
 
-    `module` is left alone and nothing of its size is allocated. `needs_bn_statistics`: the objective has the mean and
-    variance of every batch-norm input. `together` candidates are evaluated in one vectorised call, each with a batch
-    and observed gradients of its own. Half precision is not reckoned with. Raises what the network's forward pass
-    raises for such a batch, and RuntimeError where the shape of a result depends on values.
+    `module` is left alone and nothing of its size is allocated. `update` is the key of what is simulated.
+    `needs_bn_statistics`: the objective has the mean and variance of every batch-norm input. `together` candidates are
+    evaluated in one vectorised call, each with a batch and observed gradients of its own. Half precision is not
+    reckoned with. Raises what the network's forward pass raises for such a batch, and RuntimeError where the shape of a
+    result depends on values.
 
     >>> evaluation_bytes(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), batch_size=2, image_size=2, num_classes=5)
     2012
     """
-    victim = Victim(_on_meta(module), bn_mode=bn_mode)
+    victim = Victim(_on_meta(module), bn_mode=bn_mode, update=update)
     like = victim.parameters[0]
     images = like.new_empty(together, batch_size, 3, image_size, image_size)
     labels = like.new_empty(together, batch_size, num_classes)  # probabilities are the larger kind of labels

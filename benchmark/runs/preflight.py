@@ -107,6 +107,7 @@ def _bytes_needed(plan: Plan, spec: TrialSpec) -> int | None:
             spec.image_size,
             len(plan.dataset_of(spec).classes),
             bn_mode=spec.threat_model.bn_mode,
+            update=spec.threat_model.known_update,
             needs_bn_statistics=any(prior.needs_bn_statistics for prior in attack.priors),
             together=spec.together,
         )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import create_attack, hyperparameters
+from gradinv.attacks.update import create_update
 from gradinv.benchmark.datasets import LARGEST_IMAGE_SIZE
 from gradinv.benchmark.defenses import canonical_defense
 from gradinv.benchmark.experiment import CONTROLS
@@ -89,6 +90,13 @@ class Block(_Strict):
         for name in value:
             if name not in METRICS.names():
                 raise ValueError(unknown("metric", name, METRICS.names()))
+        return value
+
+    @field_validator("threat_model")
+    @classmethod
+    def _threat_model(cls, value: ThreatModel) -> ThreatModel:
+        if reason := create_update(value.update).reason_no_client:
+            raise ValueError(reason)
         return value
 
     @field_validator("batch_sizes")

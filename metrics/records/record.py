@@ -54,6 +54,7 @@ class Cell(_Frozen):
     precision: str = SETTING["precision"].default
     buffers: str = SETTING["buffers"].default
     client_precision: str = SETTING["client_precision"].default
+    simulation: str = SETTING["simulation"].default
     is_control: bool = False
     specification: str = ""
     arm: str = ""

@@ -25,7 +25,7 @@ SETTING: Mapping[str, Column] = {
         "batch-norm numbers granted / unknown pixel values; above about 0.5 the prior is a leak by itself", "ratio", 0
     ),
     "labels": Column("labels granted: one of the levels below"),
-    "update": Column("what the client sends: gradient, or fedavg(...)"),
+    "update": Column("what the client sends: gradient, or weight_update[...]"),
     "defense": Column("key of the defense; `none` for none"),
     "adaptive": Column("whether the attacker knows the defense", "true/false"),
     "batch_size": Column("images in one private batch", "count", 1),
@@ -34,6 +34,7 @@ SETTING: Mapping[str, Column] = {
     "precision": Column("arithmetic of the attack's evaluations: float32, tf32 or bf16", default="float32"),
     "buffers": Column("whether the client sends its batch-norm buffers: withheld or sent", default="withheld"),
     "client_precision": Column("what the client computes in and sends: float32 or float64", default="float32"),
+    "simulation": Column("what is known of the local training: one of the levels below", default="strong"),
 }
 """Name -> column of everything in a row but its attack: only rows of equal setting may be compared.
 

@@ -11,6 +11,12 @@ from gradinv.attacks.victim import Victim
 from gradinv.metrics.registry import UnknownNameError
 
 LABELS = torch.tensor([3, 0, 4])
+LOCAL = (
+    "lr=0.0001",
+    "epochs=3,lr=0.0001,minibatch=1",
+    "epochs=9,lr=0.0001,order=unknown",
+    "epochs=2,lr=0.0001,minibatch=1,momentum=0.9,order=shuffled",
+)
 
 
 class TwoSteps(Update):
@@ -37,11 +43,11 @@ class TwoSteps(Update):
             moved = {name: moved[name] - self.rate * slopes[name] for name in moved}
         return [moved[name] - parameters[name] for name in parameters], aside
 
-    def as_gradient(self, sent):
+    def as_gradient(self, sent, batch_size):
         return {name: -value / (2 * self.rate) for name, value in sent.items()}
 
 
-@pytest.fixture(params=["gradient", "two_steps"])
+@pytest.fixture(params=["gradient", "two_steps", "weight_update", *(f"weight_update[{local}]" for local in LOCAL)])
 def update(request, monkeypatch):
     """Our update, and one from outside."""
     monkeypatch.setattr("gradinv.attacks.update.UPDATES", {**UPDATES, "two_steps": TwoSteps})
@@ -75,7 +81,7 @@ def test_label_rules_read_it_as_a_gradient(make_net, make_images, update):
     victim, images = Victim(make_net(), update=update), make_images(3)
     sent = dict(zip(victim.parameter_names, victim.update(images, LABELS), strict=True))
     gradient = dict(zip(victim.parameter_names, Victim(make_net()).update(images, LABELS), strict=True))
-    for name, value in create_update(update).as_gradient(sent).items():
+    for name, value in create_update(update).as_gradient(sent, 3).items():
         torch.testing.assert_close(value, gradient[name], rtol=0.2, atol=0.02)
 
 

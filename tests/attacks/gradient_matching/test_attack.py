@@ -39,7 +39,9 @@ def test_no_more_parameter_gradients_than_the_budget(
     attack = create_attack(f"{name}[restarts={restarts}]")
     computed: list[int] = []
     original = Victim.update
-    monkeypatch.setattr(Victim, "update", lambda self, x, y: (computed.append(1), original(self, x, y))[1])
+    monkeypatch.setattr(
+        Victim, "update", lambda self, x, y, **chosen: (computed.append(1), original(self, x, y, **chosen))[1]
+    )
     if budget < restarts:
         with pytest.raises(ValueError, match=f"a budget of {budget} evaluations is too small for {restarts} restarts"):
             attack.reconstruct(leak, victim, seed=0, budget=budget)

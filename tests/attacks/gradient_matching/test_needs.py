@@ -25,7 +25,7 @@ def conditions(*, bn_statistics: str = "running", labels: str = "known", **chang
         ("gradinversion", {"image_size": 12}, "needs images from 16 px on"),
         ("gradinversion.lazy_group", {"image_size": 12}, None),
         ("gradinversion", {"bn_layers": 0}, "network without batch norm"),
-        ("gradinversion", {"bn_statistics": "none"}, "needs bn_statistics: running or exact"),
+        ("gradinversion", {"bn_statistics": "none"}, "needs bn_statistics: running or proxy or inferred or exact"),
         ("gradinversion", {"trained": False}, "untrained network"),
         ("gradinversion", {"trained": False, "bn_statistics": "exact"}, None),
         ("gradinversion.no_bn", {"bn_layers": 0, "trained": False, "bn_statistics": "none"}, None),

@@ -11,6 +11,7 @@ from gradinv.attacks.gradient_matching import programs
 from gradinv.attacks.gradient_matching.distances import CosineDistance, Distance, SquaredL2
 from gradinv.attacks.gradient_matching.evaluation import Engine, InChunks, InTurn
 from gradinv.attacks.gradient_matching.objective import Objective
+from gradinv.attacks.gradient_matching.priors import BatchNormStatistics
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
@@ -86,3 +87,23 @@ def test_knowing_masking_changes_the_path_and_blindness_does_not_look(case: Call
     blind = attack.prior_only()
     runs = [blind.reconstruct(x, victim, seed=0, budget=10) for x in (seen, replace(seen, transform=""))]
     assert runs[0].curve == runs[1].curve
+
+
+@pytest.mark.parametrize("local", ["lr=0.1", "epochs=2,lr=0.1,minibatch=1", "epochs=9,lr=0.1,minibatch=1"])
+def test_over_several_steps_statistics_are_of_the_whole_batch_under_the_weights_that_were_sent_out(
+    make_net: Callable, make_images: Callable, make_leak: Callable, local: str
+) -> None:
+    """Else neither distance nor prior would be zero at the private batch."""
+    net, images, labels = make_net(dtype=torch.float64), make_images(2, dtype=torch.float64), torch.tensor([3, 1])
+    victim = Victim(net, update=f"weight_update[{local}]")
+    sent = dict(zip(victim.parameter_names, (v.detach() for v in victim.update(images, labels)), strict=True))
+    leak = replace(make_leak(net, images, labels, statistics="exact"), gradients=sent)
+    objective = Objective(victim, SquaredL2(), [BatchNormStatistics(1.0)])
+    given = objective.given(leak, labels)
+    with objective.ready():
+        assert objective.evaluate([images], given)[0].item() < 1e-12
+        value, slopes = objective.evaluate([images + 0.1], given)
+        by_func, func_slopes = objective.functional([images + 0.1], given, victim.state)
+    assert value.item() > 1e-3
+    torch.testing.assert_close(by_func, value)
+    torch.testing.assert_close(func_slopes[0], slopes[0])

@@ -353,8 +353,8 @@ def test_what_is_inferred_from_the_buffers_is_what_the_batch_left(run: Callable,
 def test_proxy_statistics_are_of_tuning_images_whose_number_is_said(
     run: Callable, leaks: list[Leak], dataset: Dataset
 ) -> None:
-    outcome = run(model="test_resnet", attack="gradinversion.fidelity", bn_statistics="proxy")
-    run(model="test_resnet", attack="gradinversion.fidelity", bn_statistics="proxy", repetition=1)
+    proxy = {"model": "test_resnet", "attack": "gradinversion.fidelity", "bn_statistics": "proxy"}
+    outcome, _ = (run(**proxy, client_precision="float64", repetition=repetition) for repetition in (0, 1))
     tuning = len(dataset.split("tuning"))
     assert f"public images: {tuning} of the tuning split of {dataset.name}" in outcome.notes
     for first, second in zip(leaks[0].bn_statistics, leaks[1].bn_statistics, strict=True):
@@ -388,3 +388,49 @@ def test_a_client_in_double_precision_sends_it_and_its_trial_attacks_in_it(run: 
     assert types == [{torch.float32}, {torch.float64}, {torch.float32}]
     assert [outcome.state for outcome in outcomes] == ["done"] * 3
     assert outcomes[0].images == outcomes[2].images != outcomes[1].images
+
+
+LOCAL = "weight_update[epochs=2,lr=0.05,minibatch=1]"
+
+
+@pytest.mark.parametrize(
+    ("simulation", "key", "known"),
+    [
+        ("strong", "dlg", LOCAL),
+        ("strong", "idlg", LOCAL),
+        ("strong", "inverting_gradients", LOCAL),
+        ("strong", "gradinversion.no_bn", LOCAL),
+        ("weak", "inverting_gradients", LOCAL.replace("]", ",order=unknown]")),
+        ("none", "inverting_gradients", "weight_update"),
+        ("none", "surrogate_model", "weight_update"),
+    ],
+)
+def test_a_weight_update_is_attacked_with_what_is_known_of_the_local_training(
+    run: Callable, leaks: list[Leak], simulation: str, key: str, known: str
+) -> None:
+    outcome = run(attack=key, update=LOCAL, simulation=simulation, budget=8)
+    assert outcome.state == "done"
+    assert leaks[0].threat_model.update == known
+    assert outcome.objective_end < outcome.objective_start
+
+
+@pytest.mark.parametrize("control", ["other_gradient", "noise_gradient"])
+def test_controls_of_a_weight_update_are_weight_updates(run: Callable, leaks: list[Leak], control: str) -> None:
+    for name in ("", control):
+        run(update=LOCAL, control=name)
+    true, decoy = (torch.stack([value.norm() for value in leak.gradients.values()]) for leak in leaks)
+    differ = [not torch.equal(a, b) for a, b in zip(*(leak.gradients.values() for leak in leaks), strict=True)]
+    assert any(differ)
+    torch.testing.assert_close(decoy.norm(), true.norm(), rtol=1e-4 if control == "noise_gradient" else 0.9, atol=0)
+
+
+def test_bn_statistics_are_not_inferred_after_several_steps(run: Callable) -> None:
+    train = {"model": "test_resnet", "attack": "gradinversion.fidelity", "bn_mode": "train", "buffers": "sent"}
+    with pytest.raises(ImpossibleCellError, match="after 2 only a mixture is left"):
+        run(**train, bn_statistics="inferred", update="weight_update[epochs=2,lr=0.01]")
+    run(**train, bn_statistics="inferred", update="weight_update[lr=0.01]")
+
+
+def test_a_gradient_leaves_no_local_training_to_simulate(run: Callable) -> None:
+    with pytest.raises(ImpossibleCellError, match="leaves no local training to simulate"):
+        run(simulation="weak")

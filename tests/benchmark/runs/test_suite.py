@@ -169,6 +169,18 @@ def test_batches_must_say_something_of_every_size(load):
         select(suite)
 
 
+@pytest.mark.parametrize(
+    ("update", "reason"),
+    [
+        ("weight_update", "does not say how the client trains; give lr"),
+        ("weight_update[lr=0.1,order=unknown]", "order=unknown is an attacker's"),
+        ("weight_update[lr=-1]", "greater than 0"),
+    ],
+)
+def test_a_client_says_how_it_trains(fault, update, reason):
+    assert reason in fault(threat_model={"update": update})
+
+
 def test_an_attack_stands_in_for_the_suites_own(load):
     suite = load(attacks=["dlg", "idlg"])
     assert select(suite, attacks=["inverting_gradients[lr=1]"]).blocks[0].attacks == ("inverting_gradients[lr=1.0]",)

@@ -21,7 +21,12 @@ def test_a_cell_is_its_attack_and_its_setting():
 
 
 def test_later_columns_have_one_default_in_tables_and_records():
-    assert LATER == {"precision": "float32", "buffers": "withheld", "client_precision": "float32"}
+    assert LATER == {
+        "precision": "float32",
+        "buffers": "withheld",
+        "client_precision": "float32",
+        "simulation": "strong",
+    }
     assert {name: Cell.model_fields[name].default for name in LATER} == LATER
     assert LATER_WORDS == LATER | {"specification": "", "arm": "", "context": ""}
 
