@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gradinv.attacks.attack import Attack, Conditions
 from gradinv.attacks.leak import Leak, Reconstruction
+from gradinv.attacks.victim import Victim
 from gradinv.metrics.keys import parse_key
 from gradinv.metrics.records import CLOSED_FORM
 
@@ -69,6 +70,19 @@ def _padded(values: Sequence[bool], length: int) -> Tensor:
     padded = torch.zeros(length, dtype=torch.bool)
     padded[: len(values)] = torch.tensor(values, dtype=torch.bool)
     return padded
+
+
+def likeliest_label(leak: Leak, victim: Victim, image: Tensor) -> tuple[int, str]:
+    """Of one image the granted label, else the one whose update points where the observed does; and how it is known."""
+    if leak.labels is not None:
+        return int(leak.labels[0]), "given"
+    log_probabilities = victim.module(image.view(1, *leak.image_shape)).log_softmax(-1)[0]
+    observed = [leak.gradients[name] for name in victim.parameter_names]
+    distances = []
+    for log_probability in log_probabilities:
+        gradients = torch.autograd.grad(-log_probability, victim.parameters, retain_graph=True, materialize_grads=True)
+        distances.append(agreement(observed, gradients))
+    return min(range(len(distances)), key=distances.__getitem__), "inferred:update"
 
 
 def agreement(observed: Sequence[Tensor], candidate: Sequence[Tensor]) -> float:

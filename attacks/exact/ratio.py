@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gradinv.attacks.attack import Conditions
-from gradinv.attacks.exact.closed_form import ClosedForm, agreement, partial_result
+from gradinv.attacks.exact.closed_form import ClosedForm, agreement, likeliest_label, partial_result
 from gradinv.attacks.exact.first_layer import find_first_layer, reason_without_first_layer
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import Paper, register_attack, register_preset
@@ -57,7 +57,7 @@ class Ratio(ClosedForm):
         if image is None:
             notes = ["no neuron of the first layer has a bias gradient"]
             return partial_result(leak, [], [], label_method="", certified=[], evaluations=0, notes=notes)
-        label, method = _label(leak, victim, image)
+        label, method = likeliest_label(leak, victim, image)
         observed = [leak.gradients[name] for name in victim.parameter_names]
         candidate = victim.update(image.view(1, *leak.image_shape), torch.tensor([label], device=image.device))
         proved = agreement(observed, [value.detach() for value in candidate]) < TOLERANCE[image.dtype]
@@ -79,16 +79,3 @@ def quotient(weight: Tensor, bias: Tensor, neurons: int) -> Tensor | None:
         return None
     # One neuron divides, and multiplies nothing: the squares of small gradients would leave float32.
     return rows[0] / divisors[0] if len(chosen) == 1 else rows.T @ divisors / divisors.square().sum()
-
-
-def _label(leak: Leak, victim: Victim, image: Tensor) -> tuple[int, str]:
-    """The granted label, else the one whose update points where the observed one does, and how it is known."""
-    if leak.labels is not None:
-        return int(leak.labels[0]), "given"
-    bias = find_first_layer(victim.module, leak.image_shape).bias
-    log_probabilities = victim.module(image.view(1, *leak.image_shape)).log_softmax(-1)[0]
-    distances = []
-    for log_probability in log_probabilities:
-        (gradient,) = torch.autograd.grad(-log_probability, [victim.named_parameters[bias]], retain_graph=True)
-        distances.append(agreement([leak.gradients[bias]], [gradient]))
-    return min(range(len(distances)), key=distances.__getitem__), "inferred:ratio"

@@ -1,0 +1,222 @@
+"""APRIL: attention on bare embeddings tells the image by two solves, where positions are learnt."""
+
+import copy
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gradinv.attacks.attack import Conditions
+from gradinv.attacks.exact.closed_form import ClosedForm, agreement, likeliest_label, partial_result
+from gradinv.attacks.leak import Leak, Reconstruction
+from gradinv.attacks.registry import Paper, register_attack
+from gradinv.attacks.victim import Victim
+from gradinv.metrics.registry import RequestError
+
+LU_2022 = Paper(
+    title="APRIL: Finding the Achilles' Heel on Privacy for Vision Transformers",
+    authors="Jiahao Lu, Xi Sheryl Zhang, Tianli Zhao, Xiangyu He, Jian Cheng",
+    venue="CVPR 2022",
+    year=2022,
+    url="https://arxiv.org/abs/2112.14087",
+)
+HOLDS = 1e-6
+"""Relative error up to which the attention's equation holds on a trial image, in double precision."""
+RANK = 1e-10
+"""Singular values below this share of the largest are zero, in double precision."""
+
+
+class NoBareAttentionError(RequestError):
+    """A network whose first attention cannot be solved for; its text is the reason in one line."""
+
+
+@dataclass(frozen=True)
+class BareAttention:
+    """Embeddings E = patches W^T + b + positions, and the projections that they go into and nothing else.
+
+    `positions` and `projections` are names of parameters, `patches` the patch embedding.
+    """
+
+    positions: str
+    projections: tuple[str, ...]
+    patches: nn.Conv2d
+
+
+@register_attack(
+    "april",
+    paper=LU_2022,
+    exact=True,
+    letter="B",
+    needs="one image; a transformer whose first attention acts on the embeddings, without norm and without skip",
+)
+class April(ClosedForm):
+    """A^T E = sum of W^T dL/dW over queries, keys and values, where A = dL/dE = dL/dpositions (Lu et al. 2022, Eq. 11).
+
+    E follows by least squares, the patches from E by a second one. It is an identity of one image, of attention without
+    a normalisation before it and without a skip around it, and has one solution where A has the rank of its tokens:
+    elsewhere the attack is skipped, as for every ViT that timm has. Double precision is needed: of a client in single
+    precision little more than 20 dB come back. Singular values below `cutoff` times what rounding makes of a zero,
+    in the precision that was sent, are taken for zero.
+    """
+
+    def __init__(self, *, cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0) -> None:
+        self.cutoff = cutoff
+
+    def reason_to_skip(self, conditions: Conditions) -> str | None:
+        """More than one image, a norm, a skip, or too low a rank."""
+        if conditions.batch_size > 1:
+            return "the equation is of one image; of several the positions' gradient is a sum"
+        reason = super().reason_to_skip(conditions)
+        if reason or conditions.network is None:
+            return reason
+        try:
+            find_bare_attention(conditions.network, (3, conditions.image_size, conditions.image_size))
+        except NoBareAttentionError as error:
+            return str(error)
+        return None
+
+    def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
+        """Solve twice, then compare the update of the result for the certificate; nothing is drawn at random."""
+        victim.require_fit(leak)
+        attention = find_bare_attention(victim.module, leak.image_shape)
+        state = {name: value.detach().double() for name, value in victim.named_parameters.items()}
+        gradients = {name: leak.gradients[name].double() for name in (attention.positions, *attention.projections)}
+        rounding = self.cutoff * torch.finfo(leak.gradients[attention.positions].dtype).eps
+        image = solved(attention, state, gradients, leak.image_shape, rounding).to(victim.parameters[0])
+        label, method = likeliest_label(leak, victim, image)
+        candidate = victim.update(image[None], torch.tensor([label], device=image.device))
+        observed = [leak.gradients[name] for name in victim.parameter_names]
+        proved = agreement(observed, [value.detach() for value in candidate]) < HOLDS
+        return partial_result(leak, [image], [label], label_method=method, certified=[proved], evaluations=1)
+
+
+def solved(
+    attention: BareAttention,
+    state: dict[str, Tensor],
+    gradients: dict[str, Tensor],
+    image_shape: tuple[int, int, int],
+    rounding: float,
+) -> Tensor:
+    """The image (C, H, W) from gradients of positions and projections under this state, all in double precision.
+
+    `rounding` is that of a number of what was sent, relative.
+    """
+    positions = state[attention.positions].squeeze(0)
+    sums = torch.stack([state[name].T @ gradients[name] for name in attention.projections]).sum(0)
+    embeddings = _least_squares(gradients[attention.positions].squeeze(0).T, sums, rounding)
+    conv = attention.patches
+    side = image_shape[1] // conv.kernel_size[0]
+    tokens = (embeddings - positions)[-(side**2) :]  # what stands before the patches is a class token
+    weight = conv.weight.detach().double().flatten(1)
+    bias = 0 if conv.bias is None else conv.bias.detach().double()
+    patches = _least_squares(weight, (tokens - bias).T, rounding)
+    return nn.functional.fold(patches[None], image_shape[1:], conv.kernel_size, stride=conv.stride)[0]
+
+
+def _least_squares(matrix: Tensor, right: Tensor, rounding: float) -> Tensor:
+    # By singular values, and on the CPU, which has the driver that takes matrices of any rank.
+    cutoff = rounding * max(matrix.shape)
+    solution = torch.linalg.lstsq(matrix.cpu(), right.cpu(), rcond=cutoff, driver="gelsd").solution
+    return solution.to(matrix.device)
+
+
+def find_bare_attention(network: nn.Module, image_shape: tuple[int, int, int]) -> BareAttention:
+    """Where the attention's equation holds for images (C, H, W); NoBareAttentionError with the reason elsewhere.
+
+    Tried in double precision on a random image, whose embeddings are known: nothing is said by names.
+    """
+    network = copy.deepcopy(network).double()
+    parameter = next(network.parameters())
+    image = torch.rand(1, *image_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(parameter)
+    calls = _calls(network, image)
+    conv, patches = _patches(calls, image)
+    linear = [(layer, inputs) for layer, inputs, _ in calls if isinstance(layer, nn.Linear)]
+    if not linear:
+        raise NoBareAttentionError("needs attention on the embeddings; the network has no fully connected layer")
+    embeddings = linear[0][1]
+    names = {id(value): name for name, value in network.named_parameters()}
+    positions = _positions(network, embeddings, patches)
+    if positions is None:
+        raise NoBareAttentionError(_why_not_bare(calls, embeddings))
+    # Layers and not weights: the first ones, one after another, that see the embeddings themselves.
+    projections = [
+        layer for layer, inputs in linear if inputs.shape == embeddings.shape and torch.equal(inputs, embeddings)
+    ]
+    attention = BareAttention(names[id(positions)], tuple(names[id(layer.weight)] for layer in projections), conv)
+    _require_equation(network, attention, image, embeddings)
+    return attention
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and torch.equal(first, second)
+
+
+Call = tuple[nn.Module, Tensor, Tensor]
+
+
+def _calls(network: nn.Module, image: Tensor) -> list[Call]:
+    """(layer, input, output) of every convolution, linear layer and normalisation in one pass, in order."""
+    calls: list[Call] = []
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        calls.append((layer, inputs[0].detach().clone(), output.detach().clone()))
+
+    kinds = (nn.Conv2d, nn.Linear, nn.LayerNorm, nn.GroupNorm)
+    handles = [layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, kinds)]
+    try:
+        with torch.no_grad():
+            network(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+def _patches(calls: list[Call], image: Tensor) -> tuple[nn.Conv2d, Tensor]:
+    """The convolution that cuts the image into patches, and its output as tokens (1, N, D)."""
+    layer, inputs, output = calls[0] if calls else (None, image, image)
+    if not isinstance(layer, nn.Conv2d) or layer.kernel_size != layer.stride or not torch.equal(inputs, image):
+        begins = type(layer).__name__ if layer is not None else "nothing of the kind"
+        raise NoBareAttentionError(f"needs a patch embedding of the pixels; the network begins with {begins}")
+    return layer, output.flatten(2).transpose(1, 2)
+
+
+def _positions(network: nn.Module, embeddings: Tensor, patches: Tensor) -> Tensor | None:
+    """The parameter that makes patches into embeddings by being added; None where there is none."""
+    count = patches.shape[1]
+    for parameter in network.parameters():
+        if parameter.shape == embeddings.shape and embeddings.ndim == 3:
+            difference = embeddings[:, -count:] - parameter.detach()[:, -count:] - patches
+            if float(difference.abs().max()) < HOLDS:
+                return parameter
+    return None
+
+
+def _why_not_bare(calls: list[Call], embeddings: Tensor) -> str:
+    norms = [layer for layer, _, output in calls if isinstance(layer, nn.LayerNorm | nn.GroupNorm)
+             and _equal(output, embeddings)]  # fmt: skip
+    if norms:
+        return f"a {type(norms[0]).__name__} stands between the embeddings and the first attention"
+    return "the first attention does not see patches plus learnt positions"
+
+
+def _require_equation(network: nn.Module, attention: BareAttention, image: Tensor, embeddings: Tensor) -> None:
+    """NoBareAttentionError where A^T E is not the sum over the projections, or where A has too low a rank."""
+    parameters = dict(network.named_parameters())
+    wanted = [parameters[name] for name in (attention.positions, *attention.projections)]
+    if not all(value.requires_grad for value in wanted):
+        raise NoBareAttentionError("the positions or the projections of the first attention are frozen and not sent")
+    loss = nn.functional.cross_entropy(network(image), torch.tensor([0], device=image.device))
+    positions, *weights = torch.autograd.grad(loss, wanted)
+    flat = positions.squeeze(0)
+    left = flat.T @ embeddings.squeeze(0)
+    pairs = zip(attention.projections, weights, strict=True)
+    right = torch.stack([parameters[name].detach().T @ gradient for name, gradient in pairs]).sum(0)
+    if not bool((left - right).norm() <= HOLDS * right.norm()):
+        raise NoBareAttentionError("the embeddings reach the loss past the first attention, by a skip around it")
+    values = torch.linalg.svdvals(flat)
+    rank, tokens = int((values > RANK * values[0]).sum()), len(flat)
+    if rank < tokens:
+        raise NoBareAttentionError(f"the positions' gradient has rank {rank} for {tokens} tokens: no unique solution")
