@@ -1,9 +1,8 @@
 """What rules of label inference rest on, each with the check of whether it holds: measured, not believed."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
 
 from gradinv.attacks.label_rules.evidence import Evidence
 
@@ -76,14 +75,12 @@ def _lacks_auxiliary(evidence: Evidence) -> str | None:
 
 
 def _is_no_cross_entropy(evidence: Evidence) -> str | None:
-    gradient = evidence.weight_gradient
-    if not bool(torch.isfinite(gradient).all()) or not bool(gradient.any()):
+    imbalance = evidence.imbalance
+    if math.isnan(imbalance):
         return "the classifier's gradient is zero or not finite"
-    # Over the classes, probabilities and true labels sum to one each.
-    balance = float(gradient.sum(dim=0).norm() / gradient.norm())
-    if balance <= UNBALANCED:
+    if imbalance <= UNBALANCED:
         return None
-    return f"over the classes the classifier's gradient sums to {balance:.2g} of its norm: the loss is no cross-entropy"
+    return f"over the classes the gradient sums to {imbalance:.2g} of its norm: the loss is no cross-entropy"
 
 
 CROSS_ENTROPY = Assumption("cross_entropy", "the loss is the mean cross-entropy over the batch", _is_no_cross_entropy)

@@ -166,6 +166,12 @@ class Evidence:
         # that are not negative, only a true class can have a negative sum.
         return self.weight_gradient.sum(dim=1)
 
+    @cached_property
+    def imbalance(self) -> float:
+        """Norm of the weight gradient's sum over the classes, over its own norm; NaN where it is zero or not finite."""
+        # Over the classes, probabilities and true labels sum to one each: cross-entropy leaves rounding errors.
+        return float(self.weight_gradient.sum(dim=0).norm() / self.weight_gradient.norm())
+
     @property
     def bias_gradients(self) -> Tensor:
         """The gradient of the bias (C,), for rules that assume one: mean probability of c - share of c in the batch."""

@@ -21,7 +21,7 @@ def largest_remainders(estimate: Tensor, total: int) -> Tensor:
     positive = estimate.detach().double().cpu().clamp_min(0)
     if not bool(torch.isfinite(positive).all()) or not bool(positive.sum() > 0):
         raise LabelInferenceError("the estimated counts are not finite, or none of them is above zero")
-    shares = positive * (total / positive.sum())
+    shares = positive / positive.sum() * total
     # A share that is whole but for rounding in its last digits is whole: floor would take one off it.
     whole = (shares + 1e-9 * max(1, total)).floor()
     counts = whole.to(torch.int64)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -20,8 +21,10 @@ from gradinv.benchmark.datasets import Dataset
 from gradinv.benchmark.label_inference.classifier_gradients import (
     ClassifierGradient,
     check_against_client,
+    classified,
     classifier_gradients,
     classifier_name,
+    sends_bias,
 )
 from gradinv.benchmark.label_inference.setting import LabelSetting, auxiliary_images
 from gradinv.benchmark.victims import LoadedVictim, normalise
@@ -46,12 +49,17 @@ class RuleResult(BaseModel):
     notes: list[str] = []
 
 
+BLOCK = 50
+"""Images passed through the network at once, always the same ones together: so rounding depends on no draw."""
+
+
 class Bench:
-    """One victim on one data set in one setting: the network is asked once for all batches what rules want to know."""
+    """One victim on one data set in one setting: the network is asked once for every image."""
 
     def __init__(self, dataset: Dataset, loaded: LoadedVictim, setting: LabelSetting) -> None:
         self.dataset, self.loaded, self.setting = dataset, loaded, setting
         self.rules: dict[str, Rule] = {key: create_rule(key) for key in setting.rules}
+        self._blocks: dict[int, tuple[Tensor, Tensor]] = {}
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -67,8 +75,33 @@ class Bench:
         count = self.setting.auxiliary if wanted else 0
         return auxiliary_images(self.dataset, self.loaded, self.classifier, count)
 
-    def evidence(self, gradient: ClassifierGradient, size: int) -> Evidence:
-        """What a rule sees of one batch."""
+    def run(self, repetitions: Sequence[int]) -> list[RuleResult]:
+        """Every rule at every size over these repetitions.
+
+        The first one is checked against the client's update: InconsistentExperimentError where they differ.
+        """
+        tallies = {(key, size): Tally(rule) for key, rule in self.rules.items() for size in self.setting.batch_sizes}
+        for repetition in repetitions:
+            # Once a chunk: the check costs the backpropagation that is saved.
+            evidences, labels = self._batch(repetition, check=repetition == repetitions[0])
+            for (_, size), tally in tallies.items():
+                tally.add(evidences[size], labels[:size])
+        return [tally.result(key, size) for (key, size), tally in tallies.items()]
+
+    def _batch(self, repetition: int, *, check: bool) -> tuple[dict[int, Evidence], Tensor]:
+        """What a rule sees of a repetition at each size, and the labels of the largest."""
+        module, name, sizes = self.loaded.module, self.classifier.weight_name, self.setting.batch_sizes
+        # One draw serves every size: the smaller batches are beginnings of the largest.
+        batch = self.setting.batch(self.dataset, repetition)
+        features, logits = self._classified(batch.indices)
+        labels = batch.labels.to(logits.device)
+        gradients = classifier_gradients(features, logits, labels, sizes, has_bias=sends_bias(module, name))
+        if check:
+            images = normalise(batch.images, self.loaded.mean, self.loaded.std).to(logits.device)
+            check_against_client(module, name, images, labels, gradients)
+        return {size: self._evidence(gradient, size) for size, gradient in gradients.items()}, batch.labels
+
+    def _evidence(self, gradient: ClassifierGradient, size: int) -> Evidence:
         return Evidence(
             weight_gradient=_plain(gradient.weight),
             bias_gradient=None if gradient.bias is None else _plain(gradient.bias),
@@ -78,48 +111,47 @@ class Bench:
             auxiliary=self.auxiliary,
         )
 
-    def run(self, repetitions: Sequence[int]) -> list[RuleResult]:
-        """Every rule at every size over these repetitions.
+    def _classified(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Features (B, F) and logits (B, classes) of these evaluation images."""
+        rows = [[part[index % BLOCK] for part in self._block(index // BLOCK)] for index in indices]
+        features, logits = zip(*rows, strict=True)
+        return torch.stack(features), torch.stack(logits)
 
-        The first one is checked against the client's update: InconsistentExperimentError where they differ.
-        """
-        batches = [self._batch(repetition, check=repetition == repetitions[0]) for repetition in repetitions]
-        return [
-            _result(key, rule, [(evidences[size], labels[:size]) for evidences, labels in batches], size)
-            for key, rule in self.rules.items()
-            for size in self.setting.batch_sizes
-        ]
-
-    def _batch(self, repetition: int, *, check: bool) -> tuple[dict[int, Evidence], Tensor]:
-        """What a rule sees of a repetition at each size, and the labels of the largest."""
-        module, name, sizes = self.loaded.module, self.classifier.weight_name, self.setting.batch_sizes
-        device = next(module.parameters()).device
-        # One draw and one forward pass serve every size: the smaller batches are beginnings of the largest.
-        batch = self.setting.batch(self.dataset, repetition)
-        images = normalise(batch.images, self.loaded.mean, self.loaded.std).to(device)
-        labels = batch.labels.to(device)
-        gradients = classifier_gradients(module, name, images, labels, sizes)
-        if check:  # once a chunk: the check costs the backpropagation that is saved
-            check_against_client(module, name, images, labels, gradients)
-        return {size: self.evidence(gradient, size) for size, gradient in gradients.items()}, batch.labels
+    def _block(self, number: int) -> tuple[Tensor, Tensor]:
+        if number not in self._blocks:
+            split = self.dataset.split("evaluation")
+            members = range(number * BLOCK, min((number + 1) * BLOCK, len(split)))
+            images = normalise(split.images(members), self.loaded.mean, self.loaded.std)
+            device = next(self.loaded.module.parameters()).device
+            self._blocks[number] = classified(self.loaded.module, self.classifier.weight_name, images.to(device))
+        return self._blocks[number]
 
 
-def _result(key: str, rule: Rule, batches: list[tuple[Evidence, Tensor]], size: int) -> RuleResult:
-    first = batches[0][0]
-    reason = rule.reason_to_skip(first)
-    if reason is not None:
-        return RuleResult(rule=key, batch_size=size, skipped=reason)
-    shares, reasons = [], []
-    for evidence, labels in batches:
+class Tally:
+    """What one rule makes of one batch after another."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.shares: list[float] = []
+        self.reasons: list[str] = []
+        self.limits: tuple[str, ...] | None = None
+
+    def add(self, evidence: Evidence, labels: Tensor) -> None:
+        """Infer the labels of a batch and compare them with the true ones (B,)."""
+        if self.limits is None:  # of the network and the setting, so that one batch tells
+            self.limits = self.rule.limits(evidence)
         try:
-            shares.append(shared_labels(rule.labels(evidence), labels))
+            self.shares.append(shared_labels(self.rule.labels(evidence), labels))
         except LabelInferenceError as error:
-            shares.append(0.0)
-            reasons.append(str(error))
-    if len(reasons) == len(batches):  # it is about the network, and no batch's fault
-        return RuleResult(rule=key, batch_size=size, skipped=reasons[0])
-    notes = list(rule.limits(first))
-    return RuleResult(rule=key, batch_size=size, shares=shares, unanswered=len(reasons), notes=notes)
+            self.shares.append(0.0)
+            self.reasons.append(str(error))
+
+    def result(self, key: str, size: int) -> RuleResult:
+        """The shares, or why the rule never answers: that is about the network, and no batch's fault."""
+        if len(self.reasons) == len(self.shares):
+            return RuleResult(rule=key, batch_size=size, skipped=self.reasons[0])
+        notes = list(self.limits or ())
+        return RuleResult(rule=key, batch_size=size, shares=self.shares, unanswered=len(self.reasons), notes=notes)
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""The client's gradient of the classifier's weight and bias from one forward pass, for many batch sizes at once.
+"""The client's gradient of the classifier's weight and bias from features and logits, for many batch sizes at once.
 
 In eval mode no image changes another's features or logits. The gradient of the mean cross-entropy over B images is then
 the mean over images of (softmax of the logits - one-hot label) times the features that enter the linear classifier: one
-forward pass of the largest batch gives it for every smaller batch that is a beginning of it.
+forward pass of an image gives its part in every batch that it is in.
 """
 
 from collections.abc import Sequence
@@ -40,23 +40,25 @@ def classifier_name(module: nn.Module, image_shape: tuple[int, int, int]) -> str
     return name
 
 
+def sends_bias(module: nn.Module, classifier: str) -> bool:
+    """Whether the classifier has a bias that is trained."""
+    bias = getattr(_layer(module, classifier), "bias", None)
+    return bias is not None and bias.requires_grad
+
+
 def classifier_gradients(
-    module: nn.Module, classifier: str, images: Tensor, labels: Tensor, batch_sizes: Sequence[int]
+    features: Tensor, logits: Tensor, labels: Tensor, batch_sizes: Sequence[int], *, has_bias: bool
 ) -> dict[int, ClassifierGradient]:
     """Batch size -> gradient for the beginning of that size of a batch.
 
-    `classifier` is the weight's name as `classifier_name` gives it. `images` (B, C, H, W) are normalised and `labels`
-    (B,) class indices, B at least the largest size; the network is in eval mode. The gradient is the client's, of the
-    mean cross-entropy. Raises ClassifierError for networks where it cannot be had in this way.
+    `features` (B, F) and `logits` (B, classes) are those of `classified`, `labels` (B,) class indices, B at least the
+    largest size. The gradient is the client's, of the mean cross-entropy.
     """
-    features, logits = _classified(module, classifier, images)
-    bias = getattr(_layer(module, classifier), "bias", None)
-    is_sent = bias is not None and bias.requires_grad
     # `log_softmax(1).exp()` and not `softmax(1)`: that is how the backward pass of cross-entropy computes it.
     errors = logits.log_softmax(1).exp() - nn.functional.one_hot(labels, logits.shape[1])
     return {
         size: ClassifierGradient(
-            (errors[:size] / size).T @ features[:size], (errors[:size] / size).sum(0) if is_sent else None
+            (errors[:size] / size).T @ features[:size], (errors[:size] / size).sum(0) if has_bias else None
         )
         for size in batch_sizes
     }
@@ -87,11 +89,12 @@ def _compare(name: str, gradient: Tensor, true: Tensor, size: int) -> None:
         )
 
 
-def _classified(module: nn.Module, classifier: str, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What enters the classifier (B, F) and the logits (B, classes) that the network makes of the images.
+def classified(module: nn.Module, classifier: str, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What enters the classifier (B, F) and the logits (B, classes) that the network makes of normalised images.
 
-    ClassifierError where the network does more with the classifier's output, or calls it more than once: the gradient
-    is then not the product that `classifier_gradients` takes it for.
+    `classifier` is the weight's name as `classifier_name` gives it; the network is in eval mode. ClassifierError where
+    the network does more with the classifier's output, or calls it more than once: the gradient is then not the product
+    that `classifier_gradients` takes it for.
     """
     layer = _layer(module, classifier)
     seen: list[tuple[Tensor, Tensor]] = []  # one entry a call of the classifier

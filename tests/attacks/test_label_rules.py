@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, strategies
+from hypothesis import given, settings, strategies
 from torch import Tensor, nn
 
 from gradinv.attacks.label_rules import (
@@ -99,15 +99,16 @@ def true_confidence(network: nn.Module, count: int, seed: int) -> list[float]:
 # Rounding: golden test of T4 and T9 (counts that do not sum to B, cut off before they are scaled).
 
 
+@settings(deadline=None)
 @given(strategies.lists(strategies.floats(-3, 50), min_size=2, max_size=30), strategies.integers(1, 200))
 def test_counts_are_the_largest_remainders_and_sum_to_the_batch(estimate: list[float], total: int) -> None:
     clipped = np.clip(estimate, 0, None)
-    if not clipped.sum() > 1e-300:
+    if not clipped.sum() > 0:
         with pytest.raises(LabelInferenceError):
             largest_remainders(torch.tensor(estimate, dtype=torch.float64), total)
         return
     counts = largest_remainders(torch.tensor(estimate, dtype=torch.float64), total).numpy()
-    shares = clipped * (total / clipped.sum())
+    shares = clipped / clipped.sum() * total
     assert counts.sum() == total
     # No class is a whole label away from its share, and none has less than another that asked for less.
     assert (np.abs(counts - shares) < 1 + 1e-6 * total).all()

@@ -12,8 +12,10 @@ from gradinv.benchmark.experiment.client import InconsistentExperimentError, cli
 from gradinv.benchmark.label_inference.classifier_gradients import (
     ClassifierError,
     check_against_client,
+    classified,
     classifier_gradients,
     classifier_name,
+    sends_bias,
 )
 from gradinv.benchmark.victims.loading import load_victim
 from gradinv.benchmark.victims.networks import build_network
@@ -23,13 +25,18 @@ from gradinv.benchmark.victims.spec import VictimSpec
 SIZES = [1, 2, 4, 6]
 
 
+def gradients_of(network, name, images, labels, sizes):
+    """The gradients from one forward pass of the images."""
+    return classifier_gradients(*classified(network, name, images), labels, sizes, has_bias=sends_bias(network, name))
+
+
 @pytest.mark.parametrize("model", ["test_resnet", "lenet_dlg", "test_vit", "test_convnext", "test_efficientnet"])
 def test_one_forward_pass_gives_the_clients_gradient_at_every_size(model):
     network = build_network(model, num_classes=10, image_size=64, seed=1, untrained=True).double()
     images = torch.randn(6, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([3, 1, 4, 0, 5, 9])
     name = classifier_name(network, (3, 64, 64))
-    for size, gradient in classifier_gradients(network, name, images, labels, SIZES).items():
+    for size, gradient in gradients_of(network, name, images, labels, SIZES).items():
         none = create_defense("none")
         update = client_update(network, images[:size], labels[:size], bn_mode="eval", defense=none, seed=0)
         torch.testing.assert_close(gradient.weight, update.sent[name], rtol=1e-10, atol=1e-14)
@@ -42,7 +49,7 @@ def test_in_single_precision_too(make_dataset):
     loaded = load_victim(VictimSpec(model="test_resnet", state="untrained", seed=2), dataset)
     batch = draw_batch(dataset, repetition=0, batch_size=6)
     images, name = normalise(batch.images, loaded.mean, loaded.std), classifier_name(loaded.module, (3, 32, 32))
-    for size, gradient in classifier_gradients(loaded.module, name, images, batch.labels, SIZES).items():
+    for size, gradient in gradients_of(loaded.module, name, images, batch.labels, SIZES).items():
         none = create_defense("none")
         update = client_update(loaded.module, images[:size], batch.labels[:size], bn_mode="eval", defense=none, seed=0)
         assert float((gradient.weight - update.sent[name]).norm() / gradient.weight.norm()) < 1e-5
@@ -57,7 +64,7 @@ def test_a_case_where_the_min_rule_is_exact_and_the_sum_rule_is_not():
     images = torch.zeros(2, 3, 2, 2)
     images.view(2, 12)[0, 0], images.view(2, 12)[1, 1] = 0.1, 5.0
     labels = torch.tensor([0, 1])
-    gradient = classifier_gradients(network, classifier_name(network, (3, 2, 2)), images, labels, [2])[2]
+    gradient = gradients_of(network, classifier_name(network, (3, 2, 2)), images, labels, [2])[2]
     assert gradient.bias is None
     evidence = Evidence(gradient.weight.double(), None, 2, Classifier(Victim(network), (3, 2, 2)))
     assert create_rule("min").estimate(evidence).nonzero().flatten().tolist() == [0, 1]
@@ -88,7 +95,7 @@ def test_a_classifier_that_does_not_make_the_logits_is_refused(way):
     with pytest.raises(ClassifierError, match=r"not the output of one linear layer|called more than once"):
         classifier_name(network, (3, 2, 2))
     with pytest.raises(ClassifierError, match="are not what its linear classifier makes of features"):
-        classifier_gradients(network, "fc.weight", torch.randn(2, 3, 2, 2), torch.tensor([0, 1]), [2])
+        gradients_of(network, "fc.weight", torch.randn(2, 3, 2, 2), torch.tensor([0, 1]), [2])
 
 
 @pytest.mark.parametrize(
@@ -106,7 +113,7 @@ def test_a_network_without_a_linear_classifier_is_refused(network, message):
 def test_a_gradient_that_is_not_the_clients_stops_the_run():
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).eval()
     images, labels = torch.randn(2, 3, 2, 2), torch.tensor([0, 1])
-    gradients = classifier_gradients(network, "1.weight", images, labels, [1, 2])
+    gradients = gradients_of(network, "1.weight", images, labels, [1, 2])
     check_against_client(network, "1.weight", images, labels, gradients)
     for field, name in (("weight", "1.weight"), ("bias", "1.bias")):
         wrong = gradients[2]._replace(**{field: getattr(gradients[2], field) * 1.01})
