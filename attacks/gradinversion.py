@@ -39,12 +39,12 @@ Count = Annotated[int, Field(ge=1)]
 class GradInversion(GradientMatching):
     """Layer-wise l2 (Eq. 3), fidelity priors (Eq. 9-10) and group consistency (Eq. 11-12), by Adam with noise.
 
-    Labels are those granted, else inferred by the min rule (Eq. 8). The learning rate warms up over 50 steps and falls
-    as a cosine; after each step the images get `alpha_noise` times the learning rate times N(0, 1) and are clipped to
-    the pixel box, as in the authors' DeepInversion code (the paper does not say). Of the agents the one is returned
-    whose gradient and fidelity terms are best, among its iterates from `group_start` on; group term and noise have no
-    part in it. `iterations` are those of each agent. `distance` cosine (the paper's Table 5) is 1 - cosine, times
-    `alpha_grad`. One agent is no group; with `alpha_group` 0 the agents are restarts.
+    Labels are those granted, else inferred by `label_rule` (the paper's is the min rule, Eq. 8). The learning rate
+    warms up over 50 steps and falls as a cosine; after each step the images get `alpha_noise` times the learning rate
+    times N(0, 1) and are clipped to the pixel box, as in the authors' DeepInversion code (the paper does not say). Of
+    the agents the one is returned whose gradient and fidelity terms are best, among its iterates from `group_start` on;
+    group term and noise have no part in it. `iterations` are those of each agent. `distance` cosine (the paper's Table
+    5) is 1 - cosine, times `alpha_grad`. One agent is no group; with `alpha_group` 0 the agents are restarts.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class GradInversion(GradientMatching):
         lr: Annotated[float, Field(gt=0)] = 0.1,
         iterations: Count = 20_000,
         restarts: Count = 1,
+        label_rule: str = "min",
     ) -> None:
         kind = LayerwiseL2 if distance == "l2" else CosineDistance
         super().__init__(
@@ -75,7 +76,7 @@ class GradInversion(GradientMatching):
             optimizer=Adam(lr, warmup_cosine(50), noise=alpha_noise),
             iterations=iterations,
             restarts=restarts,
-            labels=LabelPolicy(rule="min"),
+            labels=LabelPolicy(rule=label_rule),
         )
 
 

@@ -1,5 +1,9 @@
 """Improved Deep Leakage from Gradients: the label is read off the gradient, then DLG with that label."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from gradinv.attacks.dlg import DLG
 from gradinv.attacks.gradient_matching import LabelPolicy
 from gradinv.attacks.registry import Paper, register_attack
@@ -18,8 +22,18 @@ class IDLG(DLG):
     """DLG with the inferred label in place of optimised ones (Zhao et al. 2020, section 3).
 
     The label is always inferred, also where it is granted: by the sign rule for one image, by its sum-rule extension
-    (not part of the paper, which treats one image only) for more.
+    (not part of the paper, which treats one image only) or another `label_rule` for more.
     """
 
-    # A granted label would leave nothing of iDLG: its inference is all that sets it apart from DLG with a fixed label.
-    label_policy = LabelPolicy(rule="sum", always_infer=True)
+    def __init__(
+        self,
+        *,
+        lr: Annotated[float, Field(gt=0)] = 1.0,
+        iterations: Annotated[int, Field(ge=1)] = 300,
+        restarts: Annotated[int, Field(ge=1)] = 1,
+        tolerance: Annotated[float, Field(ge=0)] = 1e-6,
+        label_rule: str = "sum",
+    ) -> None:
+        # A granted label would leave nothing of iDLG: its inference is all that sets it apart from DLG.
+        self.label_policy = LabelPolicy(rule=label_rule, always_infer=True)
+        super().__init__(lr=lr, iterations=iterations, restarts=restarts, tolerance=tolerance)

@@ -27,8 +27,9 @@ GEIPING_2020 = Paper(
 class InvertingGradients(GradientMatching):
     """Cosine distance and total variation, minimised by sign-Adam inside the pixel box (Geiping et al. 2020, Eq. 4).
 
-    The learning rate falls by 10 at 3/8, 5/8 and 7/8 of the iterations. Labels are those granted; a single image's is
-    inferred by the sign rule where none are. Of several restarts the one with the best objective is returned.
+    The learning rate falls by 10 at 3/8, 5/8 and 7/8 of the iterations. Labels are those granted; where none are, a
+    single image's is inferred by the sign rule, a batch's only where a `label_rule` is named. Of several restarts the
+    one with the best objective is returned.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class InvertingGradients(GradientMatching):
         lr: Annotated[float, Field(gt=0)] = 0.1,
         iterations: Annotated[int, Field(ge=1)] = 24_000,
         restarts: Annotated[int, Field(ge=1)] = 1,
+        label_rule: str | None = None,
     ) -> None:
         super().__init__(
             distance=CosineDistance(),
@@ -47,7 +49,7 @@ class InvertingGradients(GradientMatching):
             restarts=restarts,
             # The authors infer a single image's label and take those of a batch as known: a batch without a grant is
             # skipped, not attacked by a rule that they never used.
-            labels=LabelPolicy(rule="sum", rule_needs_single_image=True),
+            labels=LabelPolicy(rule=label_rule or "sum", rule_needs_single_image=label_rule is None),
         )
 
 

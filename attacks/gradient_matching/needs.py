@@ -13,12 +13,18 @@ from gradinv.attacks.update import create_update
 
 @dataclass(frozen=True)
 class LabelPolicy:
-    """Where labels come from: the grant or else `rule`; `always_infer` ignores the grant, `joint` optimises them."""
+    """Where labels come from: the grant or else `rule`; `always_infer` ignores the grant, `joint` optimises them.
+
+    UnknownNameError for a rule that there is none of.
+    """
 
     rule: str = "sum"
     always_infer: bool = False
     joint: bool = False
     rule_needs_single_image: bool = False
+
+    def __post_init__(self) -> None:
+        create_rule(self.rule)  # for its error alone, which is to come before a trial
 
 
 def lacks_statistics(priors: Iterable[Prior], conditions: Conditions) -> str | None:

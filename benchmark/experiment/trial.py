@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from gradinv.attacks.attack import Attack, Conditions
+from gradinv.attacks.classifier import NoClassifierError
 from gradinv.attacks.gradient_matching import Engine, GradientMatching
 from gradinv.attacks.grants import needs_public_images, reason_impossible
 from gradinv.attacks.label_rules import LabelInferenceError
@@ -122,7 +123,7 @@ def _reconstructions(
                 reconstructions = [attack.reconstruct(leaks[0], victim, seed=seeds[0], budget=budget)]
             else:
                 reconstructions = attack.reconstruct_together(leaks, victim, seeds=seeds, budget=budget)
-    except LabelInferenceError as error:
+    except (LabelInferenceError, NoClassifierError) as error:
         raise ImpossibleCellError(f"labels: {error}") from error
     for leak, reconstruction in zip(leaks, reconstructions, strict=True):
         check_result(reconstruction, leak.shape, budget)

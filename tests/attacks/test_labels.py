@@ -10,8 +10,10 @@ from torch import nn
 from gradinv.attacks.classifier import NoClassifierError
 from gradinv.attacks.label_rules import Evidence, LabelInferenceError, create_rule
 from gradinv.attacks.labels import infer_labels, limits_of, resolve_labels
-from gradinv.attacks.leak import Leak
+from gradinv.attacks.leak import Leak, ThreatModel
+from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
+from gradinv.metrics.registry import UnknownNameError
 
 CLASSES = 20
 
@@ -129,3 +131,89 @@ def test_labels_that_a_rule_cannot_find_are_noted(
         rule = method.removeprefix("inferred:")
         finds = f"labels: the rule {rule} finds distinct labels only"
         assert notes == (f"{finds}, and up to {min(batch, equal)} in a batch may be equal",)
+
+
+REPEATED = torch.tensor([7, 1, 3, 7, 9, 1, 3, 7])
+
+
+@pytest.fixture
+def repeated(build: Callable, make_images: Callable, make_leak: Callable) -> tuple[Leak, Victim]:
+    """A leak of labels that repeat and are not granted, from an untrained victim."""
+    net = build("test_resnet", classes=10)
+    leak = make_leak(net, make_images(8, size=16), REPEATED, granted="none", statistics="none")
+    return replace(leak, threat_model=ThreatModel(labels="none", bn_statistics="none", max_equal_labels=3)), Victim(net)
+
+
+@pytest.mark.parametrize("attack", ["gradinversion.no_bn", "inverting_gradients", "idlg"])
+@pytest.mark.parametrize("rule", ["bias_corrected", "ilrg"])
+def test_every_attack_works_with_the_counts_that_a_rule_infers(repeated: tuple, attack: str, rule: str) -> None:
+    leak, victim = repeated
+    result = create_attack(f"{attack}[label_rule={rule}]").reconstruct(leak, victim, seed=0, budget=20)
+    assert result.labels.tolist() == REPEATED.sort().values.tolist()  # as `labels: counts` hands them out
+    assert result.label_method == f"inferred:{rule}"
+    assert not any("labels" in note for note in result.notes)
+
+
+def test_a_rule_of_distinct_labels_is_limited_and_one_that_lacks_images_raises(repeated: tuple) -> None:
+    leak, victim = repeated
+    result = create_attack("gradinversion.no_bn").reconstruct(leak, victim, seed=0, budget=8)
+    assert result.labels.tolist() != REPEATED.sort().values.tolist()
+    assert "labels: the rule min finds distinct labels only, and up to 3 in a batch may be equal" in result.notes
+    with pytest.raises(LabelInferenceError, match="needs auxiliary images, which are not granted"):
+        create_attack("gradinversion.no_bn[label_rule=rlu]").reconstruct(leak, victim, seed=0, budget=8)
+
+
+@pytest.mark.parametrize("attack", ["gradinversion", "inverting_gradients", "idlg"])
+def test_an_unknown_rule_is_refused_before_a_trial(attack: str) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean ilrg"):
+        create_attack(f"{attack}[label_rule=irlg]")
+
+
+class OtherHead(nn.Module):
+    """Features and a classifier of ten classes that is more, or less, than a linear layer."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind = kind
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(3 * 36, 24), nn.ReLU())
+        if kind == "mlp":
+            self.hidden = nn.Sequential(nn.Linear(24, 24), nn.ReLU())
+        if kind == "two heads":
+            self.second = nn.Linear(24, 10)
+        self.head = nn.Linear(24, 10, bias=kind in ("mlp", "two heads"))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.body(x)
+        if self.kind == "mlp":
+            return self.head(self.hidden(features))
+        if self.kind == "cosine":
+            directions = nn.functional.normalize(self.head.weight, dim=1)
+            return nn.functional.linear(nn.functional.normalize(features, dim=1), directions)
+        logits = self.head(features)
+        return (logits + self.second(features)) / 2 if self.kind == "two heads" else logits
+
+
+@pytest.mark.parametrize(
+    ("kind", "exact", "skipped"),
+    [
+        ("mlp", ["bias_corrected", "ilrg", "geng"], {}),
+        ("no bias", [], dict.fromkeys(("bias_corrected", "ilrg"), "has no bias")),
+        ("two heads", [], dict.fromkeys(("bias_corrected", "min", "ilrg"), "not the output of one linear layer")),
+        ("cosine", [], dict.fromkeys(("bias_corrected", "min", "ilrg"), "not the output of one linear layer")),
+    ],
+)
+def test_another_head_gets_what_holds_there_or_a_reason(
+    make_images: Callable, make_leak: Callable, kind: str, exact: list[str], skipped: dict[str, str]
+) -> None:
+    net = OtherHead(kind)
+    labels = torch.tensor([3, 3, 7, 7])
+    leak = make_leak(net, make_images(4), labels, granted="none", statistics="none")
+    for rule in exact:
+        assert infer_labels(leak, Victim(net), rule).tolist() == [3, 3, 7, 7]
+    for rule, reason in skipped.items():
+        with pytest.raises((LabelInferenceError, NoClassifierError), match=reason):
+            infer_labels(leak, Victim(net), rule)
+    if kind == "no bias":  # of two classes in four labels, the rules on the weight still find both
+        assert set(infer_labels(leak, Victim(net), "min").tolist()) >= {3, 7}
+        assert infer_labels(leak, Victim(net), "llg").tolist() == [3, 3, 7, 7]

@@ -60,6 +60,11 @@ def names_of(file):
     return [first or second for first, second in re.findall(NAMED, FILES[file], re.MULTILINE)]
 
 
+def bare(value):
+    """A key without its parameters; of a label method (`inferred:NAME`) the rule."""
+    return value.split("[")[0].rpartition(":")[2]
+
+
 def rows_of(folder, index):
     """The rows of the board that the command wrote."""
     path = folder / f"run{index}" / "leaderboard.csv"
@@ -79,7 +84,7 @@ def test_an_example_has_its_rows_on_the_board(folder, file):
     rows = [row for row in rows_of(folder, index) if row["is_control"] == "false"]
     for name in names_of(file):
         columns = [column for column in rows[0] if column.startswith(name)]  # of a metric
-        entries = [row for row in rows if columns or any(value.split("[")[0] == name for value in row.values())]
+        entries = [row for row in rows if columns or any(bare(value) == name for value in row.values())]
         assert entries, name
         assert {row["state"] for row in entries} == {"done"}, [row["notes"] for row in entries]
         assert all(row[f"{name}_mean"] for row in entries if columns)
