@@ -105,12 +105,12 @@ def _print_changes(plan: "Plan") -> None:
 
 def _check_board(path: Path, runs: list[Path]) -> None:
     """Exit status 2 and one line for each fault, where there is one."""
-    from gradinv.benchmark.commands.show import granted_levels
+    from gradinv.benchmark.commands.show import granted_levels, known_answer
     from gradinv.metrics.boards import check_board, rebuilt
     from gradinv.metrics.comparison import counted
     from gradinv.metrics.records import read_records
 
-    checked = check_board(path, granted_levels())
+    checked = check_board(path, granted_levels(), known_answer)
     faults, warnings = list(checked.faults), list(checked.warnings)
     # Records are compared with what was read from the board, which means nothing while that has faults of its own.
     if runs and not faults:

@@ -7,7 +7,7 @@ from gradinv.attacks.grants import BN_STATISTICS, LABELS
 from gradinv.attacks.label_rules import RULES, create_rule
 from gradinv.attacks.registry import ATTACKS, PRESETS, hyperparameters
 from gradinv.attacks.update import SIMULATION
-from gradinv.benchmark.defenses import DEFENSES, defense_keys
+from gradinv.benchmark.defenses import DEFENSES, create_defense, defense_keys
 from gradinv.benchmark.experiment import CONTROLS, MEANING
 from gradinv.benchmark.runs import suite_path
 from gradinv.metrics.boards import schema_page
@@ -84,6 +84,14 @@ def _with_paper(target: Any, chosen: dict[str, Any], paper: Any) -> str:
 
 def _doc(target: Any) -> str:
     return inspect.getdoc(target) or ""
+
+
+def known_answer(defense: str) -> str:
+    """What an attacker who knows the defense applies; empty where nothing is known, as of a plug-in not loaded."""
+    try:
+        return create_defense(defense).known()
+    except UnknownNameError:
+        return ""
 
 
 def granted_levels() -> dict[str, dict[str, str]]:

@@ -1,7 +1,7 @@
 """Whether a board may be published: its rows, their controls, their images, and the records behind them."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -57,10 +57,16 @@ class Checked:
     warnings: Sequence[str]
 
 
-def check_board(path: Path, levels: Levels = MappingProxyType({})) -> Checked:
+def no_answer(_: str) -> str:
+    """Nothing is known of any defense."""
+    return ""
+
+
+def check_board(path: Path, levels: Levels = MappingProxyType({}), answer: Callable[[str], str] = no_answer) -> Checked:
     """Check a board with the image table beside it, one line for each fault and warning.
 
     `levels` are the words that setting columns may hold, where that is for the caller to know (what can be granted).
+    `answer` names what an attacker who knows a defense does, empty where nothing is known: the caller knows defenses.
 
     Rows are checked one by one first; only where all are sound, their controls, claims and images. Raises BoardError
     where the file is no board. What is checked stands in leaderboards/how-to-submit.md.
@@ -82,6 +88,7 @@ def check_board(path: Path, levels: Levels = MappingProxyType({})) -> Checked:
     faults += _placed(path, _twice(rows))
     faults += _placed(path, ((attack, text) for attack in attacks for text in _uncontrolled(attack, rows)))
     faults += _placed(path, _underspent(attacks))
+    faults += _placed(path, _unanswered(attacks, answer))
     # An attack that stops without a word is refused; its controls are read by who looks for a reason.
     controls = [row for row in rows if row.cell.is_control]
     warnings = [text for attack in attacks for text in _claims(attack, rows)]
@@ -120,6 +127,16 @@ def _underspent(rows: Iterable[PublishedRow]) -> Iterator[Fault]:
         text = spends_less(row)
         if text:
             yield row, text
+
+
+def _unanswered(attacks: Sequence[PublishedRow], answer: Callable[[str], str]) -> Iterator[Fault]:
+    """Rows of a defense that an attacker could answer, without the row of one who does."""
+    settings = {(attack.cell.key, attack.cell.setting) for attack in attacks}
+    for attack in attacks:
+        known = "" if attack.cell.adaptive else answer(attack.cell.defense)
+        told = attack.cell.model_copy(update={"adaptive": True})
+        if known and (told.key, told.setting) not in settings:
+            yield attack, f"no row of an attacker who knows the defense and applies {known}; run it with adaptive: true"
 
 
 def _controls(attack: PublishedRow, rows: Iterable[PublishedRow]) -> list[PublishedRow]:

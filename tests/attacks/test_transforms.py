@@ -13,7 +13,16 @@ def tensors(seed=0):
     return {name: torch.randn(shape, generator=generator) for name, shape in (("a", (4, 3)), ("b", (5,)))}
 
 
-@pytest.mark.parametrize("defense", ["clipping[max_norm=0.5]", "clipping[max_norm=100]", "pruning[ratio=0.6]"])
+@pytest.mark.parametrize(
+    "defense",
+    [
+        "clipping[max_norm=0.5]",
+        "clipping[max_norm=100]",
+        "pruning[ratio=0.6]",
+        "top_k[k=3]",
+        "quantization[levels=7,rounding=nearest]",
+    ],
+)
 def test_the_true_update_becomes_what_was_observed(defense):
     chosen, update = create_defense(defense), tensors()
     observed = chosen.on_update(dict(update), torch.Generator())
@@ -22,7 +31,7 @@ def test_the_true_update_becomes_what_was_observed(defense):
         torch.testing.assert_close(value, expected)
 
 
-@pytest.mark.parametrize("key", ["clipped[max_norm=0.5]", "masked"])
+@pytest.mark.parametrize("key", ["clipped[max_norm=0.5]", "masked", "signed[size=0.5]", "masked+signed"])
 @pytest.mark.parametrize("size", [0.0, 1.0])
 def test_the_slope_is_finite_and_that_of_a_finite_difference(key, size):
     transform, observed = create_transform(key), list(tensors(1).values())
@@ -35,6 +44,8 @@ def test_the_slope_is_finite_and_that_of_a_finite_difference(key, size):
     leaves = [value.requires_grad_() for value in candidate]
     slopes = torch.autograd.grad(total(leaves), leaves)
     assert all(slope.isfinite().all() for slope in slopes)
+    if size == 0 and "signed" in key:
+        return  # at zero the sign has no slope, only a finite one that stands for it
     step = 1e-6
     ahead, behind = (
         total([value.detach() + sign * step * d for value, d in zip(candidate, direction, strict=True)])
@@ -42,6 +53,28 @@ def test_the_slope_is_finite_and_that_of_a_finite_difference(key, size):
     )
     exact = sum((slope * d).sum() for slope, d in zip(slopes, direction, strict=True))
     torch.testing.assert_close(exact, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("norm", ["l2", "max"])
+def test_the_gradient_goes_straight_through_the_quantizer(norm):
+    transform = create_transform(f"quantized[levels=3,norm={norm}]")
+    leaves = [value.requires_grad_() for value in tensors().values()]
+    rounded = transform(leaves, [])
+    weights = list(tensors(2).values())
+    slopes = torch.autograd.grad(sum((r * w).sum() for r, w in zip(rounded, weights, strict=True)), leaves)
+    for slope, weight, value, leaf in zip(slopes, weights, rounded, leaves, strict=True):
+        assert torch.equal(slope, weight)
+        assert not torch.allclose(value, leaf)
+
+
+def test_ignored_layers_are_zero_on_both_sides_and_must_exist():
+    update = list(tensors().values())
+    transform = create_transform("ignored[part=head]").bound(["body.weight", "fc.head.weight"])
+    assert torch.equal(transform(update, update)[0], update[0])
+    assert not transform(update, update)[1].any()
+    assert not transform.compared(update)[1].any()
+    with pytest.raises(InvalidEntryError, match="no layer of that name"):
+        create_transform("ignored[part=tail]+masked").bound(["body.weight", "fc.head.weight"])
 
 
 def test_wrong_keys_are_refused():

@@ -228,3 +228,20 @@ def test_rows_that_only_one_side_has(board, records, make_record):
     assert any("mean_image (B=2): the records hold no trial of it" in fault for fault in faults)
     _, warnings = rebuilt(board, rows, [*records, make_record("idlg", 0, (9.0, 9.0), budget="100")])
     assert "the records hold idlg (B=2) too, no row has it" in only(warnings)
+
+
+def test_a_defense_with_a_known_answer_needs_the_row_of_who_gives_it(tmp_path, records):
+    def told(defense, adaptive):
+        changes = {"defense": defense, "adaptive": adaptive}
+        return [record.model_copy(update={"cell": record.cell.model_copy(update=changes)}) for record in records]
+
+    def answer(defense):
+        return "masked" if defense == "pruning" else ""
+
+    alone = published(told("pruning", False), tmp_path / "alone.csv")
+    assert "knows the defense and applies masked" in only(check_board(alone, answer=answer).faults)
+    assert check_board(alone).faults == []
+    both = published(told("pruning", False) + told("pruning", True), tmp_path / "both.csv")
+    assert check_board(both, answer=answer).faults == []
+    noise = published(told("gaussian_noise", False), tmp_path / "noise.csv")
+    assert check_board(noise, answer=answer).faults == []
