@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,8 +65,10 @@ def _calls(network: nn.Module, images: Tensor) -> dict[nn.Module, list[Tensor]]:
     """The inputs of every layer with parameters of its own in one pass, layers in the order of their first call."""
     calls: dict[nn.Module, list[Tensor]] = {}
 
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        calls.setdefault(layer, []).append(inputs[0].clone())
+    def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        # A layer may be called by keyword, or with what is no tensor: then it does not see the image itself.
+        seen = inputs[0].clone() if inputs and isinstance(inputs[0], Tensor) else images[:0]
+        calls.setdefault(layer, []).append(seen)
 
     layers = [layer for layer in network.modules() if not list(layer.children()) and list(layer.parameters())]
     handles = [layer.register_forward_pre_hook(note) for layer in layers]

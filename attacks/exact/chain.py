@@ -1,0 +1,153 @@
+"""A network as a chain of layers that can be walked back: convolutions, invertible activations, one linear layer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradinv.metrics.registry import RequestError
+
+PASSING = (nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)
+"""Layers that change no number of a client in eval mode."""
+
+
+class NoChainError(RequestError):
+    """A network that is no such chain; its text is the reason in one line."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution, the names of its parameters, and the shape (C, H, W) of its input."""
+
+    module: nn.Conv2d
+    weight: str
+    input_shape: tuple[int, int, int]
+
+    @property
+    def equations(self) -> int:
+        """How many equations it gives for its input: one an output, one a weight."""
+        channels, height, width = self.input_shape
+        outputs = self.module(torch.zeros(1, channels, height, width).to(self.module.weight)).numel()
+        return outputs + self.module.weight.numel()
+
+    @property
+    def unknowns(self) -> int:
+        """Numbers of its input."""
+        channels, height, width = self.input_shape
+        return channels * height * width
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Convolutions from the image up, each with the activations after it, and the linear layer on top."""
+
+    convolutions: tuple[tuple[Convolution, tuple[nn.Module, ...]], ...]
+    head: nn.Linear
+    head_weight: str
+    head_bias: str
+
+
+Call = tuple[nn.Module, Tensor, Tensor]
+"""A layer, its input and its output."""
+Inverse = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
+"""(activation, its output) -> its input, and its derivative there."""
+
+
+def _leaky(layer: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
+    assert isinstance(layer, nn.LeakyReLU)
+    # Of the output's own type: 0.2 in single precision is not 0.2.
+    slope = torch.where(output < 0, output.new_tensor(layer.negative_slope), output.new_ones(()))
+    return output / slope, slope
+
+
+def _sigmoid(layer: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
+    inside = output.clamp(1e-15, 1 - 1e-15)
+    return inside.logit(), inside * (1 - inside)
+
+
+def _tanh(layer: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
+    inside = output.clamp(-1 + 1e-15, 1 - 1e-15)
+    return inside.atanh(), 1 - inside.square()
+
+
+INVERSES: dict[type[nn.Module], Inverse] = {nn.LeakyReLU: _leaky, nn.Sigmoid: _sigmoid, nn.Tanh: _tanh}
+
+
+@torch.no_grad()
+def find_chain(network: nn.Module, image_shape: tuple[int, int, int]) -> Chain:
+    """The chain of a network for images (C, H, W); NoChainError with the reason where it is none.
+
+    Each layer's input must be the output of the one before to the bit, the first one's the image.
+    """
+    parameter = next(network.parameters())
+    images = torch.rand(1, *image_shape, generator=torch.Generator().manual_seed(0)).to(parameter)
+    calls, logits = _calls(network, images)
+    names = {module: name for name, module in network.named_modules()}
+    _require_links(calls, images, logits, names)
+    return _chain(calls, names)
+
+
+def _calls(network: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
+    """(layer, input, output) of every layer without parts in one pass, in order, and the logits."""
+    calls: list[Call] = []
+    inputs_of: dict[nn.Module, Tensor] = {}
+
+    def before(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        inputs_of[layer] = _copied(inputs[0] if inputs else None)  # now, for an activation in place changes it
+
+    def after(layer: nn.Module, _: tuple[Any, ...], output: Any) -> None:
+        calls.append((layer, inputs_of[layer], _copied(output)))
+
+    leaves = [layer for layer in network.modules() if not list(layer.children())]
+    handles = [layer.register_forward_pre_hook(before) for layer in leaves]
+    handles += [layer.register_forward_hook(after) for layer in leaves]
+    try:
+        return calls, network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _copied(value: Any) -> Tensor:
+    """A copy of a tensor; of anything else an empty one, which is no other layer's input."""
+    return value.clone() if isinstance(value, Tensor) else torch.empty(0)
+
+
+def _require_links(calls: list[Call], images: Tensor, logits: Tensor, names: dict[nn.Module, str]) -> None:
+    """NoChainError where something that is no layer stands between two, or a layer is called twice."""
+    before = images
+    for layer, inputs, output in calls:
+        if before.numel() != inputs.numel() or not torch.equal(before.flatten(), inputs.flatten()):
+            raise NoChainError(f"the input of {names[layer]} is not the output of the layer before: no plain chain")
+        before = output
+    if len({layer for layer, _, _ in calls}) < len(calls) or not torch.equal(before.flatten(), logits.flatten()):
+        raise NoChainError("its layers are called more than once, or its logits are not the last one's output")
+
+
+def _is_plain(layer: nn.Conv2d) -> bool:
+    return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+
+
+def _chain(calls: list[Call], names: dict[nn.Module, str]) -> Chain:
+    convolutions: list[tuple[Convolution, list[nn.Module]]] = []
+    *body, (head, _, _) = [call for call in calls if not isinstance(call[0], PASSING)]
+    if not isinstance(head, nn.Linear):
+        raise NoChainError(f"it ends with {type(head).__name__} and not with a linear layer")
+    for layer, inputs, _ in body:
+        if isinstance(layer, nn.Conv2d) and _is_plain(layer):
+            shape = (inputs.shape[1], inputs.shape[2], inputs.shape[3])
+            convolutions.append((Convolution(layer, f"{names[layer]}.weight", shape), []))
+        elif type(layer) in INVERSES and getattr(layer, "negative_slope", 1.0) != 0 and convolutions:
+            convolutions[-1][1].append(layer)
+        else:
+            raise NoChainError(f"{type(layer).__name__} {names[layer]} cannot be walked back")
+    if not convolutions:
+        raise NoChainError("it has no convolution")
+    return Chain(
+        tuple((convolution, tuple(activations)) for convolution, activations in convolutions),
+        head,
+        f"{names[head]}.weight",
+        f"{names[head]}.bias" if head.bias is not None else "",
+    )
