@@ -5,6 +5,9 @@ import gc
 import os
 import sys
 from pathlib import Path
+from typing import Literal
+
+from gradinv.metrics.registry import RequestError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 """Names of `mallopt`'s settings, from glibc's malloc.h."""
@@ -12,6 +15,18 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 KEPT_BYTES = 2**31 - 1
 LARGEST_MMAP_THRESHOLD = 32 * 2**20
 """glibc refuses more on 64-bit machines."""
+
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def resolve_device(device: Device) -> str:
+    """The device that is meant, `auto`: CUDA where there is one; RequestError where there is none of the kind."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RequestError("--device cuda: torch sees no CUDA device here; take auto or cpu")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def cache_root() -> Path:

@@ -225,7 +225,10 @@ def origin(target: Any) -> str:
     # A preset is a dictionary of parameters and has no place in a file.
     if not (inspect.isclass(target) or inspect.isfunction(target)):
         return str(target)
-    return f"{inspect.getsourcefile(target)}:{inspect.getsourcelines(target)[1]}"
+    try:
+        return f"{inspect.getsourcefile(target)}:{inspect.getsourcelines(target)[1]}"
+    except (OSError, TypeError):  # of a notebook's cell, which may be run again
+        return f"{target.__module__}.{target.__qualname__}"
 
 
 def load_plugin(path: Path) -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gradinv.benchmark.commands.options import LARGEST_SEED, Device, Download, Plugins, load_plugins, resolve_device
+from gradinv.benchmark.commands.options import LARGEST_SEED, Download, Plugins, load_plugins
+from gradinv.benchmark.machine import Device, resolve_device
 from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.records import require_folder
 from gradinv.metrics.registry import RequestError

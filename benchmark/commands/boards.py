@@ -56,12 +56,12 @@ def plot(
 ) -> None:
     """Draw figures and contact sheets from run directories."""
     from gradinv.benchmark.runs import contrasts_of
-    from gradinv.metrics.figures import draw_all
+    from gradinv.metrics.figures import Material, draw_all
     from gradinv.metrics.records import RunDirectory, read_records
 
     require_folder(out, "--out")
     records = read_records(runs)[0]
     contrasts = [contrast for directory in runs for contrast in contrasts_of(RunDirectory(directory))]
     # Several run directories may have been made from one suite and name the same contrasts.
-    written = draw_all(records, list(dict.fromkeys(contrasts)), runs, out)
+    written = draw_all(Material(records, list(dict.fromkeys(contrasts)), runs), out)
     print("\n".join(str(path) for path in written))

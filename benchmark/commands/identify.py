@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gradinv.benchmark.commands.options import LARGEST_SEED, Download, Plugins, load_plugins, say, victim_spec
+from gradinv.benchmark.commands.options import LARGEST_SEED, Download, Plugins, load_plugins, say
 from gradinv.metrics.records import require_folder
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def identify(
     the records; the runs' leaderboards are written again with their columns.
     """
     from gradinv.benchmark.runs import chosen_judge, identify as judge_run
+    from gradinv.benchmark.victims import checked_spec
     from gradinv.metrics.boards import write_board
     from gradinv.metrics.records import RunDirectory, read_records
 
@@ -44,7 +45,7 @@ def identify(
         require_folder(directory, "the run directory")
     load_plugins(plugin, download)
     file = None if weights is None else str(weights)
-    spec = None if network is None else victim_spec(network, state, seed=seed, epochs=epochs, weights=file)
+    spec = None if network is None else checked_spec(network, state, seed=seed, epochs=epochs, weights=file)
     judge = chosen_judge(spec, download=download)
     for directory in runs:
         records, faults = read_records([directory])

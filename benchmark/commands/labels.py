@@ -7,14 +7,12 @@ import typer
 
 from gradinv.benchmark.commands.options import (
     LARGEST_SEED,
-    Device,
     Download,
     Plugins,
     console,
     load_plugins,
-    resolve_device,
-    victim_spec,
 )
+from gradinv.benchmark.machine import Device, resolve_device
 from gradinv.metrics.records import require_folder
 from gradinv.metrics.registry import RequestError
 
@@ -59,6 +57,7 @@ def labels(
     from gradinv.attacks.label_rules import create_rule, rule_keys
     from gradinv.benchmark.datasets import create_dataset
     from gradinv.benchmark.label_inference import LabelSetting, infer_labels_of
+    from gradinv.benchmark.victims import checked_spec
     from gradinv.metrics.boards import label_board, print_label_board, write_label_boards
     from gradinv.metrics.figures import draw_label_figure
 
@@ -74,7 +73,7 @@ def labels(
         create_rule(key)
     file = None if weights is None else str(weights)
     specs = [
-        victim_spec(model, chosen, seed=seed, stem=stem, epochs=epochs if chosen == "trained" else None, weights=file)
+        checked_spec(model, chosen, seed=seed, stem=stem, epochs=epochs if chosen == "trained" else None, weights=file)
         for chosen in dict.fromkeys(state)
     ]
     data = create_dataset(dataset, image_size, download=download)

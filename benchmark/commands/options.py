@@ -11,19 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from gradinv.metrics.plain_text import one_line, plain
-from gradinv.metrics.registry import RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gradinv.benchmark.victims import VictimSpec
 
 Plugins = Annotated[
     list[Path], typer.Option("--plugin", help="A Python file that registers attacks, defenses, ...; repeat for more.")
 ]
 Download = Annotated[bool, typer.Option("--download", help="Allow downloading data and weights.")]
 
-Device = Literal["auto", "cpu", "cuda"]
 AskedEngine = Literal["auto", "eager", "captured", "compiled"]
 AskedPrecision = Literal["float32", "tf32", "bf16"]
 
@@ -87,24 +84,3 @@ def load_plugins(paths: list[Path], download: bool = False) -> None:
         os.environ["GRADINV_DOWNLOAD"] = "1"  # an environment variable, because worker processes inherit it
     for path in paths:
         load_plugin(path)
-
-
-def resolve_device(device: Device) -> str:
-    """The device that is meant; RequestError where there is none of the kind."""
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RequestError("--device cuda: torch sees no CUDA device here; take auto or cpu")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def victim_spec(model: str, state: str, **shaping: Any) -> "VictimSpec":
-    """The victim that options describe; RequestError in one line where they contradict each other."""
-    from pydantic import ValidationError
-
-    from gradinv.benchmark.victims import VictimSpec
-
-    try:
-        return VictimSpec.model_validate({"model": model, "state": state, **shaping})
-    except ValidationError as error:
-        raise RequestError(f"--state {state}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error

@@ -10,15 +10,14 @@ import typer
 from gradinv.benchmark.commands.options import (
     AskedEngine,
     AskedPrecision,
-    Device,
     Download,
     Plugins,
     console,
     load_plugins,
-    resolve_device,
     say,
     taking,
 )
+from gradinv.benchmark.machine import Device, resolve_device
 from gradinv.benchmark.stopping import HAS_ALARM, Stopped
 from gradinv.metrics.plain_text import cut
 from gradinv.metrics.records import fault_in_words, require_folder
@@ -98,7 +97,7 @@ def run(request: RunRequest) -> None:
         return
     require_folder(options.run.path, "--out")
     try:
-        raise typer.Exit(run_plan(plan, options, console()))
+        raise typer.Exit(run_plan(plan, options, console()).status)
     except (Stopped, KeyboardInterrupt) as stop:
         # Python's own handler is at work where somebody else than the command called this verb.
         stopped = stop if isinstance(stop, Stopped) else Stopped(signal.SIGINT)

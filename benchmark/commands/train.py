@@ -6,13 +6,11 @@ import typer
 
 from gradinv.benchmark.commands.options import (
     LARGEST_SEED,
-    Device,
     Download,
     Plugins,
     load_plugins,
-    resolve_device,
-    victim_spec,
 )
+from gradinv.benchmark.machine import Device, resolve_device
 
 
 def train(
@@ -32,10 +30,10 @@ def train(
     import json
 
     from gradinv.benchmark.datasets import create_dataset
-    from gradinv.benchmark.victims import train_victim
+    from gradinv.benchmark.victims import checked_spec, train_victim
 
     load_plugins(plugin, download)
-    spec = victim_spec(model, "trained", seed=seed, stem=stem, epochs=epochs)
+    spec = checked_spec(model, "trained", seed=seed, stem=stem, epochs=epochs)
     path = train_victim(spec, create_dataset(dataset, image_size, download=download), device=resolve_device(device))
     accuracy = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["accuracy"]
     print(f"{spec.key} on {dataset}: accuracy {accuracy:.1%} on the held-out images\n{path}")

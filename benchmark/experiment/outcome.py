@@ -28,7 +28,7 @@ class Outcome:
     """The measured part of a record, its fields by the names that they have there, and the pictures beside it.
 
     `tensors` are uint8, (B, C, H, W), in the originals' order, `snapshots` (S, B, C, H, W). A trial that was not scored
-    has a state, a reason and perhaps notes.
+    has a state, a reason and perhaps notes. `floats` holds the images as they were scored, float32 in [0, 1].
     """
 
     state: State
@@ -61,6 +61,7 @@ class Outcome:
     weights_source: str = ""
     notes: list[str] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    floats: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
 
 def score(
@@ -112,6 +113,7 @@ def score(
         alignments=dict(reconstruction.alignments),
         notes=[*scores.notes, *reconstruction.notes, *notes],
         tensors={name: _eight_bits(value) for name, value in {"original": batch.images, **pictures}.items()},
+        floats={name: pictures[name] for name in ("reconstruction", "final")},
     )
 
 

@@ -2,8 +2,10 @@
 
 import ast
 import hashlib
+import inspect
+import linecache
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from gradinv.benchmark.datasets import DATASETS
 from gradinv.benchmark.defenses import DEFENSES, create_defense, defense_keys
 from gradinv.metrics.images import METRICS, measured_metrics
 from gradinv.metrics.keys import parse_key, split_keys
+from gradinv.metrics.registry import InvalidEntryError
 
 
 def sources_of(attack: str, defense: str, metrics: tuple[str, ...], dataset: str, model: str) -> dict[str, str]:
@@ -41,8 +44,11 @@ def sources_of(attack: str, defense: str, metrics: tuple[str, ...], dataset: str
 
 def _foreign_source(target: Any) -> str:
     """Hash of the file of a class, a function or an instance's class; empty where the file is ours or timm's."""
+    file = getattr(sys.modules[target.__module__], "__file__", None)
+    if file is None:  # a notebook's: the cell is kept for as long as the session
+        return hashlib.sha256(_of_the_session(target).encode()).hexdigest()[:16]
     # The version stands for these packages, because their files change with every commit that changes no result.
-    path = Path(sys.modules[target.__module__].__file__ or "").resolve()
+    path = Path(file).resolve()
     versioned = [Path(package.__path__[0]).resolve() for package in (attacks, benchmark, metrics, timm)]
     if any(path.is_relative_to(folder) for folder in versioned):
         return ""
@@ -50,6 +56,18 @@ def _foreign_source(target: Any) -> str:
     for file in sorted(_imported_beside(path, {path})):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _of_the_session(target: Any) -> str:
+    """The source of the cells that a function, a class or an instance's class was written in."""
+    # By its functions: before Python 3.13 a class of a session does not know where it was written.
+    holders = [target] if inspect.isfunction(target) else vars(target if inspect.isclass(target) else type(target))
+    functions = filter(inspect.isfunction, holders.values() if isinstance(holders, Mapping) else holders)
+    cells = sorted({function.__code__.co_filename for function in functions})
+    text = "".join(line for cell in cells for line in linecache.getlines(cell))
+    if not text:
+        raise InvalidEntryError(f"{target!r} has no source that could stand in a record; put it into a file")
+    return text
 
 
 def _imported_beside(path: Path, known: set[Path]) -> Iterator[Path]:

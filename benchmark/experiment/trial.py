@@ -303,7 +303,8 @@ def make_record(planned: PlannedTrial, outcome: Outcome) -> Record:
     """The record of a trial: what it is, from the plan; what was measured, from its outcome; where and when it ran."""
     spec = planned.spec
     specification = spec.model_dump(mode="json")
-    measured = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name != "tensors"}
+    beside = ("tensors", "floats")
+    measured = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name not in beside}
     return Record(
         id=planned.id,
         suite=planned.suite,

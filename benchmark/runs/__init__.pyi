@@ -11,6 +11,7 @@ from .plan import (
 from .prepare import without_training as without_training
 from .rerun import rerun_of as rerun_of
 from .runner import (
+    Ended as Ended,
     RunOptions as RunOptions,
     contrasts_of as contrasts_of,
     default_jobs as default_jobs,
@@ -20,7 +21,9 @@ from .runner import (
 from .selection import select as select
 from .strict_yaml import read_yaml as read_yaml
 from .suite import (
+    Suite as Suite,
     load_suite as load_suite,
     suite_names as suite_names,
+    suite_of as suite_of,
     suite_path as suite_path,
 )

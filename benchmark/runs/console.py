@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from gradinv.benchmark.experiment import PlannedTrial
 from gradinv.benchmark.runs.plan import Plan
@@ -81,22 +81,22 @@ def _by_order(trials: Iterable[PlannedTrial]) -> dict[int, list[PlannedTrial]]:
 
 
 def follow(records: Iterable[Record], estimates: Mapping[str, float]) -> None:
-    """A progress bar with the time left on a terminal, elsewhere a line for each finished trial.
+    """A progress bar with the time left on a terminal or in a notebook, elsewhere a line for each finished trial.
 
     `estimates` are the seconds of every trial that is awaited, by id.
     """
-    terminal = sys.stderr.isatty()
+    shows_bars = sys.stderr.isatty() or "ipykernel" in sys.modules
     # A bar is of no use in a log file, where every update would be a line of its own.
     with tqdm(
         total=summed(estimates.values())[0] or 1.0,
-        disable=not terminal,
+        disable=not shows_bars,
         bar_format="{percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left, {postfix}",
     ) as bar:
         for number, record in enumerate(records, start=1):
             bar.set_postfix_str(f"{number} of {len(estimates)} trials", refresh=False)
             # In estimated seconds, not trials: a trial of 16 images takes many times as long as one of a single image.
             bar.update(summed([estimates[record.id]])[0])
-            if not terminal:
+            if not shows_bars:
                 print(f"[{number}/{len(estimates)}] {trial_line(record)}", file=sys.stderr, flush=True)
 
 

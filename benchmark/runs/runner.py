@@ -4,7 +4,9 @@ from collections.abc import Generator, Sequence, Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from pydantic import BaseModel
 from rich.console import Console
 
 from gradinv.benchmark.machine import usable_cores
@@ -21,11 +23,10 @@ from gradinv.benchmark.runs.plan import Plan, PlannedTrial
 from gradinv.benchmark.runs.preflight import estimated_seconds, memory_warnings
 from gradinv.benchmark.runs.prepare import prepare, without_training
 from gradinv.benchmark.runs.store import Store
-from gradinv.benchmark.runs.suite import Suite
 from gradinv.benchmark.runs.workers import run_in_workers
 from gradinv.metrics.boards import lines_by_setting, print_leaderboard, write_board
 from gradinv.metrics.comparison import Contrast
-from gradinv.metrics.figures import draw_all
+from gradinv.metrics.figures import Material, draw_all
 from gradinv.metrics.records import LOST, Record, RunDirectory, read_file, read_records, write_text
 from gradinv.metrics.registry import RequestError
 
@@ -43,20 +44,35 @@ class RunOptions:
     trial_timeout: float | None = None
 
 
+class _Contrasts(BaseModel):
+    """What is read of a suite that was kept in a run directory."""
+
+    contrasts: list[Contrast]
+
+
+class Ended(NamedTuple):
+    """What a run came to: the records of its shard's trials that can be read, and how many trials these are."""
+
+    records: list[Record]
+    planned: int
+
+    @property
+    def status(self) -> int:
+        """The exit status: 0 where every planned trial has a readable record of a finished trial, else 1."""
+        lost = any(record.state in LOST for record in self.records)
+        return 1 if lost or len(self.records) < self.planned else 0
+
+
 def default_jobs(device: str) -> int:
     """Worker processes that suit the machine: one a core, at most eight, on the CPU; one on a GPU."""
     return 1 if device == "cuda" else min(usable_cores(), 8)
 
 
-def run_plan(plan: Plan, options: RunOptions, console: Console) -> int:
-    """Run what is missing, then write leaderboard and figures; returns the exit status.
-
-    It is 0 where every planned trial has a readable record of a finished trial, else 1. Raises VictimError where a
-    victim cannot be had.
-    """
+def run_plan(plan: Plan, options: RunOptions, console: Console) -> Ended:
+    """Run what is missing, then write leaderboard and figures. Raises VictimError where a victim cannot be had."""
     if not _of_shard(plan.trials, options.shard):
         console.print("this shard has no trials: there are more shards than trials")
-        return 0
+        return Ended([], 0)
     plan = prepare(plan, options.run, download=options.download)
     trials = _of_shard(plan.trials, options.shard)
     _run_missing(plan, trials, options, console)
@@ -65,7 +81,7 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> int:
     if records:  # without any there is no board, and what is to be said is how many are missing
         write_results(options.run, {trial.id for trial in plan.trials}, console, figures=options.figures)
     print_states(records, len(trials), console)
-    return 1 if len(records) < len(trials) or any(record.state in LOST for record in records) else 0
+    return Ended(records, len(trials))
 
 
 def _of_shard(trials: Sequence[PlannedTrial], shard: tuple[int, int]) -> list[PlannedTrial]:
@@ -123,7 +139,7 @@ def write_results(run: RunDirectory, asked: AbstractSet[str], console: Console, 
     print_warnings(faults, console)
     records = [record for record in every if record.id in asked]
     board = write_board(records, run.board)
-    drawn = draw_all(records, contrasts_of(run), [run.path], run.figures) if figures else []
+    drawn = draw_all(Material(records, contrasts_of(run), [run.path]), run.figures) if figures else []
     print_leaderboard(lines_by_setting(records, board), console)
     files = [str(run.board), str(run.images), *([f"{len(drawn)} figures in {run.figures}"] if drawn else [])]
     console.print(f"{len(records)} records; wrote {', '.join(files)}", soft_wrap=True)
@@ -135,8 +151,8 @@ def contrasts_of(run: RunDirectory) -> list[Contrast]:
     """The contrasts of the suite that was last run into the directory; none where no suite was kept there."""
     if not run.suite.is_file():
         return []
+    # Not as a suite: its entries may be of plug-ins, which nobody has to load in order to draw records.
     try:
-        suite = Suite.model_validate_json(read_file(run.suite))
+        return _Contrasts.model_validate_json(read_file(run.suite)).contrasts
     except (ValueError, OSError) as error:
         raise RequestError(f"{run.suite} is no suite of gradinv; delete it and run the suite again") from error
-    return [Contrast(contrast.name, contrast.attack, contrast.against) for contrast in suite.contrasts]

@@ -29,6 +29,8 @@ LARGEST_BUDGET = 10**8
 
 _HEAD = ("name", "description", "contrasts")  # what holds for a suite as a whole
 
+_NOTHING: Mapping[str, Any] = {}
+
 # Strict, because `true` and 1.0 are the number one to pydantic.
 BatchSize = Annotated[int, Field(strict=True)]
 Batches = Annotated[int, Field(gt=0, le=MOST_BATCHES, strict=True)]
@@ -192,16 +194,25 @@ def load_suite(path: Path, overrides: Mapping[str, Any] | None = None) -> Suite:
         raise SuiteError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise SuiteError(f"{path} must hold a mapping such as `name: my-suite`")
+    return suite_of(raw, str(path), path.stem, overrides or {})
+
+
+def suite_of(content: Mapping[str, Any], where: str, name: str, overrides: Mapping[str, Any] = _NOTHING) -> Suite:
+    """The suite that a mapping describes, as a file would; `name` is its own where the content has none.
+
+    `where` says in errors where the content comes from. SuiteError in one line.
+    """
+    raw = dict(content)
     # What stands outside of `grids` holds for all of them, and one grid is enough for most suites.
-    head = {name: raw.pop(name) for name in _HEAD if name in raw}
+    head = {field: raw.pop(field) for field in _HEAD if field in raw}
     grids = raw.pop("grids", None) or [{}]
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
-        raise SuiteError(f"{path}: grids must be a list of mappings")
-    merged = [_override({**raw, **grid}, overrides or {}) for grid in grids]
+        raise SuiteError(f"{where}: grids must be a list of mappings")
+    merged = [_override({**raw, **grid}, overrides) for grid in grids]
     try:
-        return Suite.model_validate({"name": path.stem, **head, "blocks": merged})
+        return Suite.model_validate({"name": name, **head, "blocks": merged})
     except ValidationError as error:
-        raise SuiteError(_one_line(error, str(path), overrides or {})) from error
+        raise SuiteError(_one_line(error, where, overrides)) from error
 
 
 def _override(block: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,10 @@ from .packaged_weights import (
     PACKAGED as PACKAGED,
     packaged_source as packaged_source,
 )
-from .spec import VictimSpec as VictimSpec
+from .spec import (
+    VictimSpec as VictimSpec,
+    checked_spec as checked_spec,
+)
 from .training import (
     needs_training as needs_training,
     train_victim as train_victim,

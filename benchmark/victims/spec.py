@@ -3,10 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from gradinv.benchmark.victims.networks import Stem
 from gradinv.metrics.keys import bracketed
+from gradinv.metrics.registry import RequestError
 
 State = Literal["untrained", "early", "trained", "pretrained"]
 
@@ -75,3 +84,13 @@ class VictimSpec(BaseModel):
             # Without commas, which separate what stands in brackets.
             shaping |= {"mean": "/".join(map(str, self.mean)), "std": "/".join(map(str, self.std))}
         return self.model + bracketed(shaping)
+
+
+def checked_spec(model: str, state: str, **shaping: Any) -> VictimSpec:
+    """The victim of these fields; RequestError in one line where they contradict each other."""
+    try:
+        return VictimSpec.model_validate({"model": model, "state": state, **shaping})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
+        raise RequestError(f"--state {state}: {field}") from error

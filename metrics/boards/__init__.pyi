@@ -1,5 +1,6 @@
 from .check import check_board as check_board
 from .columns import leaderboard_columns as leaderboard_columns
+from .frames import read_frame as read_frame
 from .image_table import read_board as read_board
 from .label_table import (
     LabelCell as LabelCell,
@@ -13,6 +14,7 @@ from .label_terminal import (
 )
 from .latex import write_latex as write_latex
 from .leaderboard_table import (
+    image_table as image_table,
     leaderboard as leaderboard,
     write_board as write_board,
 )

@@ -14,6 +14,7 @@ from gradinv.metrics.boards.columns import (
     image_columns,
     leaderboard_columns,
 )
+from gradinv.metrics.boards.frames import series
 from gradinv.metrics.boards.rows import images_beside
 from gradinv.metrics.boards.verdict_fields import Fields, pool_fields, rank_fields, verdict_fields
 from gradinv.metrics.images import board_metrics, counting
@@ -119,16 +120,7 @@ def write_board(records: Sequence[Record], path: Path) -> pd.DataFrame:
 
 
 def _frame(rows: Sequence[Fields], columns: Mapping[str, Column]) -> pd.DataFrame:
-    return pd.DataFrame({name: _series([row.get(name) for row in rows], column) for name, column in columns.items()})
-
-
-def _series(values: Sequence[Any], column: Column) -> pd.Series:
-    if column.is_integer:
-        return pd.Series(values, dtype="Int64")  # nullable: a column of counts with one empty would become floats
-    if not column.is_number:
-        return pd.Series(["" if value is None else str(value) for value in values], dtype="object")
-    # None would make a column of objects, and its numbers would lose their type.
-    return pd.Series([math.nan if value is None else value for value in values], dtype="float64")
+    return pd.DataFrame({name: series([row.get(name) for row in rows], column) for name, column in columns.items()})
 
 
 def _word(value: bool) -> str:

@@ -10,14 +10,21 @@ from .contrasts import (
     contrast_table as contrast_table,
     contrasted as contrasted,
 )
-from .findings import findings_of as findings_of
+from .findings import (
+    Findings as Findings,
+    findings_of as findings_of,
+)
 from .meetings import (
     find_key as find_key,
     in_words as in_words,
     nearest as nearest,
 )
 from .table import (
+    comparison_rows as comparison_rows,
     print_findings as print_findings,
     write_comparison as write_comparison,
 )
-from .verdict import counted as counted
+from .verdict import (
+    counted as counted,
+    verdict as verdict,
+)

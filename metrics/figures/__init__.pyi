@@ -1,2 +1,7 @@
-from .all_figures import draw_all as draw_all
+from .all_figures import (
+    FIGURES as FIGURES,
+    Material as Material,
+    draw_all as draw_all,
+    figures_of as figures_of,
+)
 from .label_inference import draw_label_figure as draw_label_figure

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 
 from gradinv.metrics.comparison import Contrast, Contrasted, contrast_table, contrasted
 from gradinv.metrics.figures.agreement import agreement_figure, agreement_table, agreements
-from gradinv.metrics.figures.skeleton import Drawing, save_all
+from gradinv.metrics.figures.skeleton import Drawing
 from gradinv.metrics.figures.style import BAND, DARK_GREY, GREY, error_bars, look
 from gradinv.metrics.records import Record, Sample, controls_for, granted, samples_of, setting_of, title, wrap_key
 from gradinv.metrics.statistics import Interval, interval
@@ -22,12 +21,12 @@ _LINES: dict[str, Any] = {"same_class": ":", "mean_image": "--"}
 """Controls of every attack: a line through all."""
 
 
-def draw_ablation(records: Sequence[Record], contrasts: Sequence[Contrast], out_dir: Path) -> list[Path]:
+def ablation_drawings(records: Sequence[Record], contrasts: Sequence[Contrast]) -> Iterator[Drawing]:
     """Draw `ablation-N` for each setting with contrasts and `agreement`, each with the CSV it was drawn from.
 
     Returns the files; none where the records hold neither.
     """
-    return save_all(_drawings(records, contrasts), out_dir)
+    return _drawings(records, contrasts)
 
 
 def _drawings(records: Sequence[Record], contrasts: Sequence[Contrast]) -> Iterator[Drawing]:

@@ -1,32 +1,60 @@
 """Every figure that a set of records allows, each with the table it was drawn from, and the contact sheets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
 
 from gradinv.metrics.comparison import Contrast
-from gradinv.metrics.figures.ablation import draw_ablation
-from gradinv.metrics.figures.defenses import draw_defenses
-from gradinv.metrics.figures.objective import draw_objectives
-from gradinv.metrics.figures.progress import draw_progress
-from gradinv.metrics.figures.quality import draw_quality
-from gradinv.metrics.figures.recovery import draw_recovery
-from gradinv.metrics.figures.sheets import draw_sheets
+from gradinv.metrics.figures.ablation import ablation_drawings
+from gradinv.metrics.figures.defenses import defense_drawings
+from gradinv.metrics.figures.objective import objective_drawings
+from gradinv.metrics.figures.progress import progress_drawings
+from gradinv.metrics.figures.quality import quality_drawings
+from gradinv.metrics.figures.recovery import recovery_drawings
+from gradinv.metrics.figures.sheets import sheet_drawings
+from gradinv.metrics.figures.skeleton import Drawing, drawn, save_all
 from gradinv.metrics.records import Record
+from gradinv.metrics.registry import RequestError, unknown
 
 
-def draw_all(
-    records: Sequence[Record], contrasts: Sequence[Contrast], runs: Sequence[Path], out_dir: Path
-) -> list[Path]:
+class Material(NamedTuple):
+    """What figures are drawn from: records, the contrasts of their suites, the run directories with the pictures."""
+
+    records: Sequence[Record]
+    contrasts: Sequence[Contrast]
+    runs: Sequence[Path]
+
+
+FIGURES: dict[str, Callable[[Material], Iterator[Drawing]]] = {
+    "quality": lambda material: quality_drawings(material.records),
+    "objective": lambda material: objective_drawings(material.records),
+    "recovery": lambda material: recovery_drawings(material.records),
+    "progress": lambda material: progress_drawings(material.records),
+    "defenses": lambda material: defense_drawings(material.records),
+    "ablation": lambda material: ablation_drawings(material.records, material.contrasts),
+    "images": lambda material: sheet_drawings(material.records, material.runs),
+}
+"""Kind -> what draws all figures of it; the names of their files begin with it, but for `agreement-*` and `grid-*`."""
+
+
+def draw_all(material: Material, out_dir: Path) -> list[Path]:
     """Draw all figures of the records as PNG and PDF, each with the CSV it was drawn from; returns the files.
 
     The pictures on the contact sheets come from the run directories; nothing is drawn of what they lack.
     """
-    return [
-        *draw_quality(records, out_dir),
-        *draw_objectives(records, out_dir),
-        *draw_recovery(records, out_dir),
-        *draw_progress(records, out_dir),
-        *draw_defenses(records, out_dir),
-        *draw_ablation(records, contrasts, out_dir),
-        *draw_sheets(records, runs, out_dir),
-    ]
+    return [path for drawings in FIGURES.values() for path in save_all(drawings(material), out_dir)]
+
+
+def figures_of(material: Material, kind: str) -> dict[str, Figure]:
+    """Name -> figure, for every figure of one kind that the records allow; nothing is written.
+
+    RequestError for a kind that there is not, or of which the records hold nothing to draw.
+    """
+    if kind not in FIGURES:
+        raise RequestError(unknown("kind of figure", kind, list(FIGURES)))
+    figures = {drawing.name: drawn(drawing) for drawing in FIGURES[kind](material)}
+    if not figures:
+        raise RequestError(f"these records hold nothing that a figure of kind {kind} would show")
+    return figures

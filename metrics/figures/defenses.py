@@ -2,22 +2,21 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, save_all, scenes
+from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, scenes
 from gradinv.metrics.figures.style import BEST_CONTROL, GREY, look
 from gradinv.metrics.records import Record, batch_means, controls_of, granted, mean
 
 
-def draw_defenses(records: Sequence[Record], out_dir: Path) -> list[Path]:
+def defense_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     """Draw `defenses-*` for each setting that was run under two or more defenses, as PNG, PDF and CSV."""
     undefended = {"defense": "none", "adaptive": False}
     shown = scenes(records, lambda trial: trial.is_scored, without=tuple(undefended), stand_ins=undefended)
-    return save_all(_drawings(shown), out_dir)
+    return _drawings(shown)
 
 
 def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:

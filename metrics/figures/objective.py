@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, save_all, scenes
+from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, scenes
 from gradinv.metrics.figures.style import GREY, look
 from gradinv.metrics.records import BATCH_SIZE_FIELDS, BLIND_GRADIENTS, Record, wrap_key
 
@@ -20,12 +19,12 @@ _LINES: dict[str, Literal["--", ":"]] = dict(zip(BLIND_GRADIENTS, ("--", ":"), s
 ATTACKS_PER_FIGURE = 6
 
 
-def draw_objectives(records: Sequence[Record], out_dir: Path) -> list[Path]:
+def objective_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     """Draw `objective-*` for each setting, batch sizes together, as PNG and PDF with the CSV of all its curves.
 
     More than 6 attacks take several pages.
     """
-    return save_all(_drawings(scenes(records, lambda trial: trial.is_scored, BATCH_SIZE_FIELDS)), out_dir)
+    return _drawings(scenes(records, lambda trial: trial.is_scored, BATCH_SIZE_FIELDS))
 
 
 def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.skeleton import Drawing, Scene, save_all, scenes
+from gradinv.metrics.figures.skeleton import Drawing, Scene, scenes
 from gradinv.metrics.figures.style import GREY, look
 from gradinv.metrics.records import Cell, Record, controls_of, granted
 from gradinv.metrics.statistics import Interval, interval
@@ -27,9 +26,9 @@ Courses = Mapping[str, Progress]
 """Metric -> its course over the evaluations."""
 
 
-def draw_progress(records: Sequence[Record], out_dir: Path) -> list[Path]:
+def progress_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     """Draw `progress-*` for each setting whose trials kept snapshots, as PNG, PDF and CSV; returns the files."""
-    return save_all(_drawings(scenes(records, lambda trial: bool(trial.snapshot_psnr))), out_dir)
+    return _drawings(scenes(records, lambda trial: bool(trial.snapshot_psnr)))
 
 
 def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, save_all, scenes
+from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, scenes
 from gradinv.metrics.figures.style import BAND, BAND_LABEL, BEST_CONTROL, DARK_GREY, error_bars, look
 from gradinv.metrics.images import board_metrics, facts_of
 from gradinv.metrics.records import BATCH_SIZE_FIELDS, Record, batch_values, granted, metric_names, wrap_key
@@ -20,9 +19,9 @@ from gradinv.metrics.typesetting import first_to_last
 PANELS_IN_A_ROW = 3
 
 
-def draw_quality(records: Sequence[Record], out_dir: Path) -> list[Path]:
+def quality_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     """Draw `quality-*` for each setting, batch sizes together, as PNG and PDF with the CSV beside it."""
-    return save_all(_drawings(scenes(records, lambda trial: trial.is_scored, BATCH_SIZE_FIELDS)), out_dir)
+    return _drawings(scenes(records, lambda trial: trial.is_scored, BATCH_SIZE_FIELDS))
 
 
 def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.skeleton import Drawing, Scene, save_all, scenes
+from gradinv.metrics.figures.skeleton import Drawing, Scene, scenes
 from gradinv.metrics.figures.style import BAND, BEST_CONTROL, DARK_GREY, error_bars, look
 from gradinv.metrics.images import Facts, facts_of
 from gradinv.metrics.records import Record, Sample, granted, sample_of, wrap_key
@@ -21,9 +20,9 @@ STATED: Mapping[str, tuple[float, ...]] = {"psnr": (20.0, 30.0), "ssim": (0.5, 0
 _SHOWN_UP_TO = 60.0  # dB: exact images, which count as 100, are what is left at the right edge
 
 
-def draw_recovery(records: Sequence[Record], out_dir: Path) -> list[Path]:
+def recovery_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     """Draw `recovery-*` for each setting in which an attack has values, as PNG and PDF with the CSV beside it."""
-    return save_all(_drawings(scenes(records)), out_dir)
+    return _drawings(scenes(records))
 
 
 def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:

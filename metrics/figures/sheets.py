@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, save_all, scenes
+from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, scenes
 from gradinv.metrics.figures.style import DARK_GREY
 from gradinv.metrics.images import judge_of, rank_of
 from gradinv.metrics.records import (
@@ -65,14 +65,14 @@ class Corner(NamedTuple):
     top: float
 
 
-def draw_sheets(records: Sequence[Record], runs: Sequence[Path], out_dir: Path) -> list[Path]:
+def sheet_drawings(records: Sequence[Record], runs: Sequence[Path]) -> Iterator[Drawing]:
     """Draw `images-*.png` for each setting from the tensors of the trials in the run directories; returns the files.
 
     Shows the first images in batch order, never chosen ones; where there are more, `grid-*` (PNG and PDF) shows those
     at fixed quantiles of the first attack's PSNR. Beneath each attack stands the control with the highest mean PSNR.
     A trial whose tensors are missing leaves an empty place. More than 10 attacks take several sheets.
     """
-    return save_all(_drawings(scenes(records), Pictures(runs)), out_dir)
+    return _drawings(scenes(records), Pictures(runs))
 
 
 def _drawings(shown: Iterable[Scene], pictures: Pictures) -> Iterator[Drawing]:

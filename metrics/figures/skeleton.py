@@ -93,6 +93,12 @@ def save_all(drawings: Iterable[Drawing], out_dir: Path) -> list[Path]:
     return paths
 
 
+def drawn(drawing: Drawing) -> Figure:
+    """The figure of a drawing, in the style of all figures."""
+    with styled():
+        return drawing.draw()
+
+
 def interval_of(trials: Iterable[Record], metric: str) -> Interval:
     """The mean of a metric over the batches of some trials, with its 95 % interval."""
     return interval(list(batch_means(trials, metric).values()))

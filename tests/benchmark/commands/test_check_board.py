@@ -19,7 +19,9 @@ def finished_run(tmp_path_factory, tools):
     folder = tmp_path_factory.mktemp("board")
     suite = load_suite(tools.make_suite(folder / "suite.yaml", controls=CONTROLS, batches=8, image_size=16))
     plan = Planner(device="cpu", download=False).plan(suite, hash_of(suite))
-    assert run_plan(plan, RunOptions(RunDirectory(folder / "run"), jobs=1, figures=False), Console(quiet=True)) == 0
+    assert (
+        run_plan(plan, RunOptions(RunDirectory(folder / "run"), jobs=1, figures=False), Console(quiet=True)).status == 0
+    )
     return folder / "run"
 
 

@@ -33,7 +33,9 @@ def finished_run(tmp_path_factory, tools):
         tools.make_suite(folder / "suite.yaml", controls=["mean_image"], batches=2, batch_sizes=[4], image_size=16)
     )
     plan = Planner(device="cpu", download=False).plan(suite, hash_of(suite))
-    assert run_plan(plan, RunOptions(RunDirectory(folder / "run"), jobs=1, figures=False), Console(quiet=True)) == 0
+    assert (
+        run_plan(plan, RunOptions(RunDirectory(folder / "run"), jobs=1, figures=False), Console(quiet=True)).status == 0
+    )
     return folder / "run"
 
 

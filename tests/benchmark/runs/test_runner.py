@@ -117,7 +117,7 @@ def disturbed_run(make_plan, run_directory, monkeypatch):
                     accident(record)
 
         monkeypatch.setattr(runner, "run_here", disturbed)
-        status = run_plan(plan, RunOptions(run_directory, jobs=1, figures=False), console)
+        status = run_plan(plan, RunOptions(run_directory, jobs=1, figures=False), console).status
         return status, " ".join(console.export_text().split())
 
     return run

@@ -9,6 +9,7 @@ from gradinv.metrics.boards.schema import schema_page
 from gradinv.metrics.comparison.contrasts import Contrast, contrasted
 from gradinv.metrics.comparison.findings import findings_of
 from gradinv.metrics.figures import quality
+from gradinv.metrics.figures.skeleton import save_all
 from gradinv.metrics.images.facts import board_metrics
 from gradinv.metrics.images.scoring import METRICS, register_metric, score_images
 from gradinv.metrics.records.samples import samples_of
@@ -86,7 +87,7 @@ def test_a_published_table_is_read_back_with_it(measured, tmp_path):
 
 
 def test_it_has_a_panel_and_a_heading(measured, tmp_path):
-    table = next(path for path in quality.draw_quality(measured, tmp_path) if path.suffix == ".csv")
+    table = next(path for path in save_all(quality.quality_drawings(measured), tmp_path) if path.suffix == ".csv")
     assert "worst_pixel" in table.read_text(encoding="utf-8")
     shown = heading("worst_pixel")
     assert (shown.title, shown.unit, shown.arrow, shown.words) == ("Worst pixel", "levels", "↓", "lower is better")

@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 
 from gradinv.metrics.comparison.contrasts import Contrast, contrast_table, contrasted
-from gradinv.metrics.figures.ablation import draw_ablation
+from gradinv.metrics.figures.ablation import ablation_drawings
 from gradinv.metrics.figures.agreement import agreement_table, agreements, spearman
+from gradinv.metrics.figures.skeleton import save_all
 from gradinv.metrics.records.record import Record
 from gradinv.metrics.records.samples import samples_of
 
@@ -118,16 +119,16 @@ def test_without_relation_the_interval_holds_zero(make_record: Callable[..., Rec
 def test_the_figures_come_with_the_tables_they_were_drawn_from(ablated: list[Record], tmp_path) -> None:
     group = [with_spread(make, [0.1, 0.2]) for make in ablated if make.cell.attack == "new"]
     records = [record for record in ablated if record.cell.attack != "new"] + group
-    names = {path.name for path in draw_ablation(records, [BETTER], tmp_path)}
+    names = {path.name for path in save_all(ablation_drawings(records, [BETTER]), tmp_path)}
     kinds = ("png", "pdf", "csv")
     assert names == {f"{stem}.{kind}" for stem in ("ablation-1", "agreement") for kind in kinds}
     assert pd.read_csv(tmp_path / "ablation-1.csv")["contrast"].tolist() == ["with the term"] * 4
     reordered = tmp_path / "again"
     reordered.mkdir()
-    draw_ablation(records[::-1], [BETTER], reordered)
+    save_all(ablation_drawings(records[::-1], [BETTER]), reordered)
     assert all((tmp_path / name).read_bytes() == (reordered / name).read_bytes() for name in names)
 
 
 def test_without_contrasts_and_agents_nothing_is_drawn(ablated: list[Record], tmp_path) -> None:
-    assert draw_ablation(ablated, [], tmp_path) == []
+    assert save_all(ablation_drawings(ablated, []), tmp_path) == []
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from gradinv.metrics.figures import objective
-from gradinv.metrics.figures.skeleton import scenes
+from gradinv.metrics.figures.skeleton import save_all, scenes
 from gradinv.metrics.records.settings import BATCH_SIZE_FIELDS
 
 
@@ -22,23 +22,24 @@ def test_curves_are_medians_and_stopped_ones_keep_their_last_value(make_record):
 def test_many_attacks_take_several_figures_beside_one_table(tmp_path, make_record):
     records = [make_record("dlg", 0, (9.0,), preset=f"p{index}", order=index) for index in range(7)]
     stem = "objective-lenet_dlg-untrained-photos-16px"
-    names = [path.name for path in objective.draw_objectives(records, tmp_path)]
+    names = [path.name for path in save_all(objective.objective_drawings(records), tmp_path)]
     assert names == [f"{stem}.png", f"{stem}.pdf", f"{stem}.csv", f"{stem}-2.png", f"{stem}-2.pdf"]
     assert pd.read_csv(tmp_path / f"{stem}.csv")["key"].nunique() == 7
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path, records):
     first, second = (
-        objective.draw_objectives(order, tmp_path / name) for order, name in ((records, "a"), (records[::-1], "b"))
+        save_all(objective.objective_drawings(order), tmp_path / name)
+        for name, order in {"a": records, "b": records[::-1]}.items()
     )
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
 def test_the_table_beside_it_holds_the_recorded_curves(tmp_path, records):
-    (path,) = [path for path in objective.draw_objectives(records, tmp_path) if path.suffix == ".csv"]
+    (path,) = [path for path in save_all(objective.objective_drawings(records), tmp_path) if path.suffix == ".csv"]
     curve = pd.read_csv(path).query("key == 'dlg' and batch == 1")
     assert list(zip(curve["evaluations"], curve["objective"], strict=True)) == records[1].curve
 
 
 def test_nothing_scored_draws_nothing(tmp_path, make_record):
-    assert objective.draw_objectives([make_record("dlg", 0, state="failed", curve=[])], tmp_path) == []
+    assert save_all(objective.objective_drawings([make_record("dlg", 0, state="failed", curve=[])]), tmp_path) == []

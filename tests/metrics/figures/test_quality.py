@@ -5,7 +5,7 @@ import pytest
 
 from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.figures import quality
-from gradinv.metrics.figures.skeleton import scenes
+from gradinv.metrics.figures.skeleton import save_all, scenes
 from gradinv.metrics.records.settings import BATCH_SIZE_FIELDS
 
 
@@ -24,7 +24,7 @@ def figure_of(records):
 
 def test_each_setting_has_its_figure_as_png_and_pdf_with_its_table(tmp_path, two_sizes, make_record):
     defended = make_record("dlg", 0, (9.0,), defense="gaussian_noise[sigma=0.01]", order=99)
-    paths = quality.draw_quality([*two_sizes, defended], tmp_path)
+    paths = save_all(quality.quality_drawings([*two_sizes, defended]), tmp_path)
     stems = {"lenet_dlg-untrained-photos-16px", "lenet_dlg-untrained-photos-16px-gaussian_noise_sigma=0.01"}
     assert {path.name for path in paths} == {f"quality-{stem}.{end}" for stem in stems for end in ("png", "pdf", "csv")}
     assert all(path.stat().st_size > (100 if path.suffix == ".csv" else 2000) for path in paths)
@@ -32,7 +32,8 @@ def test_each_setting_has_its_figure_as_png_and_pdf_with_its_table(tmp_path, two
 
 def test_the_same_records_give_the_same_bytes(tmp_path, records):
     first, second = (
-        quality.draw_quality(order, tmp_path / name) for order, name in ((records, "a"), (records[::-1], "b"))
+        save_all(quality.quality_drawings(order), tmp_path / name)
+        for name, order in {"a": records, "b": records[::-1]}.items()
     )
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
@@ -58,11 +59,11 @@ def test_batch_sizes_are_lines_with_the_number_of_batches_in_the_title(two_sizes
 
 
 def test_nothing_scored_draws_nothing(tmp_path, make_record):
-    assert quality.draw_quality([make_record("dlg", 0, state="failed", curve=[])], tmp_path) == []
+    assert save_all(quality.quality_drawings([make_record("dlg", 0, state="failed", curve=[])]), tmp_path) == []
 
 
 def test_the_table_beside_a_figure_holds_the_leaderboards_means(tmp_path, records):
-    table = pd.read_csv(quality.draw_quality(records, tmp_path)[-1])
+    table = pd.read_csv(save_all(quality.quality_drawings(records), tmp_path)[-1])
     board = leaderboard(records).query("n_batches > 0")
     assert table[table["metric"] == "psnr"]["mean"].tolist() == pytest.approx(board["psnr_mean"].tolist())
     assert set(table["metric"]) == {"psnr", "ssim"}

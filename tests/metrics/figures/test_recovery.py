@@ -5,13 +5,14 @@ import math
 import pandas as pd
 import pytest
 
-from gradinv.metrics.figures.recovery import STATED, curves_of, draw_recovery
+from gradinv.metrics.figures.recovery import STATED, curves_of, recovery_drawings
+from gradinv.metrics.figures.skeleton import save_all
 from gradinv.metrics.figures.style import BEST_CONTROL
 from gradinv.metrics.records.samples import samples_of
 
 
 def test_the_figure_has_its_numbers_beside_it(records, tmp_path):
-    paths = draw_recovery(records, tmp_path)
+    paths = save_all(recovery_drawings(records), tmp_path)
     stem = "recovery-lenet_dlg-untrained-photos-16px-B2"
     assert [path.name for path in paths] == [f"{stem}.png", f"{stem}.pdf", f"{stem}.csv"]
     table = pd.read_csv(paths[-1])
@@ -28,14 +29,16 @@ def test_the_figure_has_its_numbers_beside_it(records, tmp_path):
 
 
 def test_the_same_records_give_the_same_bytes(records, tmp_path):
-    first, second = (draw_recovery(order, tmp_path / n) for order, n in ((records, "a"), (records[::-1], "b")))
+    first, second = (
+        save_all(recovery_drawings(order), tmp_path / n) for n, order in {"a": records, "b": records[::-1]}.items()
+    )
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
 def test_every_setting_has_its_own_figure_and_exact_images_do_not_stretch_it(make_record, tmp_path):
     exact = [make_record("dlg", r, (math.inf, 18.0), defense="pruning[share=0.9]") for r in range(3)]
     plain = [make_record("dlg", r, (15.0, 18.0)) for r in range(3)]
-    names = {path.name for path in draw_recovery([*exact, *plain], tmp_path) if path.suffix == ".png"}
+    names = {path.name for path in save_all(recovery_drawings([*exact, *plain]), tmp_path) if path.suffix == ".png"}
     assert names == {
         "recovery-lenet_dlg-untrained-photos-16px-B2.png",
         "recovery-lenet_dlg-untrained-photos-16px-pruning_share=0.9-B2.png",
@@ -43,5 +46,5 @@ def test_every_setting_has_its_own_figure_and_exact_images_do_not_stretch_it(mak
 
 
 def test_nothing_scored_draws_nothing(make_record, tmp_path):
-    assert draw_recovery([make_record("dlg", 0, state="failed")], tmp_path) == []
-    assert draw_recovery([make_record("mean_image", 0, (9.0, 9.0), is_control=True)], tmp_path) == []
+    assert save_all(recovery_drawings([make_record("dlg", 0, state="failed")]), tmp_path) == []
+    assert save_all(recovery_drawings([make_record("mean_image", 0, (9.0, 9.0), is_control=True)]), tmp_path) == []

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from gradinv.metrics.figures.defenses import draw_defenses
-from gradinv.metrics.figures.progress import draw_progress, progress
+from gradinv.metrics.figures.defenses import defense_drawings
+from gradinv.metrics.figures.progress import progress, progress_drawings
+from gradinv.metrics.figures.skeleton import save_all
 from gradinv.metrics.records.record import Record
 
 
@@ -30,7 +31,7 @@ def test_progress_is_the_mean_over_the_batches_that_all_have_a_snapshot(on_the_w
 
 
 def test_the_progress_figure_comes_with_its_table(on_the_way: list[Record], tmp_path) -> None:
-    names = sorted(path.name for path in draw_progress(on_the_way, tmp_path))
+    names = sorted(path.name for path in save_all(progress_drawings(on_the_way), tmp_path))
     assert names == [f"progress-lenet_dlg-untrained-photos-16px-B2.{kind}" for kind in ("csv", "pdf", "png")]
     table = pd.read_csv(tmp_path / names[0])
     assert table["key"].tolist() == ["dlg"] * 2 + ["other_gradient of dlg"] * 3
@@ -38,7 +39,7 @@ def test_the_progress_figure_comes_with_its_table(on_the_way: list[Record], tmp_
 
 
 def test_without_snapshots_no_progress_is_drawn(records: list[Record], tmp_path) -> None:
-    assert draw_progress(records, tmp_path) == []
+    assert save_all(progress_drawings(records), tmp_path) == []
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def defended(make_record: Callable[..., Record]) -> list[Record]:
 
 
 def test_leakage_stands_beside_what_is_left_of_the_update(defended: list[Record], tmp_path) -> None:
-    paths = draw_defenses(defended, tmp_path)
+    paths = save_all(defense_drawings(defended), tmp_path)
     assert {path.suffix for path in paths} == {".png", ".pdf", ".csv"}
     table = pd.read_csv(next(path for path in paths if path.suffix == ".csv"))
     assert table["update_cosine"].tolist() == [1.0, 0.5]
@@ -62,5 +63,5 @@ def test_leakage_stands_beside_what_is_left_of_the_update(defended: list[Record]
 
 
 def test_one_defense_is_no_figure(defended: list[Record], records: list[Record], tmp_path) -> None:
-    assert draw_defenses([record for record in defended if record.cell.defense == "none"], tmp_path) == []
-    assert draw_defenses(records, tmp_path) == []
+    assert save_all(defense_drawings([record for record in defended if record.cell.defense == "none"]), tmp_path) == []
+    assert save_all(defense_drawings(records), tmp_path) == []

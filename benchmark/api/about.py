@@ -1,0 +1,5 @@
+"""Which gradinv this is."""
+
+from importlib.metadata import version
+
+__version__ = version("gradinv")
