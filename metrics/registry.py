@@ -215,6 +215,10 @@ class Registry(Generic[T]):
             return self.get(name).metadata
         return {word: value for word, value in self._built_in[name][1].items() if value is not COMPUTED}
 
+    def is_foreign(self, name: str) -> bool:
+        """Whether the entry of that name comes from a plug-in or from another package."""
+        return name not in self._built_in
+
     def origin(self, name: str) -> str:
         """Where the entry is defined, as `file:line`."""
         return origin(self.get(name).target)

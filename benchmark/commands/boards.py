@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gradinv.benchmark.commands.options import console, say
+from gradinv.benchmark.commands.options import Plugins, console, load_plugins, say
 from gradinv.metrics.records import require_file, require_folder
 
 
@@ -19,12 +19,14 @@ def leaderboard(
     html: Annotated[
         Path | None, typer.Option(file_okay=False, help="Folder for it as web pages, with pictures; open index.html.")
     ] = None,
+    plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Print the leaderboard of run directories; write it as CSV, LaTeX or HTML."""
     from gradinv.metrics.boards import leaderboard as board_of, lines_by_setting, print_leaderboard, write_board
     from gradinv.metrics.records import read_records
 
     _check_places(csv, latex, html)
+    load_plugins(plugin)
     records, faults = read_records(runs)
     for fault in faults:
         say(fault)
@@ -52,7 +54,9 @@ def _check_places(csv: Path | None, latex: Path | None, html: Path | None) -> No
 
 
 def plot(
-    runs: list[Path], out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures")
+    runs: list[Path],
+    out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
+    plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Draw figures and contact sheets from run directories."""
     from gradinv.benchmark.runs import contrasts_of
@@ -60,6 +64,7 @@ def plot(
     from gradinv.metrics.records import RunDirectory, read_records
 
     require_folder(out, "--out")
+    load_plugins(plugin)
     records = read_records(runs)[0]
     contrasts = [contrast for directory in runs for contrast in contrasts_of(RunDirectory(directory))]
     # Several run directories may have been made from one suite and name the same contrasts.

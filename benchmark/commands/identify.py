@@ -63,11 +63,11 @@ def _lines(records: "Sequence[Record]") -> "Iterator[str]":
     """Each cell with its normalised ranks and their 95 % intervals; its controls say what chance and priors give."""
     from gradinv.metrics.images import judge_of
     from gradinv.metrics.records import samples_of
-    from gradinv.metrics.statistics import interval
+    from gradinv.metrics.statistics import metric_interval
 
     for sample in samples_of(records, "records"):
         cell = sample.cell
         name = f"{cell.victim} {cell.victim_state} {cell.defense} B={cell.batch_size} {cell.key}"
         for metric in filter(judge_of, sample.values):
-            rank = interval(list(sample.means(metric).values()))
+            rank = metric_interval(metric, list(sample.means(metric).values()))
             yield f"{name}: {metric} {rank.mean:.3f} [{rank.low:.3f}, {rank.high:.3f}], {rank.n} batches"

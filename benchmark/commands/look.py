@@ -45,15 +45,18 @@ def show(
     print(describe(kind, name))
 
 
-def status(runs: list[Path]) -> None:
+def status(runs: list[Path], plugin: Plugins = []) -> None:  # noqa: B006
     """Count the trials of run directories by state; exit status 1 where some failed or cannot be read, with reasons."""
     from collections import Counter
 
-    from gradinv.metrics.records import LOST, read_records
+    from gradinv.metrics.records import LOST, RunDirectory, plugins_in_words, read_records
 
+    load_plugins(plugin)
     records, faults = read_records(runs)
     for state, count in sorted(Counter(record.state for record in records).items()):
         print(f"{count:6d} {state}")
+    for line in [line for run in runs for line in plugins_in_words(RunDirectory(run))]:
+        print(one_line(line))
     # As `run` ends: a script that looks at the exit status of either must not take a board with holes for a whole one.
     lost = [record for record in records if record.state in LOST]
     for record in lost:
@@ -110,11 +113,12 @@ def _check_board(path: Path, runs: list[Path]) -> None:
     from gradinv.metrics.comparison import counted
     from gradinv.metrics.records import read_records
 
+    # Before the board: they know what its plug-ins' metrics are.
+    records, broken = read_records(runs) if runs else ([], [])
     checked = check_board(path, granted_levels(), known_answer)
     faults, warnings = list(checked.faults), list(checked.warnings)
     # Records are compared with what was read from the board, which means nothing while that has faults of its own.
     if runs and not faults:
-        records, broken = read_records(runs)
         wrong, differing = rebuilt(path, checked.rows, records)
         faults, warnings = [*broken, *wrong], warnings + differing
     for kind, lines in (("gradinv", faults), ("warning", warnings)):

@@ -27,7 +27,8 @@ from gradinv.benchmark.runs.workers import run_in_workers
 from gradinv.metrics.boards import lines_by_setting, print_leaderboard, write_board
 from gradinv.metrics.comparison import Contrast
 from gradinv.metrics.figures import Material, draw_all
-from gradinv.metrics.records import LOST, Record, RunDirectory, read_file, read_records, write_text
+from gradinv.metrics.images import METRICS, Facts, facts_of, measured_metrics
+from gradinv.metrics.records import LOST, Record, RunDirectory, read_file, read_records, remember, write_text
 from gradinv.metrics.registry import RequestError
 
 
@@ -97,6 +98,7 @@ def _run_missing(plan: Plan, trials: Sequence[PlannedTrial], options: RunOptions
     missing = [trial for trial in trials if not store.finished(trial.id)]
     # For `gradinv plot`, which draws the contrasts that the suite names.
     write_text(options.run.suite, plan.suite.model_dump_json(indent=1))
+    remember(options.run, options.plugins, _foreign_metrics(plan))
     seconds = estimated_seconds(plan, missing, plan.device)
     total, unknown = summed(seconds)
     print_announcement(
@@ -113,6 +115,13 @@ def _run_missing(plan: Plan, trials: Sequence[PlannedTrial], options: RunOptions
     # Closed at once where the run is stopped: the generator's end is what ends the worker processes.
     with closing(_execute(jobs_of(missing, options.run, options.trial_timeout), options)) as records:
         follow(records, estimates)
+
+
+def _foreign_metrics(plan: Plan) -> dict[str, Facts]:
+    """What is known of the metrics of plug-ins and other packages that the plan's trials are scored with."""
+    asked = {metric for block in plan.suite.blocks for metric in measured_metrics(block.metrics)}
+    facts = {metric: facts_of(metric) for metric in sorted(asked) if METRICS.is_foreign(metric)}
+    return {metric: known for metric, known in facts.items() if known is not None}
 
 
 def _execute(jobs: Sequence[Job], options: RunOptions) -> Generator[Record]:

@@ -16,7 +16,7 @@ from gradinv.metrics.boards.rows import (
     require,
     words_of,
 )
-from gradinv.metrics.boards.rules import FIRST_WITH_RESPECTS, Levels, metrics_of, row_faults, spends_less
+from gradinv.metrics.boards.rules import FIRST_WITH_RESPECTS, Levels, has_bounds, metrics_of, row_faults, spends_less
 from gradinv.metrics.boards.verdict_fields import gain_fields, leak_fields
 from gradinv.metrics.comparison import FEWEST, in_words, nearest
 from gradinv.metrics.leakage import Leakage, leakage_of
@@ -30,7 +30,7 @@ from gradinv.metrics.records import (
     controls_of,
     sample_means_by_images,
 )
-from gradinv.metrics.statistics import interval
+from gradinv.metrics.statistics import interval, metric_interval
 
 # Of each kind one at least: the first says what luck and priors give, the second what any image of the class gives.
 GRADIENT_CONTROLS = ("other_gradient", "prior_only")
@@ -209,7 +209,8 @@ def _differing(row: PublishedRow, sample: Sample, samples: Sequence[Sample]) -> 
     for metric in (name for name in metrics_of(row.words) if name in sample.values):
         means = sample.means(metric)
         # In the order of the batches, which the bootstrap resamples by.
-        computed = interval([means[batch] for batch in sorted(means)])
+        values = [means[batch] for batch in sorted(means)]
+        computed = metric_interval(metric, values) if has_bounds(row.words) else interval(values)
         yield from _apart(row.words, metric, {"low": computed.low, "high": computed.high})
     yield from _other_originals(sample, samples)
     if not row.cell.is_control:

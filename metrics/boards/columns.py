@@ -10,7 +10,7 @@ from gradinv.metrics.records import IDENTITY, SETTING, Column
 # 2: a board may lack a setting column that came after it was published; readers take the column's default for it.
 # 3: hashes tell rows of different weights, data, sources and engines apart.
 # 4: the verdict is over pixels, structure and identity, and says where a leak comes from.
-LEADERBOARD_SCHEMA = 4
+LEADERBOARD_SCHEMA = 5
 BUDGET_LEFT = "budget left"
 """How the note of a row begins that says why an attack did not spend its whole budget."""
 
@@ -163,16 +163,15 @@ def metric_column(metric: str) -> Column:
 
 
 def metric_columns(metric: str) -> dict[str, Column]:
-    """Mean and 95 % interval over batches of one metric; the bounds may leave the range of its values."""
+    """Mean and 95 % interval over batches of one metric, all within the range of its values."""
     column, facts = metric_column(metric), facts_of(metric)
     cap = math.inf if facts is None else facts.cap
     meaning = f"{column.meaning}: mean over batches" + f", more than {cap:g} counted as {cap:g}" * math.isfinite(cap)
-    # Without a range: half the width of a t interval is added to the mean, whatever the values can be.
-    bound = Column("", column.unit, direction=column.direction)
+    possible = replace(column, high=min(column.high, cap))
     columns = {
-        f"{metric}_mean": replace(column, meaning=meaning, high=min(column.high, cap)),
-        f"{metric}_low": replace(bound, meaning="lower 95 % bound of that mean"),
-        f"{metric}_high": replace(bound, meaning="upper 95 % bound of that mean"),
+        f"{metric}_mean": replace(possible, meaning=meaning),
+        f"{metric}_low": replace(possible, meaning="lower 95 % bound of that mean"),
+        f"{metric}_high": replace(possible, meaning="upper 95 % bound of that mean"),
     }
     return columns | (_rank_columns(metric) if judge_of(metric) else {})
 

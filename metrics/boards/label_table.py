@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gradinv.metrics.records import SETTING, Column, write_csv
-from gradinv.metrics.statistics import interval, proportion
+from gradinv.metrics.statistics import bounded_interval, proportion
 
 LABEL_SCHEMA = 2
 
@@ -129,9 +129,8 @@ def _measured(cell: LabelCell) -> dict[str, Any]:
         return row | {"notes": f"skipped: {cell.skipped}"}
     row["n_unanswered"] = cell.unanswered
     # Every batch is right or is not: that is a proportion, whose interval has a width even where all are right.
-    intervals = {"accuracy": interval(values), "all_correct": proportion(int((values == 1).sum()), len(values))}
+    right = int((values == 1).sum())
+    intervals = {"accuracy": bounded_interval(values, 0, 1), "all_correct": proportion(right, len(values))}
     for name, bounds in intervals.items():
-        # Student's interval of few batches does not know that a share ends at 0 and 1; NaN stays NaN.
-        low, high = np.clip([bounds.low, bounds.high], 0, 1)
-        row |= {f"{name}_mean": bounds.mean, f"{name}_low": float(low), f"{name}_high": float(high)}
+        row |= {f"{name}_mean": bounds.mean, f"{name}_low": bounds.low, f"{name}_high": bounds.high}
     return row

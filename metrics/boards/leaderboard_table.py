@@ -37,7 +37,7 @@ from gradinv.metrics.records import (
     trials_by_cell,
     write_csv,
 )
-from gradinv.metrics.statistics import interval, interval_of_shares
+from gradinv.metrics.statistics import interval_of_shares, metric_interval
 from gradinv.metrics.typesetting import state_in_words
 
 # From the best to the worst: a row has the state of the worst of its trials.
@@ -227,7 +227,7 @@ def _measured(metric: str, trials: Sequence[Record], notes: list[str]) -> Fields
     # Where a trial knows why, its own note begins with the metric's name.
     if len(values) < n_scored and not any(note.startswith(f"{metric}:") for note in notes):
         notes.append(f"{metric}: measured in {len(values)} of {n_scored} batches")
-    result = interval(values)
+    result = metric_interval(metric, values)
     return {f"{metric}_mean": result.mean, f"{metric}_low": result.low, f"{metric}_high": result.high}
 
 

@@ -12,7 +12,7 @@ from gradinv.metrics.figures.agreement import agreement_figure, agreement_table,
 from gradinv.metrics.figures.skeleton import Drawing
 from gradinv.metrics.figures.style import BAND, DARK_GREY, GREY, error_bars, look
 from gradinv.metrics.records import Record, Sample, controls_for, granted, samples_of, setting_of, title, wrap_key
-from gradinv.metrics.statistics import Interval, interval
+from gradinv.metrics.statistics import Interval, metric_interval
 
 _ROW, _HEAD = 0.42, 2.1  # inches
 _MARKS = {"prior_only": "|", "other_gradient": "x", "noise_gradient": "+"}
@@ -65,7 +65,7 @@ def _ablation(results: Sequence[Contrasted], samples: Sequence[Sample]) -> Figur
 
 
 def _psnr(sample: Sample) -> Interval:
-    return interval(list(sample.means("psnr").values()))
+    return metric_interval("psnr", list(sample.means("psnr").values()))
 
 
 def _levels(axis: Axes, attacks: Sequence[Sample], samples: Sequence[Sample]) -> None:

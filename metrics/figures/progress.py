@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from gradinv.metrics.figures.skeleton import Drawing, Scene, scenes
 from gradinv.metrics.figures.style import GREY, look
 from gradinv.metrics.records import Cell, Record, controls_of, granted
-from gradinv.metrics.statistics import Interval, interval
+from gradinv.metrics.statistics import Interval, metric_interval
 
 Progress = list[tuple[int, Interval]]
 """(evaluations, PSNR or normalised rank over batches), in the order of the evaluations."""
@@ -51,7 +51,8 @@ def progress(trials: Sequence[Record], metric: str = "psnr") -> Progress:
     ]
     # A trial that stopped early lacks the later ones: a mean over those that went on would compare other batches.
     common = sorted(set.intersection(*(set(value_at) for value_at in snapshots)))
-    return [(evaluations, interval([value_at[evaluations] for value_at in snapshots])) for evaluations in common]
+    values = {evaluations: [value_at[evaluations] for value_at in snapshots] for evaluations in common}
+    return [(evaluations, metric_interval(metric, of_batches)) for evaluations, of_batches in values.items()]
 
 
 def _figure(scene: Scene, by_cell: Mapping[Cell, Courses]) -> Figure:
@@ -84,7 +85,7 @@ def _panel(axis: Axes, scene: Scene, by_cell: Mapping[Cell, Courses], metric: st
     # Snapshots are kept at geometric evaluations.
     axis.set(ylabel=_LABELS[metric], xscale="log")
     if metric != "psnr":
-        axis.set_ylim(-0.02, 1.02)  # intervals leave what a rank can be
+        axis.set_ylim(-0.02, 1.02)
 
 
 def _line(axis: Axes, points: Progress, color: str, style: str, marker: str, label: str | None) -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from gradinv.metrics.figures.style import save, styled, write_table
 from gradinv.metrics.records import Cell, Record, Setting, batch_means, by_setting, slug, title, trials_by_cell, varying
-from gradinv.metrics.statistics import Interval, interval
+from gradinv.metrics.statistics import Interval, metric_interval
 
 Trials = Mapping[Cell, Sequence[Record]]
 
@@ -101,4 +101,4 @@ def drawn(drawing: Drawing) -> Figure:
 
 def interval_of(trials: Iterable[Record], metric: str) -> Interval:
     """The mean of a metric over the batches of some trials, with its 95 % interval."""
-    return interval(list(batch_means(trials, metric).values()))
+    return metric_interval(metric, list(batch_means(trials, metric).values()))

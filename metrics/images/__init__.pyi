@@ -2,6 +2,7 @@ from .facts import (
     Facts as Facts,
     board_metrics as board_metrics,
     counting as counting,
+    declare as declare,
     default_metrics as default_metrics,
     facts_of as facts_of,
     measured_metrics as measured_metrics,

@@ -46,8 +46,19 @@ class Facts:
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
+_declared: dict[str, Facts] = {}
+
+
+def declare(metric: str, facts: Facts) -> None:
+    """Take what a run says of a metric of its plug-ins, so that its values are read as they were meant.
+
+    It is known by `facts_of` only: no suite can ask for it. What is registered goes before, whatever is declared.
+    """
+    _declared[metric] = facts
+
+
 def facts_of(metric: str) -> Facts | None:
-    """The facts about a metric; None for a plug-in's metric whose plug-in was not loaded.
+    """The facts about a metric; None for a plug-in's metric that is neither loaded nor declared by a run.
 
     >>> facts = facts_of("psnr")
     >>> facts.title, facts.unit, facts.direction, facts.low, facts.cap
@@ -61,7 +72,7 @@ def facts_of(metric: str) -> Facts | None:
     if judge != metric:
         meaning = f"normalised rank of the original in the pool by the judge {judge}; 0.5: chance"
         return Facts(f"identity ({judge})", "lower", meaning, low=0.0, high=1.0, panel=True, needs_pool=True)
-    return None
+    return _declared.get(metric)
 
 
 def board_metrics(per: Per | None = None) -> tuple[str, ...]:

@@ -43,6 +43,10 @@ from .pictures import (
     read_tensors as read_tensors,
     shown_tensors as shown_tensors,
 )
+from .plugins import (
+    plugins_in_words as plugins_in_words,
+    remember as remember,
+)
 from .reading import (
     RecordsError as RecordsError,
     batch_mean as batch_mean,

@@ -56,6 +56,11 @@ class RunDirectory:
         return self.path / "suite.json"
 
     @property
+    def plugins(self) -> Path:
+        """What is remembered of the plug-ins of the run (`plugins.Plugins`); missing where it had none."""
+        return self.path / "plugins.json"
+
+    @property
     def board(self) -> Path:
         """The leaderboard, one row a cell."""
         return self.path / "leaderboard.csv"

@@ -13,6 +13,7 @@ from gradinv.metrics.images import counting
 from gradinv.metrics.records.additions import with_additions
 from gradinv.metrics.records.files import read_file
 from gradinv.metrics.records.layout import RunDirectory, trial_ids
+from gradinv.metrics.records.plugins import recall
 from gradinv.metrics.records.record import FINISHED, SCHEMA, Cell, ImageScore, Record
 from gradinv.metrics.records.validation import checksum_line, disagreement
 from gradinv.metrics.registry import RequestError
@@ -33,8 +34,9 @@ def read_records(directories: Iterable[Path]) -> tuple[list[Record], list[str]]:
     are passed over. Raises RecordsError for a directory without trials.
     """
     copies: dict[str, list[tuple[Path, Record]]] = {}
-    faults: list[str] = []
-    trials = [(run, trial) for run in map(RunDirectory, directories) for trial in _trials_of(run)]
+    runs = list(map(RunDirectory, directories))
+    trials = [(run, trial) for run in runs for trial in _trials_of(run)]
+    faults = [fault for run in runs if (fault := _recalled(run))]
     with _collector_paused():
         for run, trial in trials:
             record = read_record(run, trial)
@@ -46,6 +48,15 @@ def read_records(directories: Iterable[Path]) -> tuple[list[Record], list[str]]:
     faults += [fault for fault in chosen if isinstance(fault, str)]
     records = [record for record in chosen if isinstance(record, Record)]
     return sorted(records, key=position), sorted(set(faults))
+
+
+def _recalled(run: RunDirectory) -> str:
+    """Know the metrics of the run's plug-ins from now on; a line where what is remembered of them is broken."""
+    try:
+        recall(run)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 @contextmanager

@@ -2,8 +2,10 @@ from .attack_optimality import optimality as optimality
 from .intervals import (
     Gain as Gain,
     Interval as Interval,
+    bounded_interval as bounded_interval,
     gain_over_controls as gain_over_controls,
     interval as interval,
+    metric_interval as metric_interval,
     one_sided as one_sided,
 )
 from .paired_tests import (

@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import betaincinv, ndtri, stdtr, stdtrit
 
+from gradinv.metrics.images import facts_of
 from gradinv.metrics.statistics.bootstrap import bca_interval
 
 Batch = TypeVar("Batch", bound=Hashable)
 
 BOOTSTRAP_FROM = 30
 """Batches from which on the interval is a bootstrap's: fewer do not show the shape of their distribution."""
+_ROUNDING = 1e-6  # of values in single precision
 _CONSTANT = 1e-12  # relative spread that is rounding: the bootstrap has nothing to resample there
 
 
@@ -64,6 +66,66 @@ def interval(values: Sequence[float] | np.ndarray, *, confidence: float = 0.95) 
         return Interval(mean, mean, mean, n)
     low, high = bca_interval(sample, confidence) if n >= BOOTSTRAP_FROM else _student(sample, confidence)
     return Interval(mean, low, high, n)
+
+
+def bounded_interval(
+    values: Sequence[float] | np.ndarray, low: float, high: float, *, confidence: float = 0.95
+) -> Interval:
+    """Mean of independent values in [`low`, `high`], both finite, and an interval that never leaves that range.
+
+    Korn and Graubard 1998, "Confidence intervals for proportions with small expected number of positive counts
+    estimated from survey data", Survey Methodology 24: the exact interval of a share (Clopper and Pearson 1934), of as
+    many independent observations as the spread of the values is worth, corrected by Student's t. Far from both bounds
+    it is the interval of `interval`; where every value is the same bound it is that of as many observations as values.
+    ValueError for values that are not in the range.
+
+    >>> bounded_interval([0.75, 1.0, 1.0, 1.0], 0, 1)
+    Interval(mean=0.9375, low=0.448..., high=0.999..., n=4)
+    """
+    sample = np.asarray(values, dtype=np.float64).ravel()
+    if sample.size and not (low - _ROUNDING <= sample.min() and sample.max() <= high + _ROUNDING):
+        raise ValueError(f"values must lie in [{low:g}, {high:g}], not {sample.min():g} to {sample.max():g}")
+    n = sample.size
+    if n < 2:
+        return Interval(float(sample[0]) if n else np.nan, np.nan, np.nan, n)
+    mean = float(sample.mean())
+    share = min(max((mean - low) / (high - low), 0.0), 1.0)
+    worth: float = n
+    variance = sample.var(ddof=1) / n / (high - low) ** 2
+    if variance > _CONSTANT**2:
+        quantiles = -ndtri((1 - confidence) / 2) / stdtrit(n - 1, (1 + confidence) / 2)
+        worth = share * (1 - share) / variance * quantiles**2
+    elif 0 < share < 1:
+        return Interval(mean, mean, mean, n)
+    bounds = _clopper_pearson(worth * share, worth, confidence)
+    below, above = (low + (high - low) * bound for bound in bounds)
+    # Rounding may put a bound on the wrong side of the mean.
+    return Interval(mean, min(below, mean), max(above, mean), n)
+
+
+def _clopper_pearson(successes: float, n: float, confidence: float) -> tuple[float, float]:
+    """The exact interval of a share; neither number need be whole."""
+    tail = (1 - confidence) / 2
+    below = 0.0 if successes <= 0 else float(betaincinv(successes, n - successes + 1, tail))
+    above = 1.0 if successes >= n else float(betaincinv(successes + 1, n - successes, 1 - tail))
+    return below, above
+
+
+def metric_interval(metric: str, values: Sequence[float] | np.ndarray) -> Interval:
+    """Mean over batches of a metric and its 95 % interval, which holds no value that the mean cannot have.
+
+    `bounded_interval` where the metric has a smallest and a largest value. Where it has one of the two, or none,
+    `interval`, cut off at what there is: as the true mean lies in the range, no interval that held it loses it.
+
+    >>> metric_interval("psnr", [100.0, 100.0, 40.0]).high, metric_interval("ssim", [0.99, 0.9, 1.0]).high <= 1
+    (100.0, True)
+    """
+    facts = facts_of(metric)
+    low, high = (-math.inf, math.inf) if facts is None else (facts.low, min(facts.high, facts.cap))
+    if math.isfinite(low) and facts is not None and math.isfinite(facts.high):
+        return bounded_interval(values, low, high)
+    whole = interval(values)
+    return replace(whole, low=max(whole.low, low), high=min(whole.high, high)) if whole.n > 1 else whole
 
 
 def _student(sample: np.ndarray, confidence: float) -> tuple[float, float]:

@@ -87,7 +87,7 @@ def test_published_boards_pass_and_say_where_no_claim_can_rest(path):
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"schema": "5"}, "schema is 5, this version knows up to 4: upgrade"),
+        ({"schema": "6"}, "schema is 6, this version knows up to 5: upgrade"),
         ({"schema": "one"}, "schema is 'one', not a version from 1"),
         ({"bn_mode": "evil"}, "bn_mode is 'evil', not one of eval, train"),
         ({"labels": ""}, "labels is empty"),

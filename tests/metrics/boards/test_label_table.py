@@ -87,9 +87,12 @@ def test_published_boards_have_the_columns_and_no_contradiction():
 
 def test_means_and_intervals_over_batches(make_cell):
     row = label_board([make_cell()]).iloc[0]
-    half = stats.t.ppf(0.975, 3) * np.std(SHARES, ddof=1) / 2
+    # Korn and Graubard 1998, written out: an exact interval of a share, of as many trials as the spread is worth.
+    worth = 4 * 0.8125 * 0.1875 / np.var(SHARES, ddof=1) * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 3)) ** 2
+    low = stats.beta.ppf(0.025, worth * 0.8125, worth * 0.1875 + 1)
+    high = stats.beta.ppf(0.975, worth * 0.8125 + 1, worth * 0.1875)
     assert (row["accuracy_mean"], row["n_batches"], row["chance"]) == (0.8125, 4, 0.02)
-    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((0.8125 - half, min(1.0, 0.8125 + half)))
+    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((low, high))
     assert row["all_correct_mean"] == 0.5
     assert (row["all_correct_low"], row["all_correct_high"]) == pytest.approx((0.06758599, 0.93241401))
     assert (row["bn_mode"], row["max_equal_labels"], row["schema"]) == ("eval", 1, 2)
@@ -97,7 +100,7 @@ def test_means_and_intervals_over_batches(make_cell):
 
 def test_a_share_never_leaves_0_and_1(make_cell):
     row = label_board([make_cell(accuracies=(1.0, 1.0, 0.5))]).iloc[0]
-    assert 0 <= row["accuracy_low"] < row["accuracy_mean"] < row["accuracy_high"] == 1
+    assert 0 <= row["accuracy_low"] < row["accuracy_mean"] < row["accuracy_high"] <= 1
     assert label_board([make_cell(accuracies=(0.0, 0.1, 0.0))]).iloc[0]["accuracy_low"] == 0
 
 

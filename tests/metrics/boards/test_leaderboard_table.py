@@ -35,7 +35,7 @@ def test_documented_directions_and_ranges_are_those_of_the_metrics():
         assert {column.unit for column in (mean, low, high)} == {facts.unit or "1"}
         assert mean.meaning.startswith(facts.meaning)
         assert (mean.low, mean.high) == (facts.low, min(facts.high, facts.cap))
-        assert low.range == high.range == ""
+        assert low.range == high.range == mean.range
         if facts.per == "image":
             assert image_columns()[name].meaning == facts.meaning
             assert (image_columns()[name].low, image_columns()[name].high) == (facts.low, facts.high)
@@ -197,7 +197,7 @@ def test_the_csv_holds_raw_numbers_in_full_precision(tmp_path, make_record):
     row = next(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     assert float(row["objective_end"]) == value
     assert "," not in row["objective_end"]
-    assert (row["lpips_vgg_mean"], row["batch_size"], row["adaptive"], row["schema"]) == ("", "2", "false", "4")
+    assert (row["lpips_vgg_mean"], row["batch_size"], row["adaptive"], row["schema"]) == ("", "2", "false", "5")
     assert row["versions"] == "numpy 2.4.6, torch 2.9.0"
 
 
