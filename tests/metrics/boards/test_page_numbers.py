@@ -1,0 +1,67 @@
+"""The pages of the published boards: every interval that a page quotes is one of its tables, rounded as it is written."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+BOARDS = Path(__file__).parents[3] / "leaderboards"
+PAGES = [page for page in sorted(BOARDS.glob("*.md")) if page.with_suffix(".csv").is_file()]
+NUMBER = r"([-−+]?\d+(?:\.\d+)?)"
+QUOTED = re.compile(rf"{NUMBER}(?: dB| %)? \[{NUMBER}, {NUMBER}\]")
+NAMES = ("mean", "low", "high")
+ELSEWHERE = {
+    "cifar10-first": {("5.2", "-0.2", "10.5")},
+    "ablation-cifar10": {
+        ("-0.16", "-0.60", "0.40"),
+        ("0.04", "-0.25", "0.16"),
+        ("0.05", "-0.26", "0.15"),
+        ("0.16", "-0.27", "0.51"),
+    },
+    "labels-tinyimagenet32": {("1.0", "0.9", "1.1"), ("1.9", "1.8", "2.0")},
+}
+"""Quoted from what is not published, as the page says: another run, pixels of agents, single batches of labels."""
+
+
+def triples(page):
+    """All means with their bounds in the tables that the page's board consists of."""
+    found = []
+    for table in BOARDS.glob(f"{page.stem}*.csv"):
+        with table.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                heads = {name.removesuffix("_low") for name in row if name.endswith("_low")}
+                for head in heads:
+                    middle = f"{head}_mean" if f"{head}_mean" in row else head
+                    words = (row.get(middle), row[f"{head}_low"], row.get(f"{head}_high"))
+                    if all(words):
+                        found.append(tuple(map(float, words)))
+    return found
+
+
+def quoted(page):
+    """The intervals that the page quotes, as they are written, each once."""
+    text = " ".join(page.read_text(encoding="utf-8").split()).replace("−", "-")
+    return sorted(set(QUOTED.findall(text)) - ELSEWHERE.get(page.stem, set()))
+
+
+def is_rounded(words, numbers):
+    """Whether the words are these numbers to as many decimals as are written, or these in per cent."""
+    return any(
+        all(
+            abs(scale * number - float(word)) <= 0.5 * 10.0 ** -len(word.partition(".")[2]) + 1e-9
+            for word, number in zip(words, numbers, strict=True)
+        )
+        for scale in (1, -1, 100)
+    )
+
+
+def test_there_are_pages_that_quote_intervals():
+    assert sum(len(quoted(page)) for page in PAGES) > 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_interval_of_a_page_is_one_of_its_tables(page):
+    numbers = triples(page)
+    missing = [words for words in quoted(page) if not any(is_rounded(words, triple) for triple in numbers)]
+    assert missing == []
