@@ -7,6 +7,7 @@ import typer
 
 from gradinv.benchmark.commands.options import Plugins, console, load_plugins, say
 from gradinv.metrics.records import require_file, require_folder
+from gradinv.metrics.registry import RequestError
 
 
 def leaderboard(
@@ -21,12 +22,20 @@ def leaderboard(
     ] = None,
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
-    """Print the leaderboard of run directories; write it as CSV, LaTeX or HTML."""
+    """Print the leaderboard of run directories; write it as CSV, LaTeX or HTML.
+
+    In place of run directories, --html takes a folder of published boards (CSV), label boards too.
+    """
     from gradinv.metrics.boards import leaderboard as board_of, lines_by_setting, print_leaderboard, write_board
     from gradinv.metrics.records import read_records
 
     _check_places(csv, latex, html)
     load_plugins(plugin)
+    if html is not None and len(runs) == 1 and _holds_boards(runs[0]):
+        if csv or latex:
+            raise RequestError(f"{runs[0]} holds boards and no trials: they are CSVs already; give --html alone")
+        print(_boards_site(runs[0], html))
+        return
     records, faults = read_records(runs)
     for fault in faults:
         say(fault)
@@ -42,6 +51,21 @@ def leaderboard(
         from gradinv.metrics.report import Extras, write_html
 
         print(write_html(records, html, Extras(runs, MEANING, rerun_of)))
+
+
+def _holds_boards(folder: Path) -> bool:
+    """Whether published boards lie in the folder, and no trials."""
+    from gradinv.metrics.records import RunDirectory, trial_ids
+
+    return not trial_ids(RunDirectory(folder)) and any(folder.glob("*.csv"))
+
+
+def _boards_site(folder: Path, html: Path) -> Path:
+    from gradinv.benchmark.experiment import MEANING
+    from gradinv.metrics.boards import published_boards
+    from gradinv.metrics.report import write_boards
+
+    return write_boards(published_boards(folder), html, MEANING)
 
 
 def _check_places(csv: Path | None, latex: Path | None, html: Path | None) -> None:

@@ -25,6 +25,13 @@ from .lines import (
     metrics_measured as metrics_measured,
     winners as winners,
 )
+from .published import (
+    PublishedBoard as PublishedBoard,
+    PublishedLabels as PublishedLabels,
+    published_boards as published_boards,
+)
 from .rebuild import rebuilt as rebuilt
+from .rows import images_beside as images_beside
+from .rules import FIRST_WITH_RESPECTS as FIRST_WITH_RESPECTS
 from .schema import schema_page as schema_page
 from .terminal import print_leaderboard as print_leaderboard

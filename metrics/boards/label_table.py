@@ -36,7 +36,7 @@ _MEASURED = {
     "n_batches": Column("private batches, repetitions 0 to n - 1: the n of every interval", "count", 1),
     "accuracy_mean": Column("share of a batch's labels that the rule found: mean over batches", *_SHARE, _UP),
     "accuracy_low": Column("lower 95 % bound of that mean, over batches", *_SHARE, _UP),
-    "accuracy_high": Column("upper 95 % bound of that mean; no width where all batches are alike", *_SHARE, _UP),
+    "accuracy_high": Column("upper 95 % bound of that mean, over batches", *_SHARE, _UP),
     "all_correct_mean": Column("share of the batches of which every label was found", *_SHARE, _UP),
     "all_correct_low": Column("lower 95 % bound of that share (Clopper and Pearson 1934)", *_SHARE, _UP),
     "all_correct_high": Column("upper 95 % bound of that share (Clopper and Pearson 1934)", *_SHARE, _UP),

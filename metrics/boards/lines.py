@@ -24,7 +24,10 @@ _NOBODY: Mapping[Cell, frozenset[str]] = {}
 
 @dataclass(frozen=True)
 class BoardLine:
-    """One row of the board; `best_on` holds the metrics on which it beats every other attack of its setting."""
+    """One row of the board; `best_on` holds the metrics on which it beats every other attack of its setting.
+
+    A published board's rows have no trials.
+    """
 
     cell: Cell
     row: Mapping[str, Any]
@@ -44,8 +47,9 @@ class BoardLine:
 
     @property
     def reason(self) -> str:
-        """The states and reasons of the trials without values, each once."""
-        return "; ".join(dict.fromkeys(state_in_words(trial) for trial in self.trials if not trial.is_scored))
+        """The states and reasons of the trials without values, each once; of a published row its notes."""
+        reasons = dict.fromkeys(state_in_words(trial) for trial in self.trials if not trial.is_scored)
+        return "; ".join(reasons) if self.trials else str(self.row["notes"])
 
     def number(self, column: str) -> float:
         """The number in a column of the board; NaN where it is empty."""

@@ -1,3 +1,4 @@
+from .boards_site import write_boards as write_boards
 from .pages import Rerun as Rerun
 from .site import (
     Extras as Extras,

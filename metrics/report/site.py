@@ -1,12 +1,9 @@
 """The leaderboard as a folder of HTML pages: one table a setting, one page a row; no network, no script needed."""
 
-import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +23,13 @@ from gradinv.metrics.records import (
     title,
     varying,
 )
-from gradinv.metrics.registry import RequestError
 from gradinv.metrics.report import pages
 from gradinv.metrics.report.charts import objective_chart
+from gradinv.metrics.report.folders import ASSETS, replaced
 from gradinv.metrics.report.strips import snapshots, strips
 from gradinv.metrics.typesetting import first_to_last
 
-_MARK = '<meta name="generator" content="gradinv leaderboard --html">'
-_ASSETS = ("style.css", "table.js")
-_PARTS = {*_ASSETS, "index.html", "leaderboard.csv", "leaderboard.images.csv", "rows", "pictures"}
-
-
-class ReportError(RequestError):
-    """A folder that a report must not be written into; its text is one line that says why."""
+_PARTS = {*ASSETS, "index.html", "leaderboard.csv", "leaderboard.images.csv", "rows", "pictures"}
 
 
 @dataclass(frozen=True)
@@ -66,42 +57,15 @@ def write_html(records: Sequence[Record], directory: Path, extras: Extras = Extr
     An older report in that folder is replaced, anything else in it is a ReportError. The same records and pictures give
     the same bytes.
     """
-    _check(directory)
-    target = directory.resolve()  # `.` has no name, and a link must stay one
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, since a rename is atomic within one file system only.
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        _write(records, partial, extras)
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with replaced(directory, _PARTS) as folder:
+        _write(records, folder, extras)
     return directory / "index.html"
 
 
-def _check(directory: Path) -> None:
-    """Only an empty folder or an older report, with nothing else in it, may be replaced."""
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise ReportError(f"{directory} is no folder; give one for the report")
-    names = {path.name for path in directory.iterdir()}
-    index = directory / "index.html"
-    # Our own mark is all that allows a folder to be deleted.
-    is_report = index.is_file() and _MARK in index.read_text(encoding="utf-8", errors="replace")
-    if names - _PARTS or (names and not is_report):
-        raise ReportError(f"{directory} holds other files than a report of gradinv; give another folder")
-
-
 def _write(records: Sequence[Record], directory: Path, extras: Extras) -> None:
-    (directory / "rows").mkdir(parents=True)
-    for name in _ASSETS:
-        # Copied: a report must open from anywhere, long after this package has gone.
-        (directory / name).write_bytes((files("gradinv.metrics.report") / "templates" / name).read_bytes())
+    (directory / "rows").mkdir()
     sections = _sections(records, directory)
-    templates = _templates(metrics_measured([line for section in sections for line in section.lines]))
+    templates = environment(metrics_measured([line for section in sections for line in section.lines]))
     index = templates.get_template("index.html").render(_index(records, sections), meanings=extras.meanings)
     (directory / "index.html").write_text(index, encoding="utf-8")
     folder = PictureFolder(Pictures(extras.runs), directory / "pictures")
@@ -116,13 +80,18 @@ def _sections(records: Sequence[Record], directory: Path) -> list[Section]:
     """The settings of the board, which is written beside the pages."""
     board = write_board(records, directory / "leaderboard.csv")
     settings = lines_by_setting(records, board, winners(records))
+    return sections_of(settings)
+
+
+def sections_of(settings: Sequence[tuple[Setting, list[BoardLine]]]) -> list[Section]:
+    """Every setting with its words."""
     distinguishing = varying(setting for setting, _ in settings)
     return [Section(title(setting, distinguishing), granted(setting), setting, lines) for setting, lines in settings]
 
 
-def _templates(metrics: Sequence[str]) -> Environment:
+def environment(metrics: Sequence[str]) -> Environment:
     """The templates: everything is escaped, and a name that is not given is an error."""
-    environment = Environment(
+    templates = Environment(
         loader=PackageLoader("gradinv.metrics.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -131,14 +100,14 @@ def _templates(metrics: Sequence[str]) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["breakable"] = breakable
-    environment.globals |= {
+    templates.filters["breakable"] = breakable
+    templates.globals |= {
         "pages": pages,
         "headings": [pages.heading(name) for name in metrics],
         "BEST": BEST,
         "leakage": leakage,
     }
-    return environment
+    return templates
 
 
 def breakable(key: str) -> Markup:
@@ -155,17 +124,19 @@ def breakable(key: str) -> Markup:
 
 def _index(records: Sequence[Record], sections: Sequence[Section]) -> dict[str, Any]:
     """What the first page needs."""
+    states = ", ".join(f"{n} {state}" for state, n in sorted(Counter(record.state for record in records).items()))
+    days = first_to_last(record.date[:10] for record in records if record.date)
     return {
+        "name": ", ".join(sorted({record.suite for record in records})),
+        "facts": [f"{len(records):,} trials ({states})", days],
+        "is_one_of_many": False,
+        "files": ["leaderboard.csv", "leaderboard.images.csv"],
         "sections": sections,
-        "facets": _facets(sections),
-        "suites": sorted({record.suite for record in records}),
-        "states": sorted(Counter(record.state for record in records).items()),
-        "days": first_to_last(record.date[:10] for record in records if record.date),
-        "count": len(records),
+        "facets": facets(sections),
     }
 
 
-def _facets(sections: Sequence[Section]) -> dict[str, list[str]]:
+def facets(sections: Sequence[Section]) -> dict[str, list[str]]:
     """The setting columns that differ between sections, with their values in the order of the board."""
     # The granted numbers follow from the other columns; there are as many of them as batch sizes.
     names = [name for name in SETTING if name != "granted_numbers_per_pixel"]

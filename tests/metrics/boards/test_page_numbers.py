@@ -1,4 +1,4 @@
-"""The pages of the published boards: every interval that a page quotes is one of its tables, rounded as it is written."""
+"""The pages of the published boards: every interval that a page quotes is one of its tables, as it is rounded."""
 
 import csv
 import re
@@ -8,7 +8,7 @@ import pytest
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
 PAGES = [page for page in sorted(BOARDS.glob("*.md")) if page.with_suffix(".csv").is_file()]
-NUMBER = r"([-−+]?\d+(?:\.\d+)?)"
+NUMBER = r"([-+]?\d+(?:\.\d+)?)"
 QUOTED = re.compile(rf"{NUMBER}(?: dB| %)? \[{NUMBER}, {NUMBER}\]")
 NAMES = ("mean", "low", "high")
 ELSEWHERE = {
@@ -41,7 +41,7 @@ def triples(page):
 
 def quoted(page):
     """The intervals that the page quotes, as they are written, each once."""
-    text = " ".join(page.read_text(encoding="utf-8").split()).replace("−", "-")
+    text = " ".join(page.read_text(encoding="utf-8").split()).replace("\N{MINUS SIGN}", "-")
     return sorted(set(QUOTED.findall(text)) - ELSEWHERE.get(page.stem, set()))
 
 

@@ -12,8 +12,9 @@ from safetensors.numpy import load_file
 
 from gradinv.metrics.boards.leaderboard_table import leaderboard, write_board
 from gradinv.metrics.boards.lines import lines_by_setting
+from gradinv.metrics.report.folders import ReportError
 from gradinv.metrics.report.pages import Rerun, environment, page_name
-from gradinv.metrics.report.site import Extras, ReportError, breakable, write_html
+from gradinv.metrics.report.site import Extras, breakable, write_html
 
 VOID = {"meta", "link", "img", "input", "br", "wbr"}
 HOSTILE = """<script>alert(1)</script>"'&amp;../%2e"""

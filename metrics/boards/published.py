@@ -1,0 +1,92 @@
+"""Published boards read back as the lines that tables and pages are made of: from their CSVs alone, without records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gradinv.metrics.boards.columns import leaderboard_columns
+from gradinv.metrics.boards.frames import read_frame
+from gradinv.metrics.boards.label_table import LABEL_COLUMNS
+from gradinv.metrics.boards.lines import BoardLine
+from gradinv.metrics.boards.rows import BoardError, cell_in, images_beside, read_table, words_of
+from gradinv.metrics.boards.rules import FIRST_WITH_RESPECTS
+from gradinv.metrics.leakage import NONE
+from gradinv.metrics.records import SETTING, Setting, by_setting, ordered
+
+_PIXELS = "pixels"
+
+
+@dataclass(frozen=True)
+class PublishedBoard:
+    """A board of attacks: its file, and every setting with its lines, which have no trials."""
+
+    path: Path
+    settings: list[tuple[Setting, list[BoardLine]]]
+
+    @property
+    def lines(self) -> list[BoardLine]:
+        """The lines of all settings."""
+        return [line for _, lines in self.settings for line in lines]
+
+
+@dataclass(frozen=True)
+class PublishedLabels:
+    """A board of label inference: its file and its rows."""
+
+    path: Path
+    frame: pd.DataFrame
+
+
+def published_boards(folder: Path) -> list[PublishedBoard | PublishedLabels]:
+    """The boards that lie in a folder, by name: of attacks, and of label inference; other tables are passed over.
+
+    Raises BoardError where there is none, or where one of them cannot be read.
+    """
+    boards = [board for path in sorted(folder.glob("*.csv")) if (board := _read(path)) is not None]
+    if not boards:
+        raise BoardError(f"{folder} holds no board (NAME.csv); give the folder that the boards lie in")
+    return boards
+
+
+def _read(path: Path) -> PublishedBoard | PublishedLabels | None:
+    header = set(read_table(path)[0])
+    if {"rule", "accuracy_mean"} <= header:
+        return PublishedLabels(path, read_frame(path).reindex(columns=list(LABEL_COLUMNS)))
+    # An image table lies beside every board of attacks, and beside nothing else.
+    return PublishedBoard(path, _settings(path)) if images_beside(path).is_file() and "psnr_mean" in header else None
+
+
+def _settings(path: Path) -> list[tuple[Setting, list[BoardLine]]]:
+    header, rows = read_table(path)
+    values = read_frame(path).to_dict("records")
+    lines = {}
+    for (number, fields), row in zip(rows, values, strict=True):
+        try:
+            cell = cell_in(words_of(header, fields))
+        except ValueError as error:
+            raise BoardError(f"{path}:{number}: {error}") from error
+        lines[cell] = BoardLine(cell, _whole({str(name): value for name, value in row.items()}), ())
+    return [(setting, [lines[cell] for cell in ordered(group)]) for setting, group in by_setting(lines)]
+
+
+def _whole(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with every column of today; what it does not say of leaks, by what it says of pixels."""
+    columns = leaderboard_columns()
+    later = {name: (float("nan") if column.is_number else "") for name, column in columns.items()}
+    defaults = {name: column.default for name, column in SETTING.items() if column.default is not None}
+    whole = {**later, **defaults, **row}
+    if whole["schema"] < FIRST_WITH_RESPECTS and not whole["leaks"]:
+        # Before there were respects `works` was a verdict on PSNR.
+        pixels = {"true": _PIXELS, "false": NONE}.get(whole["works"], "")
+        whole |= {"leaks": pixels, "from_gradient": pixels, "verdict": _older(whole["works"])}
+    return whole
+
+
+def _older(works: str) -> str:
+    return {
+        "true": "pixels leak from the gradient; structure and identity were not looked at",
+        "false": "no better than controls in pixels; structure and identity were not looked at",
+    }.get(works, "")

@@ -1,0 +1,98 @@
+"""The published boards as pages: every row of every table stands on its page, and nothing else is overwritten."""
+
+import csv
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from gradinv.metrics.boards.published import PublishedBoard, PublishedLabels, published_boards
+from gradinv.metrics.boards.rows import BoardError
+from gradinv.metrics.report.boards_site import write_boards
+from gradinv.metrics.report.folders import ReportError
+
+BOARDS = Path(__file__).parents[3] / "leaderboards"
+
+
+@pytest.fixture(scope="module")
+def boards():
+    return published_boards(BOARDS)
+
+
+@pytest.fixture(scope="module")
+def site(boards, tmp_path_factory):
+    return write_boards(boards, tmp_path_factory.mktemp("site") / "pages", {"mean_image": "the mean"}).parent
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def text_of(page):
+    return unescape(re.sub(r"<[^>]*>", "", page.read_text(encoding="utf-8")))
+
+
+def test_every_published_board_has_its_page(boards, site):
+    names = {page.stem for page in BOARDS.glob("*.md") if page.with_suffix(".csv").is_file()}
+    assert names <= {board.path.stem for board in boards}
+    index = (site / "index.html").read_text(encoding="utf-8")
+    for board in boards:
+        assert f'href="{board.path.stem}/index.html"' in index
+        assert (site / board.path.stem / board.path.name).read_bytes() == board.path.read_bytes()
+
+
+def test_every_row_is_on_the_page_with_its_number(boards, site):
+    for board in boards:
+        rows, page = rows_of(board.path), (site / board.path.stem / "index.html").read_text(encoding="utf-8")
+        assert page.count('<th scope="row"') == len(rows)
+        if isinstance(board, PublishedBoard):
+            for row in rows:
+                if row["psnr_mean"]:
+                    assert f'data-sort="{float(row["psnr_mean"])!r}"' in page
+            assert len(board.lines) == len(rows)
+
+
+def test_a_verdict_is_the_tables(boards, site):
+    for board in boards:
+        if isinstance(board, PublishedBoard):
+            page = (site / board.path.stem / "index.html").read_text(encoding="utf-8")
+            rows = rows_of(board.path)
+            leaking = [row for row in rows if row.get("leaks", row["works"]) not in ("", "none", "false")]
+            assert page.count('class="badge works"') == len(leaking)
+            assert ("on pixels alone" in page) == (int(rows_of(board.path)[0]["schema"]) < 4)
+
+
+def test_label_boards_show_shares_in_per_cent(boards, site):
+    labels = [board for board in boards if isinstance(board, PublishedLabels)]
+    assert labels
+    for board in labels:
+        text = text_of(site / board.path.stem / "index.html")
+        for row in rows_of(board.path):
+            if row["accuracy_mean"]:
+                assert f"{100 * float(row['accuracy_mean']):.2f} %" in text
+
+
+def test_no_link_is_broken_and_none_leaves_the_folder(site):
+    for page in site.rglob("*.html"):
+        for target in re.findall(r'(?:href|src)="([^"#]+)"', page.read_text(encoding="utf-8")):
+            if not target.startswith("data:"):
+                assert (page.parent / target).resolve().is_relative_to(site.resolve())
+                assert (page.parent / target).is_file(), target
+
+
+def test_it_replaces_itself_and_nothing_else(boards, site):
+    before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
+    write_boards(boards, site, {"mean_image": "the mean"})
+    assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == before
+    (site / "mine.txt").write_text("not a report")
+    with pytest.raises(ReportError, match="other files"):
+        write_boards(boards, site, {})
+    assert (site / "mine.txt").is_file()
+
+
+def test_a_folder_without_boards_says_so(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(BoardError, match="holds no board"):
+        published_boards(tmp_path)
