@@ -101,7 +101,7 @@ def test_means_and_intervals_over_batches(make_cell):
 def test_a_share_never_leaves_0_and_1(make_cell):
     row = label_board([make_cell(accuracies=(1.0, 1.0, 0.5))]).iloc[0]
     assert 0 <= row["accuracy_low"] < row["accuracy_mean"] < row["accuracy_high"] <= 1
-    assert label_board([make_cell(accuracies=(0.0, 0.1, 0.0))]).iloc[0]["accuracy_low"] == 0
+    assert 0 <= label_board([make_cell(accuracies=(0.0, 0.1, 0.0))]).iloc[0]["accuracy_low"] < 0.001
 
 
 def test_a_skipped_rule_is_a_row_with_its_reason_and_without_numbers(make_cell):
