@@ -2,6 +2,7 @@
 
 import re
 import sys
+from typing import Annotated
 
 import typer
 
@@ -11,8 +12,27 @@ from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.records import fault_in_words
 from gradinv.metrics.registry import RequestError
 
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from gradinv.benchmark.api import __version__
+
+        print(f"gradinv {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which gradinv this is.")
+    ] = False,
+) -> None:
+    """The benchmark of gradient-inversion attacks: every number stands beside its controls."""
+
+
 app = typer.Typer(
     name="gradinv",
+    callback=_options,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="The benchmark of gradient-inversion attacks: every number stands beside its controls.",
     no_args_is_help=True,
     add_completion=False,

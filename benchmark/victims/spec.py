@@ -91,6 +91,5 @@ def checked_spec(model: str, state: str, **shaping: Any) -> VictimSpec:
     try:
         return VictimSpec.model_validate({"model": model, "state": state, **shaping})
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
-        raise RequestError(f"--state {state}: {field}") from error
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise RequestError(f"--state {state}: {reason}") from error

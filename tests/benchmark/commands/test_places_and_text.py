@@ -2,6 +2,7 @@
 
 import csv
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,12 @@ def test_a_suite_in_a_run_directory_that_is_none_is_one_line(gradinv, finished_r
     result = gradinv("plot", finished_run, "--out", tmp_path / "figures")
     assert result.status == (2 if isinstance(content, bytes) else 0), result.err
     assert result.err.count("\n") == isinstance(content, bytes)
+
+
+def test_the_command_says_which_gradinv_it_is(gradinv):
+    assert gradinv("--version").out == f"gradinv {version('gradinv')}\n"
+
+
+@pytest.mark.parametrize("verb", [[], ["run"], ["check"]])
+def test_a_short_option_asks_for_help(gradinv, verb):
+    assert "Usage: gradinv" in gradinv(*verb, "-h").out
