@@ -7,7 +7,7 @@ from gradinv.attacks.attack import Conditions
 from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.priors import Prior
 from gradinv.attacks.grants import LABELS, reason_without_statistics
-from gradinv.attacks.label_rules import create_rule
+from gradinv.attacks.label_rules import AUXILIARY_IMAGES, create_rule
 from gradinv.attacks.update import create_update
 
 
@@ -49,7 +49,10 @@ def lacks_labels(policy: LabelPolicy, conditions: Conditions) -> str | None:
     if policy.rule_needs_single_image and conditions.batch_size > 1:
         levels = " or ".join(level for level in LABELS if level != "none")
         return f"needs labels: {levels} for more than one image"
-    return create_rule(policy.rule).reason_before(conditions.batch_size, conditions.num_classes)
+    rule = create_rule(policy.rule)
+    if AUXILIARY_IMAGES in rule.assumptions:
+        return f"the rule {policy.rule} needs auxiliary images, which no threat model grants"
+    return rule.reason_before(conditions.batch_size, conditions.num_classes)
 
 
 def lacks_budget(evaluations: int, *, restarts: int, agents: int) -> str | None:

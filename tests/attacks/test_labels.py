@@ -163,6 +163,15 @@ def test_a_rule_of_distinct_labels_is_limited_and_one_that_lacks_images_raises(r
         create_attack("gradinversion.no_bn[label_rule=rlu]").reconstruct(leak, victim, seed=0, budget=8)
 
 
+@pytest.mark.parametrize("rule", ["sum", "min", "llg", "bias_corrected", "ilrg", "geng"])
+def test_no_rule_sees_labels(repeated: tuple, rule: str) -> None:
+    """The "iDLG" baseline of the LLG release returned the true ones."""
+    leak, victim = repeated
+    inferred = infer_labels(leak, victim, rule)
+    for labels in (REPEATED, torch.zeros(8, dtype=torch.int64)):
+        assert torch.equal(infer_labels(replace(leak, labels=labels), victim, rule), inferred)
+
+
 @pytest.mark.parametrize("attack", ["gradinversion", "inverting_gradients", "idlg"])
 def test_an_unknown_rule_is_refused_before_a_trial(attack: str) -> None:
     with pytest.raises(UnknownNameError, match="did you mean ilrg"):

@@ -319,7 +319,7 @@ def test_a_control_without_an_attack_needs_no_possible_attack(run: Callable, dat
         ({"attack": "gradinversion", "model": "test_resnet", "bn_statistics": "none"}, "needs bn_statistics"),
         ({"attack": "gradinversion", "model": "test_resnet"}, "running statistics of an untrained network"),
         ({"labels": "none"}, "needs labels: counts or known"),
-        ({"attack": "inverting_gradients[label_rule=rlu]", "labels": "none"}, "labels: needs auxiliary images"),
+        ({"attack": "inverting_gradients[label_rule=rlu]", "labels": "none"}, "the rule rlu needs auxiliary images"),
         ({"attack": "dlg", "control": "prior_only"}, "has no prior"),
         ({"model": "test_resnet", "bn_mode": "train", "batch_size": 1}, "more than one value per channel"),
     ],

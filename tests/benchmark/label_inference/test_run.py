@@ -12,7 +12,7 @@ from torch import nn
 from gradinv.attacks.label_rules import LabelInferenceError, create_rule, rule_keys
 from gradinv.benchmark import cli
 from gradinv.benchmark.datasets.batches import draw_batch
-from gradinv.benchmark.label_inference import run as label_inference
+from gradinv.benchmark.label_inference import run as label_inference, setting as setting_file
 from gradinv.benchmark.label_inference.bench import Bench
 from gradinv.benchmark.label_inference.run import infer_labels_of
 from gradinv.benchmark.label_inference.setting import LabelRequestError, LabelSetting, auxiliary_images
@@ -173,7 +173,8 @@ def test_without_auxiliary_images_rules_that_need_them_are_skipped(infer):
     assert (cell.skipped, cell.auxiliary) == ("needs auxiliary images, which are not granted", "")
 
 
-def test_auxiliary_images_are_of_the_tuning_split_and_never_in_a_batch(dataset):
+def test_auxiliary_images_are_of_the_tuning_split_and_never_in_a_batch(dataset, monkeypatch):
+    monkeypatch.setattr(setting_file, "PART", 5)  # so that the last part is not full: the RLU release drops it
     loaded = load_victim(SPEC, dataset)
     bench = Bench(dataset, loaded, LabelSetting((6,), rules=("rlu",), auxiliary=2))
     auxiliary, tuning = bench.auxiliary, dataset.split("tuning")
