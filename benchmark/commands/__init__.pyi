@@ -1,6 +1,7 @@
 from . import (
     attack as attack,
     boards as boards,
+    check as check,
     compare as compare,
     identify as identify,
     labels as labels,

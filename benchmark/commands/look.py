@@ -1,8 +1,7 @@
-"""Verbs that look and change nothing: `list`, `show`, `status`, `check`, `doctor`."""
+"""Verbs that look and change nothing: `list`, `show`, `status`, `doctor`."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,11 +9,6 @@ from gradinv.benchmark.commands.options import Plugins, load_plugins
 from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.registry import RequestError
 
-if TYPE_CHECKING:
-    from gradinv.benchmark.datasets import Role
-    from gradinv.benchmark.runs import Plan
-
-SHOWN = 30  # lines of faults; a file that is wrong throughout has one in every line
 Kind = Literal["attacks", "controls", "datasets", "defenses", "metrics", "models", "rules", "suites"]
 Shown = Literal["attack", "control", "defense", "metric", "rule", "schema", "suite"]
 
@@ -65,70 +59,6 @@ def status(runs: list[Path], plugin: Plugins = []) -> None:  # noqa: B006
     for fault in faults:
         print(one_line(fault))
     raise typer.Exit(1 if lost or faults else 0)
-
-
-def check(
-    suite: Annotated[str, typer.Argument(metavar="SUITE|CSV", help="A shipped suite, a YAML file, or a board's CSV.")],
-    plugin: Plugins = [],  # noqa: B006
-    runs: Annotated[
-        list[Path], typer.Option("--runs", help="Of a board: a run directory that it was made from; repeatable.")
-    ] = [],  # noqa: B006
-) -> None:
-    """Validate a suite with its attacks, defenses, metrics and data, or a board; runs and trains nothing."""
-    load_plugins(plugin)
-    if suite.endswith(".csv"):
-        _check_board(Path(suite), runs)
-        return
-    if runs:
-        raise RequestError("--runs is for a board (NAME.csv); a suite has no records")
-    _check_suite(suite)
-
-
-def _check_suite(suite: str) -> None:
-    from gradinv.benchmark.runs import Planner, load_suite, suite_path, without_training
-
-    resolved = load_suite(suite_path(suite))
-    # Weights are looked for as well: a suite that names a file which is not there is not valid on this machine.
-    plan = without_training(Planner(device="cpu", download=False).plan(resolved, ""))
-    skipped = sum(trial.skip_reason is not None for trial in plan.trials)
-    _print_changes(plan)
-    print(f"{resolved.name}: {len(plan.trials)} trials, {skipped} of them impossible and skipped with a reason; valid")
-
-
-def _print_changes(plan: "Plan") -> None:
-    """What was changed or passed over on the way to the images that the suite's trials and victims see."""
-    trained_on = {trial.spec.dataset for trial in plan.trials if trial.spec.victim.state in ("early", "trained")}
-    for dataset in plan.datasets.values():
-        # Training images only where a victim learns from them: there may be a million.
-        roles: tuple[Role, ...] = ("evaluation", "tuning", "train")
-        for role in roles if dataset.name in trained_on else roles[:2]:
-            for line in dataset.split(role).changes if dataset.has(role) else []:
-                print(f"{dataset.name} {dataset.image_size} px, {role}: {line}")
-
-
-def _check_board(path: Path, runs: list[Path]) -> None:
-    """Exit status 2 and one line for each fault, where there is one."""
-    from gradinv.benchmark.commands.show import granted_levels, known_answer
-    from gradinv.metrics.boards import check_board, rebuilt
-    from gradinv.metrics.comparison import counted
-    from gradinv.metrics.records import read_records
-
-    # Before the board: they know what its plug-ins' metrics are.
-    records, broken = read_records(runs) if runs else ([], [])
-    checked = check_board(path, granted_levels(), known_answer)
-    faults, warnings = list(checked.faults), list(checked.warnings)
-    # Records are compared with what was read from the board, which means nothing while that has faults of its own.
-    if runs and not faults:
-        wrong, differing = rebuilt(path, checked.rows, records)
-        faults, warnings = [*broken, *wrong], warnings + differing
-    for kind, lines in (("gradinv", faults), ("warning", warnings)):
-        shown = lines[:SHOWN] + [f"{path}: {len(lines) - SHOWN} more"] * (len(lines) > SHOWN)
-        print("".join(f"{kind}: {one_line(line)}\n" for line in shown), end="", file=sys.stderr)
-    if faults:
-        raise typer.Exit(2)
-    controls = sum(row.cell.is_control for row in checked.rows)
-    held = f"{counted(len(checked.rows) - controls, 'attack row')}, {counted(controls, 'control row')}"
-    print(f"{path}: {held}{', equal to its records' if runs else ''}; valid")
 
 
 def doctor() -> None:

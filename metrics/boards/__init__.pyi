@@ -1,5 +1,9 @@
-from .check import check_board as check_board
+from .check import (
+    Checked as Checked,
+    check_board as check_board,
+)
 from .columns import leaderboard_columns as leaderboard_columns
+from .contest import contested as contested
 from .frames import read_frame as read_frame
 from .image_table import read_board as read_board
 from .label_table import (
@@ -31,7 +35,11 @@ from .published import (
     published_boards as published_boards,
 )
 from .rebuild import rebuilt as rebuilt
-from .rows import images_beside as images_beside
+from .review import review as review
+from .rows import (
+    PublishedRow as PublishedRow,
+    images_beside as images_beside,
+)
 from .rules import FIRST_WITH_RESPECTS as FIRST_WITH_RESPECTS
 from .schema import schema_page as schema_page
 from .terminal import print_leaderboard as print_leaderboard

@@ -1,11 +1,12 @@
 """Whether a board may be published: its rows, their controls, their images, and the records behind them."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from gradinv.metrics.boards.contest import fragile
 from gradinv.metrics.boards.image_table import read_board
 from gradinv.metrics.boards.rows import (
     PublishedRow,
@@ -50,11 +51,16 @@ Fault = tuple[PublishedRow, str]
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found: faults refuse the board, warnings say what no claim may rest on."""
+    """What a check found: faults refuse the board, warnings say what no claim may rest on.
+
+    `fragile` names the verdicts that a single batch decides; `samples` are those of the images beside the board.
+    """
 
     rows: Sequence[PublishedRow]
     faults: Sequence[str]
     warnings: Sequence[str]
+    fragile: Sequence[str] = ()
+    samples: Sequence[Sample] = ()
 
 
 def no_answer(_: str) -> str:
@@ -92,11 +98,21 @@ def check_board(path: Path, levels: Levels = MappingProxyType({}), answer: Calla
     # An attack that stops without a word is refused; its controls are read by who looks for a reason.
     controls = [row for row in rows if row.cell.is_control]
     warnings = [text for attack in attacks for text in _claims(attack, rows)]
+    samples, of_images = _images(path, rows)
+    by_address = {address_of(sample.cell): sample for sample in samples}
+    decided = ((row, text) for row in attacks if (text := _fragile(row, by_address, samples)))
     return Checked(
         rows,
-        [*faults, *_no_claim(path, attacks, rows), *_images(path, rows)],
+        [*faults, *_no_claim(path, attacks, rows), *of_images],
         _placed(path, [*warnings, *_underspent(controls)]),
+        _placed(path, decided),
+        samples,
     )
+
+
+def _fragile(row: PublishedRow, by_address: Mapping[Address, Sample], samples: Sequence[Sample]) -> str:
+    sample = by_address.get(address_of(row.cell))
+    return "" if sample is None else fragile(sample, samples)
 
 
 def _placed(path: Path, faults: Iterable[Fault]) -> list[str]:
@@ -186,11 +202,11 @@ def _no_claim(path: Path, attacks: Iterable[PublishedRow], rows: Sequence[Publis
     return [f"{path}: no attack has {FEWEST} batches with its controls, the fewest that allow a claim"]
 
 
-def _images(path: Path, rows: Sequence[PublishedRow]) -> list[str]:
-    """What the image table beside the board contradicts."""
+def _images(path: Path, rows: Sequence[PublishedRow]) -> tuple[list[Sample], list[str]]:
+    """The samples of the image table beside the board, and what contradicts the board."""
     images = images_beside(path)
     if not images.is_file():
-        return [f"{path}: no image table lies beside it ({images.name}); every board ships its own"]
+        return [], [f"{path}: no image table lies beside it ({images.name}); every board ships its own"]
     samples, faults = read_board(images)
     by_address = {address_of(sample.cell): sample for sample in samples}
     for row in rows:
@@ -198,7 +214,7 @@ def _images(path: Path, rows: Sequence[PublishedRow]) -> list[str]:
         # A row without values has no images; of one that should have some `read_board` has said so.
         if sample is not None:
             faults += _placed(path, ((row, text) for text in _differing(row, sample, samples)))
-    return faults
+    return samples, faults
 
 
 def _differing(row: PublishedRow, sample: Sample, samples: Sequence[Sample]) -> Iterator[str]:

@@ -59,3 +59,26 @@ def test_wrong_requests_are_one_line(gradinv, board, write_suite, tmp_path):
         assert (result.status, result.out) == (2, "")
         assert message in result.err
         assert result.err.count("\n") == 1
+
+
+def test_rows_that_were_run_again_are_compared_alone(gradinv, board, finished_run):
+    result = gradinv("check", board, "--runs", finished_run, "--attack", "d*", "--batch-size", 1)
+    assert (result.status, result.err) == (0, "")
+    said = "dlg (B=1): 8 of its 8 batches run again; the same values; the same verdict"
+    assert result.out.startswith(f"{board}:2: {said}")
+    assert result.out.count("\n") == 1
+    for arguments, message in (
+        (["--runs", finished_run, "--attack", "idlg"], "no row passes these filters; its attacks are dlg"),
+        (["--attack", "dlg"], "give --runs DIR"),
+    ):
+        result = gradinv("check", board, *arguments)
+        assert (result.status, result.out) == (2, "")
+        assert message in result.err
+
+
+def test_a_review_is_one_screen(gradinv, board):
+    result = gradinv("check", board, "--review")
+    assert (result.status, result.err) == (0, "")
+    assert "budget 5" in result.out
+    assert "accuracy of the victim: not measured" in result.out
+    assert max(map(len, result.out.splitlines()[1:])) <= 80
