@@ -26,6 +26,11 @@ _INFERRED = {
     "uses": Column("what the attack used of what was granted, joined by +"),
 }
 
+LETTER = {
+    "letter": Column("what that asks of an attacker, a letter of Carletti et al. 2025 below; empty for controls"),
+}
+"""Boards from before have no such column."""
+
 _COUNTS = {
     "n_batches": Column("scored batches: the n of every interval, unless `notes` says otherwise", "count", 0),
     "n_images": Column("scored images", "count", 0),
@@ -190,7 +195,7 @@ def leaderboard_columns(extra_metrics: Iterable[str] = ()) -> dict[str, Column]:
     for name, column in SETTING.items():
         columns[name] = column
         if name == "labels":  # what the attack made of the labels stands beside what was granted
-            columns |= _INFERRED
+            columns |= _INFERRED | LETTER
     columns |= _COUNTS
     for metric in (*board_metrics(), *extra_metrics):
         columns |= metric_columns(metric)

@@ -16,6 +16,7 @@ from gradinv.metrics.boards.columns import (
 )
 from gradinv.metrics.boards.frames import series
 from gradinv.metrics.boards.rows import images_beside
+from gradinv.metrics.boards.taxonomy import letter_of
 from gradinv.metrics.boards.verdict_fields import Fields, pool_fields, rank_fields, verdict_fields
 from gradinv.metrics.images import board_metrics, counting
 from gradinv.metrics.records import (
@@ -145,6 +146,7 @@ def _text_fields(cell: Cell, trials: Sequence[Record]) -> Fields:
         "is_control": _word(cell.is_control),
         "label_method": distinct(lambda trial: trial.label_method),
         "uses": distinct(lambda trial: "+".join(sorted(trial.uses))),
+        "letter": distinct(_letter),
         "engine": distinct(lambda trial: trial.engine),
         "threads": distinct(lambda trial: trial.threads),
         "device": distinct(lambda trial: trial.device),
@@ -154,6 +156,13 @@ def _text_fields(cell: Cell, trials: Sequence[Record]) -> Fields:
         "suite_hash": distinct(lambda trial: trial.spec.get("suite_hash", "")),
         "schema": LEADERBOARD_SCHEMA,
     }
+
+
+def _letter(trial: Record) -> str:
+    """Of what was granted and used; empty where nothing was attacked."""
+    if trial.cell.is_control or not trial.is_scored:
+        return ""
+    return letter_of(setting_of(trial.cell), trial.uses)
 
 
 def _counts(trials: Sequence[Record]) -> Fields:

@@ -3,6 +3,7 @@
 from gradinv.metrics.boards.columns import image_columns, leaderboard_columns, schema_markdown
 from gradinv.metrics.boards.label_table import LABEL_BATCH_COLUMNS, LABEL_COLUMNS
 from gradinv.metrics.boards.rules import Levels
+from gradinv.metrics.boards.taxonomy import LETTERS
 
 _PAGE = """\
 # Every column
@@ -48,7 +49,7 @@ def schema_page(levels: Levels) -> str:
     return _PAGE.format(
         leaderboard=schema_markdown(leaderboard_columns()),
         images=schema_markdown(image_columns()),
-        levels=_levels_markdown(levels),
+        levels=_levels_markdown({**levels, "letter": LETTERS}),
         labels=schema_markdown(LABEL_COLUMNS),
         batches=schema_markdown(LABEL_BATCH_COLUMNS),
     )
