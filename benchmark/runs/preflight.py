@@ -20,15 +20,16 @@ FEW_PIXELS = 2**18
 
 
 def estimated_seconds(plan: Plan, trials: Sequence[PlannedTrial], device: str) -> list[float]:
-    """Estimated seconds of each trial, from one measured evaluation per victim, batch size and number of candidates.
+    """Estimated seconds of each trial, from an evaluation measured for each victim, batch size, update and engine.
 
     NaN where a victim cannot be evaluated: its own trials will say why.
     """
-    unit: dict[tuple[PlannedVictim, int, int], float] = {}
+    unit: dict[tuple[PlannedVictim, int, int, str], float] = {}
     estimates = []
     for trial in trials:
         spec = trial.spec
-        kind = (PlannedVictim.of(spec), spec.batch_size, spec.together)
+        # What an attacker simulates of many local steps takes as many times as long.
+        kind = (PlannedVictim.of(spec), spec.batch_size, spec.together, spec.threat_model.known_update)
         if kind not in unit and trial.evaluations:
             torch.set_num_threads(spec.threads)  # as many as the trial will have
             unit[kind] = seconds_per_evaluation(plan, spec, device)
@@ -52,7 +53,7 @@ def seconds_per_evaluation(plan: Plan, spec: TrialSpec, device: str) -> float:
 
 
 def _measured_seconds(plan: Plan, spec: TrialSpec, device: str, together: int) -> float:
-    victim = Victim(plan.network_of(spec).to(device))
+    victim = Victim(plan.network_of(spec).to(device), update=spec.threat_model.known_update)
     objective, classes = Objective(victim, SquaredL2(), []), len(plan.dataset_of(spec).classes)
     shape = (together, spec.batch_size, 3, spec.image_size, spec.image_size)
     # Any values do: the time depends on shapes alone, which is why an untrained network stands for a trained one.
@@ -84,7 +85,8 @@ def memory_warnings(plan: Plan, trials: Iterable[PlannedTrial], device: str, job
     available, lines = available_bytes(device), {}
     for trial in trials:
         spec = trial.spec
-        kind = (PlannedVictim.of(spec), spec.batch_size, spec.together, spec.threat_model.bn_mode)
+        granted = spec.threat_model
+        kind = (PlannedVictim.of(spec), spec.batch_size, spec.together, granted.bn_mode, granted.known_update)
         if trial.skip_reason or not spec.attack or kind in lines:
             continue
         needed = _bytes_needed(plan, spec)

@@ -65,3 +65,22 @@ def test_a_victim_that_cannot_be_evaluated_leaves_the_others_their_estimates(mak
     first, second = estimated_seconds(plan, plan.trials, "cpu")
     assert first > 0
     assert math.isnan(second)
+
+
+def test_what_simulates_local_steps_is_timed_by_itself(make_plan, monkeypatch):
+    asked = []
+
+    def seconds(plan, spec, device):
+        asked.append(spec.threat_model.known_update)
+        return 1.0 + len(asked)
+
+    monkeypatch.setattr(preflight, "seconds_per_evaluation", seconds)
+    local = "weight_update[epochs=9,lr=0.01]"
+    plan = make_plan(grids=[{}, {"threat_model": {"update": local}}, {"threat_model": {"update": local}, "batches": 2}])
+    assert estimated_seconds(plan, plan.trials, "cpu") == [10.0, 15.0, 15.0]
+    assert asked == ["gradient", local]
+
+
+def test_a_simulation_is_measured(make_plan):
+    plan = make_plan(threat_model={"update": "weight_update[epochs=2,lr=0.01]"})
+    assert seconds_per_evaluation(plan, plan.trials[0].spec, "cpu") > 0
