@@ -10,7 +10,7 @@ from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.registry import RequestError
 
 Kind = Literal["attacks", "controls", "datasets", "defenses", "metrics", "models", "rules", "suites"]
-Shown = Literal["attack", "control", "defense", "metric", "rule", "schema", "suite"]
+Shown = Literal["attack", "control", "dataset", "defense", "metric", "model", "rule", "schema", "suite"]
 
 
 # The underscore leaves `list` to the annotations of this file; the verb is called `list` all the same.

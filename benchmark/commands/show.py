@@ -7,6 +7,7 @@ from gradinv.attacks.grants import BN_STATISTICS, LABELS
 from gradinv.attacks.label_rules import RULES, create_rule
 from gradinv.attacks.registry import ATTACKS, PRESETS, hyperparameters
 from gradinv.attacks.update import SIMULATION
+from gradinv.benchmark.commands.show_inputs import dataset_facts, model_facts
 from gradinv.benchmark.defenses import DEFENSES, create_defense, defense_keys
 from gradinv.benchmark.experiment import CONTROLS, MEANING
 from gradinv.benchmark.runs import suite_path
@@ -27,6 +28,8 @@ def describe(kind: str, name: str) -> str:
         return "\n".join([_doc(facts.target), *(f"{field}: {value}" for field, value in facts.metadata.items())])
     if kind == "rule":
         return _rule(name)
+    if kind in ("model", "dataset"):
+        return (model_facts if kind == "model" else dataset_facts)(name)
     if kind == "schema":
         return schema_page(granted_levels()).rstrip()
     if kind == "suite":
