@@ -4,7 +4,6 @@ from .check import (
 )
 from .columns import leaderboard_columns as leaderboard_columns
 from .contest import contested as contested
-from .frames import read_frame as read_frame
 from .image_table import read_board as read_board
 from .label_table import (
     LabelCell as LabelCell,
@@ -33,6 +32,7 @@ from .published import (
     PublishedBoard as PublishedBoard,
     PublishedLabels as PublishedLabels,
     published_boards as published_boards,
+    read_frame as read_frame,
 )
 from .rebuild import rebuilt as rebuilt
 from .review import review as review

@@ -14,7 +14,7 @@ from gradinv.metrics.boards.columns import (
     image_columns,
     leaderboard_columns,
 )
-from gradinv.metrics.boards.frames import series
+from gradinv.metrics.boards.published import series
 from gradinv.metrics.boards.rows import images_beside
 from gradinv.metrics.boards.taxonomy import letter_of
 from gradinv.metrics.boards.verdict_fields import Fields, pool_fields, rank_fields, verdict_fields
