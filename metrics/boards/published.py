@@ -102,7 +102,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     header, lines = read_table(path)
     rows = [words_of(header, fields) for _, fields in lines]
     columns = _columns(dict.fromkeys(header, ""))
-    return pd.DataFrame({name: _read([row[name] for row in rows], columns.get(name, _UNKNOWN)) for name in header})
+    return pd.DataFrame({name: _typed([row[name] for row in rows], columns.get(name, _UNKNOWN)) for name in header})
 
 
 def _columns(header: Words) -> Mapping[str, Column]:
@@ -116,7 +116,7 @@ def _columns(header: Words) -> Mapping[str, Column]:
     return {name: column for table in tables for name, column in table.items()}
 
 
-def _read(words: Sequence[str], column: Column) -> pd.Series:
+def _typed(words: Sequence[str], column: Column) -> pd.Series:
     """The words of one column as values; words stay words where one of them is no number."""
     if not column.is_number:
         return series(words, column)
