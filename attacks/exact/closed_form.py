@@ -28,8 +28,13 @@ class ClosedForm(Attack):
 
     def reason_to_skip(self, conditions: Conditions) -> str | None:
         """Why the equations do not hold: they are those of one gradient."""
-        update = conditions.threat_model.update
-        return None if parse_key(update).name == "gradient" else f"solves for what one gradient is of, not {update}"
+        return reason_of_update(conditions)
+
+
+def reason_of_update(conditions: Conditions) -> str | None:
+    """Why what the client sends is no gradient of one batch; None where it is."""
+    update = conditions.threat_model.update
+    return None if parse_key(update).name == "gradient" else f"solves for what one gradient is of, not {update}"
 
 
 def partial_result(
