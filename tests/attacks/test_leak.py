@@ -22,8 +22,16 @@ from gradinv.attacks.victim import Victim, bn_layers
 from gradinv.benchmark.victims.networks import build_network
 
 SEED, BUDGET, CLASSES, SIZE = 4, 12, 6, 16
-MODELS = {"lenet_dlg": 2, "test_resnet": 2, "mlp_cpa": 1, "vit_april": 1, "cnn3_rgap": 1}
-"""Victim -> images in its batch; an attack gets the first one that it is possible on."""
+STEPS = "weight_update[lr=0.003]"
+WIRES = {
+    "lenet": ("lenet_dlg", 2, "gradient"),
+    "resnet": ("test_resnet", 2, "gradient"),
+    "mlp": ("mlp_cpa", 1, "gradient"),
+    "vit": ("vit_april", 1, "gradient"),
+    "convolutions": ("cnn3_rgap", 1, "gradient"),
+    "steps": ("lenet_dlg", 2, STEPS),
+}
+"""Victim, images in its batch and what it sends; an attack gets the first one that it is possible on."""
 
 ATTACKER = """
 import json, sys
@@ -37,11 +45,12 @@ from gradinv.benchmark.victims.networks import build_network
 
 torch.set_num_threads(1)
 home, jobs = Path(sys.argv[1]), json.loads(sys.argv[2])
-for key, model, seed, budget, classes, size in jobs:
+for key, wire, model, seed, budget, classes, size in jobs:
     module = build_network(model, num_classes=classes, image_size=size, seed=12345, untrained=True)
-    module.load_state_dict(load_file(home / f"{model}.safetensors"))
-    leak = Leak.load(home / f"{model}.leak")
-    found = create_attack(key).reconstruct(leak, Victim(module), seed=seed, budget=budget)
+    module.load_state_dict(load_file(home / f"{wire}.safetensors"))
+    leak = Leak.load(home / f"{wire}.leak")
+    victim = Victim(module, update=leak.threat_model.update)
+    found = create_attack(key).reconstruct(leak, victim, seed=seed, budget=budget)
     save_file({"images": found.images, "final": found.final, "labels": found.labels}, home / f"{key}.result")
 private = ("gradinv.benchmark.datasets", "gradinv.benchmark.experiment.client", "skimage")
 assert not any(name.startswith(private) for name in sys.modules)
@@ -49,12 +58,12 @@ assert not any(name.startswith(private) for name in sys.modules)
 
 
 @lru_cache
-def model_for(name: str) -> str:
-    """The first victim that the attack is possible on."""
-    for model, batch in MODELS.items():
+def wire_for(name: str) -> str:
+    """The first victim and update that the attack is possible on."""
+    for wire, (model, batch, update) in WIRES.items():
         module = build_network(model, num_classes=CLASSES, image_size=SIZE)
         conditions = Conditions(
-            ThreatModel(bn_statistics="exact"),
+            ThreatModel(bn_statistics="exact", update=update),
             batch_size=batch,
             num_classes=CLASSES,
             bn_layers=len(bn_layers(module)),
@@ -63,8 +72,8 @@ def model_for(name: str) -> str:
             network=module,
         )
         if create_attack(name).reason_to_skip(conditions) is None:
-            return model
-    raise AssertionError(f"{name} is possible on none of {', '.join(MODELS)}")
+            return wire
+    raise AssertionError(f"{name} is possible on none of {', '.join(WIRES)}")
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +82,16 @@ def results(build: Callable, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     torch.set_num_threads(1)
     home = tmp_path_factory.mktemp("wire")
     here = {}
-    jobs = [[name, model_for(name), SEED, BUDGET, CLASSES, SIZE] for name in ATTACKS.names()]
-    for model in MODELS:
+    wires = {name: wire_for(name) for name in ATTACKS.names()}
+    jobs = [[name, wire, WIRES[wire][0], SEED, BUDGET, CLASSES, SIZE] for name, wire in wires.items()]
+    for wire, (model, batch, update) in WIRES.items():
         module = build(model, classes=CLASSES, size=SIZE)
-        leak = real_leak(module, MODELS[model])
-        save_file(module.state_dict(), home / f"{model}.safetensors")
-        leak.save(home / f"{model}.leak")
-        for name in (job[0] for job in jobs if job[1] == model):
-            here[name] = create_attack(name).reconstruct(leak, Victim(module), seed=SEED, budget=BUDGET)
+        leak = real_leak(module, batch, update)
+        save_file(module.state_dict(), home / f"{wire}.safetensors")
+        leak.save(home / f"{wire}.leak")
+        for name in (name for name, chosen in wires.items() if chosen == wire):
+            victim = Victim(module, update=update)
+            here[name] = create_attack(name).reconstruct(leak, victim, seed=SEED, budget=BUDGET)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GRADINV_")}
     command = [sys.executable, "-c", ATTACKER, str(home), json.dumps(jobs)]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
@@ -88,13 +99,15 @@ def results(build: Callable, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return {name: (dataclasses.asdict(found), load_file(home / f"{name}.result")) for name, found in here.items()}
 
 
-def real_leak(module: torch.nn.Module, batch: int) -> Leak:
-    """Known labels and exact statistics of one or two images, by plain autograd."""
+def real_leak(module: torch.nn.Module, batch: int, update: str) -> Leak:
+    """Known labels and exact statistics of one or two images; a gradient by plain autograd."""
     images = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))[:batch]
     labels = torch.tensor([4, 1])[:batch]
     named = dict(module.named_parameters())
     loss = torch.nn.functional.cross_entropy(module(images), labels)
     gradients = torch.autograd.grad(loss, list(named.values()))
+    if update != "gradient":
+        gradients = [value.detach() for value in Victim(module, update=update).update(images, labels)]
     statistics = Victim(module).bn_statistics(images)
     return Leak(
         gradients=dict(zip(named, gradients, strict=True)),
@@ -103,7 +116,7 @@ def real_leak(module: torch.nn.Module, batch: int) -> Leak:
         num_classes=CLASSES,
         mean=(0.485, 0.456, 1 / 3),
         std=(0.229, 0.224, 0.1),
-        threat_model=ThreatModel(bn_statistics="exact"),
+        threat_model=ThreatModel(bn_statistics="exact", update=update),
         labels=labels,
         bn_statistics=statistics or None,
     )
@@ -120,8 +133,8 @@ def test_a_fresh_process_without_the_data_gives_the_same_bits(results: dict, nam
 
 
 def test_every_kind_of_victim_is_attacked() -> None:
-    assert {"lenet_dlg", "test_resnet", "mlp_cpa"} <= {model_for(name) for name in ATTACKS.names()}
-    assert model_for("gradinversion") == "test_resnet"
+    assert {wire_for(name) for name in ATTACKS.names()} == set(WIRES)
+    assert wire_for("gradinversion") == "resnet"
 
 
 def assert_equal(left: object, right: object) -> None:
