@@ -3,7 +3,7 @@
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_JOBS = 1_024
 MOST_TOGETHER = 4_096
+Executor = Literal["local", "ray", "slurm"]
+RAY_SETTINGS = ("address", "gpus")
 EXPERIMENTAL = "experimental: not yet run on a GPU by us"
 
 
@@ -64,6 +66,18 @@ class RunRequest:
         AskedPrecision, typer.Option(help=f"Arithmetic of the attack; tf32 and bf16 (CUDA) are {EXPERIMENTAL}.")
     ] = "float32"
     jobs: Annotated[int, typer.Option(min=0, max=MOST_JOBS, help="Worker processes; 0: as suits the machine.")] = 0
+    breadth_first: Annotated[
+        bool, typer.Option("--breadth-first", help="Every cell's first batch before any second: stop when you like.")
+    ] = False
+    executor: Annotated[
+        Executor, typer.Option(help="Where trials run: worker processes here, actors of a Ray cluster, a Slurm array.")
+    ] = "local"
+    cluster: Annotated[
+        list[str],
+        typer.Option(
+            help="KEY=VALUE for the executor: address=HOST:PORT, gpus=0.5 (ray); slurm_partition=... (slurm)."
+        ),
+    ] = field(default_factory=list)
     shard: Annotated[str, typer.Option(help="i/n: only the i-th of n parts, for job arrays.")] = "1/1"
     trial_timeout: Annotated[
         float | None,
@@ -123,7 +137,20 @@ def _options(request: RunRequest, plan: "Plan", device: str, shard: tuple[int, i
         figures=request.figures,
         download=request.download,
         trial_timeout=request.trial_timeout,
+        breadth_first=request.breadth_first,
+        executor=request.executor,
+        cluster=_cluster(request),
     )
+
+
+def _cluster(request: RunRequest) -> dict[str, Any]:
+    """What the executor is asked for; RequestError for what it does not take."""
+    settings = _settings("--cluster", request.cluster)
+    known = {"local": (), "ray": RAY_SETTINGS, "slurm": settings}[request.executor]
+    if unknown := [name for name in settings if name not in known]:
+        takes = f"it takes {' and '.join(known)}" if known else "add --executor ray or --executor slurm"
+        raise RequestError(f"--cluster {unknown[0]}: no setting of the executor {request.executor}; {takes}")
+    return settings
 
 
 def _say_kept(reason: str, options: "RunOptions") -> None:
@@ -139,7 +166,7 @@ def _plan(request: RunRequest, device: str) -> "Plan":
     """The plan of the part of the suite that is asked for."""
     from gradinv.benchmark.runs import EngineChoice, Planner, hash_of, load_suite, select, suite_path
 
-    suite = load_suite(suite_path(request.suite), _settings(request.settings))
+    suite = load_suite(suite_path(request.suite), _settings("--set", request.settings))
     part = select(
         suite,
         attacks=request.attack,
@@ -154,20 +181,20 @@ def _plan(request: RunRequest, device: str) -> "Plan":
     return planner.plan(part, hash_of(suite), suite)
 
 
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    """The dotted names and their values, which are written as in a suite file."""
+def _settings(option: str, pairs: list[str]) -> dict[str, Any]:
+    """The dotted names of a repeated option and their values, which are written as in a suite file."""
     from gradinv.benchmark.runs import read_yaml
 
     result: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not (name.strip() and equals):
-            raise RequestError(f"--set {cut(pair)}: write KEY=VALUE")
+            raise RequestError(f"{option} {cut(pair)}: write KEY=VALUE")
         try:
             # As YAML, so that numbers, lists and true or false are written here as they are in the file.
             result[name.strip()] = read_yaml(text)
         except ValueError as error:
-            raise RequestError(f"--set {cut(pair)}: the value is no YAML ({error})") from error
+            raise RequestError(f"{option} {cut(pair)}: the value is no YAML ({error})") from error
     return result
 
 

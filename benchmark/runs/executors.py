@@ -1,6 +1,7 @@
 """Running trials in this process: what they raise becomes their record, which is written where they ran."""
 
-from collections.abc import Generator, Sequence
+import math
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -64,6 +65,34 @@ def jobs_of(trials: Sequence[PlannedTrial], run: RunDirectory, timeout: float | 
         tuple(pack[i : i + pack[0].packed]) for pack in packs.values() for i in range(0, len(pack), pack[0].packed)
     ]
     return [Job(chunk, run, timeout) for chunk in chunks]
+
+
+def in_order(jobs: Sequence[Job], seconds: Mapping[str, float], workers: int, *, breadth_first: bool) -> list[Job]:
+    """The jobs in the order in which they are to be run; `seconds` are the estimates of their trials, by id.
+
+    With `breadth_first` every cell has its first batch before any has its second, so that what a stopped run leaves is
+    a board. Else several workers begin with what takes longest, so that none works alone at the end; victim by victim,
+    because a worker keeps one.
+    """
+    if breadth_first:
+        return sorted(jobs, key=lambda job: job.trials[0].spec.repetition)
+    if workers == 1:
+        return list(jobs)
+    # What nobody could measure comes first: it may be the longest.
+    expected = [
+        sum(math.inf if math.isnan(seconds[trial.id]) else seconds[trial.id] for trial in job.trials) for job in jobs
+    ]
+    longest: dict[str, float] = {}
+    for job, duration in zip(jobs, expected, strict=True):
+        longest[_weights(job)] = max(duration, longest.get(_weights(job), 0.0))
+    ranked = sorted(
+        zip(jobs, expected, strict=True), key=lambda pair: (-longest[_weights(pair[0])], _weights(pair[0]), -pair[1])
+    )
+    return [job for job, _ in ranked]
+
+
+def _weights(job: Job) -> str:
+    return job.trials[0].spec.weights_hash or ""
 
 
 def execute(job: Job) -> list[Record]:

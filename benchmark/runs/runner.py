@@ -1,10 +1,11 @@
 """Running a suite: prepare, resume, execute, write what comes out. What is said on the way stands in `console.py`."""
 
-from collections.abc import Generator, Sequence, Set as AbstractSet
+from collections.abc import Generator, Mapping, Sequence, Set as AbstractSet
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -18,11 +19,12 @@ from gradinv.benchmark.runs.console import (
     print_warnings,
     summed,
 )
-from gradinv.benchmark.runs.executors import Job, jobs_of, run_here
+from gradinv.benchmark.runs.executors import Job, in_order, jobs_of, run_here
 from gradinv.benchmark.runs.plan import Plan, PlannedTrial
 from gradinv.benchmark.runs.preflight import estimated_seconds, memory_warnings
 from gradinv.benchmark.runs.prepare import prepare, without_training
 from gradinv.benchmark.runs.store import Store
+from gradinv.benchmark.runs.worker_processes import WorkerProcesses
 from gradinv.benchmark.runs.workers import run_in_workers
 from gradinv.metrics.boards import lines_by_setting, print_leaderboard, write_board
 from gradinv.metrics.comparison import Contrast
@@ -34,7 +36,11 @@ from gradinv.metrics.registry import RequestError
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is carried out; none of it changes a result."""
+    """How a run is carried out; none of it changes a result.
+
+    `executor` is local, ray or slurm; `cluster` holds what it is to be asked for: for Ray `address` and `gpus` (a
+    worker), for Slurm submitit's parameters.
+    """
 
     run: RunDirectory
     jobs: int
@@ -43,6 +49,9 @@ class RunOptions:
     figures: bool = True
     download: bool = False
     trial_timeout: float | None = None
+    breadth_first: bool = False
+    executor: str = "local"
+    cluster: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Contrasts(BaseModel):
@@ -113,7 +122,9 @@ def _run_missing(plan: Plan, trials: Sequence[PlannedTrial], options: RunOptions
     print_warnings(memory_warnings(plan, missing, plan.device, options.jobs), console)
     estimates = {trial.id: estimate for trial, estimate in zip(missing, seconds, strict=True)}
     # Closed at once where the run is stopped: the generator's end is what ends the worker processes.
-    with closing(_execute(jobs_of(missing, options.run, options.trial_timeout), options)) as records:
+    jobs = jobs_of(missing, options.run, options.trial_timeout)
+    jobs = in_order(jobs, estimates, options.jobs, breadth_first=options.breadth_first)
+    with closing(_execute(jobs, options)) as records:
         follow(records, estimates)
 
 
@@ -126,9 +137,25 @@ def _foreign_metrics(plan: Plan) -> dict[str, Facts]:
 
 def _execute(jobs: Sequence[Job], options: RunOptions) -> Generator[Record]:
     """The records as they finish."""
+    workers = min(options.jobs, len(jobs))
+    if jobs and options.executor == "ray":
+        return _on_ray(jobs, workers, options)
+    if jobs and options.executor == "slurm":
+        from gradinv.benchmark.runs.on_slurm import run_on_slurm
+
+        return run_on_slurm(jobs, workers, options.plugins, options.run, options.cluster)
     if options.jobs == 1:
         return run_here(jobs)  # no process to start, and a debugger can follow
-    return run_in_workers(jobs, min(options.jobs, len(jobs)), options.plugins)
+    return run_in_workers(jobs, workers, partial(WorkerProcesses, plugins=options.plugins))
+
+
+def _on_ray(jobs: Sequence[Job], workers: int, options: RunOptions) -> Generator[Record]:
+    from gradinv.benchmark.runs.on_ray import RayActors, ray_cluster
+
+    settings = dict(options.cluster)
+    with ray_cluster(settings.pop("address", None), workers) as cluster:
+        start = partial(RayActors, cluster, plugins=options.plugins, **settings)
+        yield from run_in_workers(jobs, workers, start)
 
 
 def show_plan(plan: Plan, options: RunOptions, console: Console) -> None:

@@ -1,15 +1,18 @@
 """Where trials run: the same records from this process and from workers, whatever happens to some of them."""
 
+import math
 import signal
 from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 
 from gradinv.benchmark import cli
 from gradinv.benchmark.experiment import trial
 from gradinv.benchmark.runs import executors, workers
-from gradinv.benchmark.runs.executors import execute, jobs_of, run_here
+from gradinv.benchmark.runs.executors import execute, in_order, jobs_of, run_here
 from gradinv.benchmark.runs.prepare import prepare
+from gradinv.benchmark.runs.worker_processes import WorkerProcesses
 from gradinv.benchmark.stopping import Stopped, watch_signals
 from gradinv.metrics.records.identity import row_identity
 from gradinv.metrics.records.layout import RunDirectory
@@ -134,7 +137,8 @@ def test_a_worker_whose_trial_hears_nothing_is_ended_and_replaced(job, monkeypat
     monkeypatch.setattr(workers, "STARTING", 0.0)
     deaf = replace(job(attacks=["troubled[accident=deaf]"]), timeout=0.1)
     other = job(attacks=["dlg"])
-    records = list(workers.run_in_workers([deaf, other], 2, [tmp_path / "troubled.py"]))
+    start = partial(WorkerProcesses, plugins=[tmp_path / "troubled.py"])
+    records = list(workers.run_in_workers([deaf, other], 2, start))
     assert [(record.cell.key, record.state) for record in records] == [
         ("troubled[accident=deaf]", "failed"),
         ("dlg", "done"),
@@ -254,3 +258,31 @@ def test_a_data_set_that_has_changed_since_the_plan_ends_its_trials(job, monkeyp
         "failed",
         "DataError: data set photos has changed since the run was planned; run it again",
     )
+
+
+def test_what_takes_longest_is_run_first_and_what_nobody_knows_before_it(make_ready_plan, run_directory):
+    plan = make_ready_plan(attacks=["dlg", "idlg", "inverting_gradients"], batches=1)
+    jobs = jobs_of(plan.trials, run_directory)
+    guess = {"dlg": 1.0, "idlg": 5.0, "inverting_gradients": math.nan}
+    seconds = {trial.id: guess[trial.cell.key] for trial in plan.trials}
+    order = [job.trials[0].cell.key for job in in_order(jobs, seconds, 2, breadth_first=False)]
+    assert order == ["inverting_gradients", "idlg", "dlg"]
+    assert in_order(jobs, seconds, 1, breadth_first=False) == jobs
+
+
+def test_workers_keep_to_a_victim(make_ready_plan, run_directory):
+    victims = [{"model": "lenet_dlg", "state": "untrained", "seed": seed} for seed in range(2)]
+    plan = make_ready_plan(victims=victims, attacks=["dlg", "idlg"], batches=1)
+    jobs = jobs_of(plan.trials, run_directory)
+    seconds = {trial.id: float(place) for place, trial in enumerate(plan.trials)}
+    hashes = [job.trials[0].spec.weights_hash for job in in_order(jobs, seconds, 2, breadth_first=False)]
+    assert hashes == [jobs[-1].trials[0].spec.weights_hash] * 2 + [jobs[0].trials[0].spec.weights_hash] * 2
+
+
+def test_breadth_first_gives_every_cell_its_first_batch(make_ready_plan, run_directory):
+    plan = make_ready_plan(attacks=["dlg", "idlg"], batches=3)
+    jobs = jobs_of(plan.trials, run_directory)
+    seconds = {trial.id: 1.0 for trial in plan.trials}
+    repetitions = [job.trials[0].spec.repetition for job in in_order(jobs, seconds, 2, breadth_first=True)]
+    assert repetitions == sorted(repetitions)
+    assert repetitions[:2] == [0, 0]

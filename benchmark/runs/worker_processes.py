@@ -1,0 +1,64 @@
+"""Worker processes of this machine, of which a pool of workers is made unless a cluster is asked for."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import torch
+
+from gradinv.benchmark.machine import prepare_process
+from gradinv.benchmark.runs.executors import Job, execute
+from gradinv.metrics.records import Record
+from gradinv.metrics.registry import load_plugin
+
+
+class WorkerProcesses:
+    """So many processes of this machine; `stop` ends them, whatever they have under way."""
+
+    death: type[Exception] = BrokenProcessPool
+
+    def __init__(self, workers: int, plugins: Sequence[Path]) -> None:
+        # Spawned, not forked: a fork of a process with torch's threads or a CUDA context hangs or dies.
+        context = multiprocessing.get_context("spawn")
+        self._executor = ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=(list(plugins),))
+
+    def submit(self, job: Job) -> Future[list[Record]]:
+        """The records of a job, once they are on disk; `death` where a process died before."""
+        return self._executor.submit(execute, job)
+
+    def stop(self) -> None:
+        """End the processes at once; what they had under way is not recorded and will be run again."""
+        # Taken before `shutdown`, which forgets them; it would also wait for the trials under way, for hours perhaps.
+        processes = multiprocessing.active_children()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+
+
+def start_worker(plugins: Sequence[Path]) -> None:
+    """Make a process ready to run trials: one thread, the plug-ins, an end when its parent ends."""
+    # Ctrl-C reaches the whole group: the parent ends the run, and no worker prints a traceback of its own.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    prepare_worker(plugins)
+
+
+def prepare_worker(plugins: Sequence[Path]) -> None:
+    """The part that every kind of worker needs."""
+    torch.set_num_threads(1)
+    prepare_process()
+    for plugin in plugins:
+        load_plugin(plugin)
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot stop its workers: they watch it, and end with it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # the main thread is deep in a kernel and would not see an exception for minutes

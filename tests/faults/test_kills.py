@@ -1,0 +1,133 @@
+"""Runs that are killed at random moments lose, double and change no record.
+
+A short campaign is part of the tests; `GRADINV_TEST_KILLS=100 pytest tests/faults` is the long one.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+KILLS = int(os.environ.get("GRADINV_TEST_KILLS", "3"))
+TRIALS = 70
+MEASURED = {"seconds", "peak_memory_mb", "date"}
+SUITE = """\
+name: kills
+dataset: photos
+image_size: 16
+victims: [{model: lenet_dlg, state: untrained}]
+attacks: [dlg, inverting_gradients]
+controls: [other_gradient, prior_only, mean_image]
+batches: 10
+budget: 40
+metrics: [psnr, ssim]
+"""
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> "Campaign":
+    return Campaign(tmp_path_factory.mktemp("kills"))
+
+
+class Campaign:
+    """The suite, run once without a disturbance, and again under kills."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.random = folder, random.Random(0)
+        (folder / "kills.yaml").write_text(SUITE)
+        self.environment = os.environ | {"OMP_NUM_THREADS": "1", "GRADINV_CACHE": str(folder / "cache")}
+        assert self.start("whole").wait() == 0
+        self.whole = self.records("whole")
+
+    def start(self, out: str, *options: str) -> subprocess.Popen[bytes]:
+        """The run in a process group of its own."""
+        command = [sys.executable, "-c", "from gradinv.benchmark.cli import main; main()", "run", "kills.yaml"]
+        command += ["--jobs", "2", "--no-figures", "--device", "cpu", "--out", out, *options]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        return subprocess.Popen(command, cwd=self.folder, env=self.environment, **quiet)
+
+    def records(self, out: str) -> dict[str, tuple[dict[str, Any], bytes]]:
+        """What each trial measured, and its pictures, by the name of its folder; unfinished folders are none."""
+        records = {}
+        for path in (self.folder / out / "trials").glob("[!.]*/record.json"):
+            record = json.loads(path.read_text())
+            pictures = path.with_name("tensors.safetensors")
+            steady = {name: value for name, value in record.items() if name not in MEASURED}
+            records[path.parent.name] = (steady, pictures.read_bytes() if pictures.exists() else b"")
+        return records
+
+    def board(self, out: str) -> pd.DataFrame:
+        return pd.read_csv(self.folder / out / "leaderboard.csv").drop(
+            columns=["seconds_mean", "peak_memory_mb", "date"]
+        )
+
+    def wait_for_a_moment(self, process: "subprocess.Popen[bytes]", out: str) -> None:
+        """Until a few more trials are done, none perhaps, and a little longer; or the run is over."""
+        wanted = len(self.names(out)) + self.random.randint(0, 8)
+        while process.poll() is None and len(self.names(out)) < wanted:
+            time.sleep(0.02)
+        time.sleep(self.random.uniform(0, 0.5) if wanted else self.random.uniform(0, 5))
+
+    def names(self, out: str) -> list[Path]:
+        return list((self.folder / out / "trials").glob("[!.]*"))
+
+
+def kill_group(process: "subprocess.Popen[bytes]") -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def kill_main(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+
+
+def kill_worker(process: "subprocess.Popen[bytes]") -> None:
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], check=False, capture_output=True, text=True
+    ).stdout.split()
+    if children:  # there are none yet while the run is being prepared
+        os.kill(int(children[-1]), signal.SIGKILL)
+
+
+def disturbed(campaign: Campaign, kinds: list[Callable[..., None]], kills: int, out: str, *options: str) -> None:
+    """Kill runs into `out` so many times; what was recorded by then is what it is without a disturbance."""
+    process = campaign.start(out, *options)
+    for number in range(kills):
+        campaign.wait_for_a_moment(process, out)
+        if process.poll() is not None:  # the run got to its end
+            assert campaign.records(out).keys() == campaign.whole.keys()
+            shutil.rmtree(campaign.folder / out)
+            process = campaign.start(out, *options)
+            campaign.wait_for_a_moment(process, out)
+        kind = kinds[number % len(kinds)]
+        kind(process)
+        if kind is not kill_worker:
+            process.wait()
+            process = campaign.start(out, *options)
+        for name, record in campaign.records(out).items():
+            assert record == campaign.whole[name]
+    process.wait()
+
+
+def same_in_the_end(campaign: Campaign, out: str, *options: str) -> None:
+    assert campaign.start(out, *options).wait() == 0
+    assert campaign.records(out) == campaign.whole
+    pd.testing.assert_frame_equal(campaign.board(out), campaign.board("whole"))
+    images = [(campaign.folder / name / "leaderboard.images.csv").read_bytes() for name in ("whole", out)]
+    assert images[0] == images[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="process groups are POSIX")
+def test_killed_runs_lose_double_and_change_nothing(campaign: Campaign) -> None:
+    assert len(campaign.whole) == TRIALS
+    disturbed(campaign, [kill_group, kill_worker, kill_main], KILLS, "cut")
+    same_in_the_end(campaign, "cut")
