@@ -31,6 +31,11 @@ from .leak_file import (
     victim_of_key as victim_of_key,
 )
 from .outcome import Outcome as Outcome
+from .privacy import (
+    AccountantMissingError as AccountantMissingError,
+    Guarantee as Guarantee,
+    dp_guarantee as dp_guarantee,
+)
 from .sources import sources_of as sources_of
 from .spec import (
     PlannedTrial as PlannedTrial,

@@ -32,7 +32,7 @@ FIGURES: dict[str, Callable[[Material], Iterator[Drawing]]] = {
     "objective": lambda material: objective_drawings(material.records),
     "recovery": lambda material: recovery_drawings(material.records),
     "progress": lambda material: progress_drawings(material.records),
-    "defenses": lambda material: defense_drawings(material.records),
+    "defenses": lambda material: defense_drawings(material.records, material.runs),
     "ablation": lambda material: ablation_drawings(material.records, material.contrasts),
     "images": lambda material: sheet_drawings(material.records, material.runs),
 }

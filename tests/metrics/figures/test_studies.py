@@ -62,6 +62,32 @@ def test_leakage_stands_beside_what_is_left_of_the_update(defended: list[Record]
     assert table["best_control_psnr"].tolist() == [10.0, 10.0]
 
 
+def test_of_two_attackers_the_worse_counts_and_the_front_is_marked(
+    defended: list[Record], make_record: Callable[..., Record], tmp_path
+) -> None:
+    changes = {"defense": "pruning[ratio=0.9]", "order": 2}
+    told = {**changes, "adaptive": True}
+    records = [*defended]
+    records += [make_record("dlg", r, (10.0 + r, 10.0), update_cosine=0.4, **changes) for r in range(3)]
+    records += [make_record("dlg", r, (20.0 + r, 20.0), update_cosine=0.4, **told) for r in range(3)]
+    (tmp_path / "run").mkdir()
+    accuracy = {"none": 0.8, "gaussian_noise[sigma=0.1]": 0.6, "pruning[ratio=0.9]": 0.5}
+    cell = records[0].cell
+    pd.DataFrame([
+        {"dataset": cell.dataset, "image_size": cell.image_size, "victim": cell.victim, "victim_seed": cell.victim_seed,
+         "defense": name, "accuracy_mean": value, "accuracy_low": value - 0.1, "accuracy_high": value + 0.1}
+        for name, value in accuracy.items()
+    ]).to_csv(tmp_path / "run" / "utility.csv")  # fmt: skip
+    paths = save_all(defense_drawings(records, [tmp_path / "run"]), tmp_path)
+    table = pd.read_csv(next(path for path in paths if path.suffix == ".csv"))
+    pruned = table[table["defense"] == "pruning[ratio=0.9]"].set_index("adaptive")
+    assert pruned["worse_of_two"].to_dict() == {False: False, True: True}
+    assert pruned.loc[True, "accuracy_mean"] == 0.5
+    # Pruning leaks 20.5 dB to who knows it and costs more than noise, which leaks 11.5: it is not on the front.
+    front = table.drop_duplicates("defense").set_index("defense")["on_front"].to_dict()
+    assert front == {"none": True, "gaussian_noise[sigma=0.1]": True, "pruning[ratio=0.9]": False}
+
+
 def test_one_defense_is_no_figure(defended: list[Record], records: list[Record], tmp_path) -> None:
     assert save_all(defense_drawings([record for record in defended if record.cell.defense == "none"]), tmp_path) == []
     assert save_all(defense_drawings(records), tmp_path) == []
