@@ -38,6 +38,19 @@ save_file(tensors | {"labels": labels}, "eval.safetensors", metadata={"leak": js
 facts["threat_model"] = {"bn_statistics": "none"}
 save_file(tensors, "no_statistics.safetensors", metadata={"leak": json.dumps(facts)})
 save_file({"pixels": pixels}, "pixels.safetensors")
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(3):
+    optimizer.zero_grad()
+    torch.nn.functional.cross_entropy(model(images), labels).backward()
+    optimizer.step()
+tensors = {f"gradient/{name}": before[name] - value for name, value in model.named_parameters()}
+facts["threat_model"] = {"update": "weight_update[epochs=3,lr=0.1]"}
+save_file(tensors | {"labels": labels}, "steps.safetensors", metadata={"leak": json.dumps(facts)})
+model.load_state_dict(before)
+model.train()(images)
+tensors |= {f"buffer/{name}": value for name, value in model.named_buffers()}
+facts["threat_model"] = {"update": "weight_update", "bn_statistics": "inferred"}
+save_file(tensors, "inferred.safetensors", metadata={"leak": json.dumps(facts)})
 """
 
 
@@ -96,6 +109,26 @@ def built_in_leak(client, network, bn_mode):
     victim, batch = Victim(network, bn_mode=bn_mode), Batch(pixels, labels, ("", ""), (0, 1))
     model = ThreatModel(bn_mode=bn_mode)
     return observe(update, victim, batch, model, NoDefense(), 10, mean, std), victim
+
+
+def test_several_local_steps_are_simulated_as_the_file_says(client, network):
+    received = receive(read_leak(client / "steps.safetensors"), network, client / "steps.safetensors")
+    pixels = load_file(client / "pixels.safetensors")["pixels"]
+    images = normalise(pixels, received.leak.mean, received.leak.std)
+    simulated = received.victim.update(images, torch.tensor([3, 7]))
+    for value, sent in zip(simulated, received.leak.gradients.values(), strict=True):
+        torch.testing.assert_close(value, sent, rtol=1e-2, atol=1e-5)
+
+
+def test_statistics_are_solved_from_the_buffers_that_a_file_has(client, network):
+    received = receive(read_leak(client / "inferred.safetensors"), network, client / "inferred.safetensors")
+    pixels = load_file(client / "pixels.safetensors")["pixels"]
+    exact = received.victim.bn_statistics(normalise(pixels, received.leak.mean, received.leak.std))
+    assert received.leak.threat_model.bn_mode == "train"
+    for (mean, variance), (true_mean, true_variance) in zip(received.leak.bn_statistics, exact, strict=True):
+        torch.testing.assert_close(mean, true_mean, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(variance, true_variance, rtol=1e-2, atol=1e-3)
+    assert any("nothing is known of the local training" in line for line in consistency(received))
 
 
 @pytest.mark.parametrize(("file", "bn_mode"), [("leak.safetensors", "train"), ("eval.safetensors", "eval")])
