@@ -67,13 +67,15 @@ def gain_fields(leakage: Leakage) -> Fields:
 
 def rank_fields(metric: str, trials: Sequence[Record]) -> Fields:
     """What the ranks of a judge say beyond their mean: shares in the first places, and their median."""
+    if not judge_of(metric):
+        return {}  # the PSNR of an exact image is infinite, and is no rank
     ranks = [
         rank_of(image.metrics[metric], image.details["identity_pool"])
         for trial in trials
         for image in trial.images
         if metric in image.metrics and "identity_pool" in image.details
     ]
-    if not (judge_of(metric) and ranks):
+    if not ranks:
         return {}
     return {
         f"{metric}_top1": sum(rank <= 1 for rank in ranks) / len(ranks),

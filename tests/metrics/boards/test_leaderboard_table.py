@@ -204,3 +204,29 @@ def test_the_csv_holds_raw_numbers_in_full_precision(tmp_path, make_record):
 def test_no_records_make_an_empty_board_with_all_columns():
     assert list(leaderboard([]).columns) == list(leaderboard_columns())
     assert len(image_table([])) == 0
+
+
+def test_an_exact_image_has_its_rows_and_counts_as_recovered(make_record):
+    """Its PSNR is infinite, which is no rank; what was proved is counted beside it."""
+    records = [make_record("dlg", r, (math.inf, 20.0)) for r in range(3)]
+    proved = [
+        record.model_copy(
+            update={
+                "images": [
+                    image.model_copy(
+                        update={"details": {"identity_pool": 10.0, "recovered": 1.0 - slot, "certified": 1.0}}
+                    )
+                    for slot, image in enumerate(record.images)
+                ]
+            }
+        )
+        for record in records
+    ]
+    (row,) = leaderboard(proved).to_dict("records")
+    assert row["psnr_mean"] == 60
+    assert (row["n_recovered"], row["recovered_low"], row["recovered_high"]) == (3, 0.5, 0.5)
+    assert (row["n_certified"], row["certified_high"]) == (6, 1.0)
+    assert 0.2 < row["certified_low"] < 0.4
+    (silent,) = leaderboard(records).to_dict("records")
+    assert pd.isna(silent["n_recovered"])
+    assert pd.isna(silent["n_certified"])
