@@ -10,7 +10,7 @@ import pandas as pd
 
 from gradinv.benchmark.api.results import Run
 from gradinv.metrics.boards import read_board
-from gradinv.metrics.comparison import Findings, comparison_rows, find_key, findings_of, verdict
+from gradinv.metrics.comparison import Findings, comparison_rows, find_key, findings_of, verdict_line
 from gradinv.metrics.records import Sample, pooled, read_records, samples_of
 
 _SHOWN = [
@@ -36,7 +36,7 @@ class Compared:
     @cached_property
     def verdicts(self) -> list[str]:
         """One sentence for each setting and baseline."""
-        return [verdict(findings) for findings in self.findings]
+        return [verdict_line(findings) for findings in self.findings]
 
     @cached_property
     def table(self) -> pd.DataFrame:

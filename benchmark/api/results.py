@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from gradinv.benchmark.api.display import board_html, trial_html
-from gradinv.metrics.boards import image_table, leaderboard
+from gradinv.metrics.boards import images_frame, leaderboard
 from gradinv.metrics.records import Record
 from gradinv.metrics.typesetting import counted
 
@@ -33,7 +33,7 @@ class Run:
     @cached_property
     def images(self) -> pd.DataFrame:
         """One row a scored image, with every metric."""
-        return image_table(self.records)
+        return images_frame(self.records)
 
     def __str__(self) -> str:
         return f"{counted(len(self.records), 'trial')} of {', '.join(map(str, self.paths))}"

@@ -146,10 +146,10 @@ def _conclude(path: Path, checked: "Checked", equal: str) -> None:
 
 
 def _review(path: Path, checked: "Checked") -> None:
-    from gradinv.metrics.boards import review
+    from gradinv.metrics.boards import review_lines
 
     print(f"{path}: what a reviewer asks of its attack rows")
-    print("\n".join(map(one_line, review(checked.rows))))
+    print("\n".join(map(one_line, review_lines(checked.rows))))
     for line in checked.fragile:
         print(one_line(f"fragile: {line}"))
 

@@ -87,6 +87,10 @@ class RunRequest:
     ] = None
     download: Download = False
     figures: Annotated[bool, typer.Option(help="Draw figures and contact sheets at the end.")] = True
+    keep: Annotated[
+        Literal["pictures", "float"],
+        typer.Option(help="float: keep reconstructions as float32 too (floats.safetensors), 24 bytes a pixel."),
+    ] = "pictures"
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and the estimated time; run nothing.")] = (
         False
     )
@@ -140,6 +144,7 @@ def _options(request: RunRequest, plan: "Plan", device: str, shard: tuple[int, i
         breadth_first=request.breadth_first,
         executor=request.executor,
         cluster=_cluster(request),
+        keep_floats=request.keep == "float",
     )
 
 

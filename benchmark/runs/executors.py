@@ -33,12 +33,14 @@ from gradinv.metrics.records import Record, RunDirectory
 class Job:
     """Trials that run side by side, mostly one, and the run directory with their victim's weights.
 
-    `timeout` is the most seconds that one of them may take; None: as long as it likes.
+    `timeout` is the most seconds that one of them may take; None: as long as it likes. With `keep_floats` images are
+    kept as they were scored, too.
     """
 
     trials: tuple[PlannedTrial, ...]
     run: RunDirectory
     timeout: float | None = None
+    keep_floats: bool = False
 
     @property
     def limit(self) -> float | None:
@@ -55,7 +57,9 @@ class Job:
         return [replace(self, trials=(trial,)) for trial in self.trials]
 
 
-def jobs_of(trials: Sequence[PlannedTrial], run: RunDirectory, timeout: float | None = None) -> list[Job]:
+def jobs_of(
+    trials: Sequence[PlannedTrial], run: RunDirectory, timeout: float | None = None, *, keep_floats: bool = False
+) -> list[Job]:
     """The jobs of some of a plan's trials: those of one pack come together, as many as the engine takes."""
     packs: dict[str, list[PlannedTrial]] = {}
     # In the plan's order, which is victim by victim: `_module` keeps one network, the last.
@@ -64,7 +68,7 @@ def jobs_of(trials: Sequence[PlannedTrial], run: RunDirectory, timeout: float | 
     chunks = [
         tuple(pack[i : i + pack[0].packed]) for pack in packs.values() for i in range(0, len(pack), pack[0].packed)
     ]
-    return [Job(chunk, run, timeout) for chunk in chunks]
+    return [Job(chunk, run, timeout, keep_floats) for chunk in chunks]
 
 
 def in_order(jobs: Sequence[Job], seconds: Mapping[str, float], workers: int, *, breadth_first: bool) -> list[Job]:
@@ -127,7 +131,7 @@ def _stored(job: Job, records: list[Record], outcomes: Sequence[Outcome]) -> lis
     """The records, now on disk with their pictures."""
     store = Store(job.run)
     for record, outcome in zip(records, outcomes, strict=True):
-        store.write(record, outcome.tensors)
+        store.write(record, outcome.tensors, outcome.floats if job.keep_floats else {})
     return records
 
 

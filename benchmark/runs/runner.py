@@ -52,6 +52,7 @@ class RunOptions:
     breadth_first: bool = False
     executor: str = "local"
     cluster: Mapping[str, Any] = field(default_factory=dict)
+    keep_floats: bool = False
 
 
 class _Contrasts(BaseModel):
@@ -122,7 +123,7 @@ def _run_missing(plan: Plan, trials: Sequence[PlannedTrial], options: RunOptions
     print_warnings(memory_warnings(plan, missing, plan.device, options.jobs), console)
     estimates = {trial.id: estimate for trial, estimate in zip(missing, seconds, strict=True)}
     # Closed at once where the run is stopped: the generator's end is what ends the worker processes.
-    jobs = jobs_of(missing, options.run, options.trial_timeout)
+    jobs = jobs_of(missing, options.run, options.trial_timeout, keep_floats=options.keep_floats)
     jobs = in_order(jobs, estimates, options.jobs, breadth_first=options.breadth_first)
     with closing(_execute(jobs, options)) as records:
         follow(records, estimates)

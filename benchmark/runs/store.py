@@ -24,6 +24,7 @@ from gradinv.metrics.records import (
 
 ABANDONED_AFTER = 3600.0
 """Seconds after which an unfinished write is taken for a killed process's: a younger one may be another process's."""
+_NONE: Mapping[str, Tensor] = {}
 
 
 class Store:
@@ -55,12 +56,17 @@ class Store:
         records = (self.read(trial_id) for trial_id in trial_ids)
         return [record for record in records if record is not None]
 
-    def write(self, record: Record, tensors: Mapping[str, Tensor]) -> None:
-        """Put the trial's folder in place in one rename; an older folder of the same trial is replaced."""
+    def write(self, record: Record, tensors: Mapping[str, Tensor], floats: Mapping[str, Tensor] = _NONE) -> None:
+        """Put the trial's folder in place in one rename; an older folder of the same trial is replaced.
+
+        `tensors` are its pictures, `floats`, where there are any, its images as they were scored.
+        """
         # A folder of its own for each write, so that two processes with one trial never write into the same one.
         unfinished = f".{record.id}-{uuid4().hex}"
         if tensors:
             write_tensors(self.run.tensors(unfinished), tensors)
+        if floats:
+            write_tensors(self.run.floats(unfinished), floats)
         write_text(self.run.record(unfinished), record.model_dump_json(indent=1))
         write_text(self.run.checksums(unfinished), checksums(self.run, unfinished))
         _put(self.run.trial(unfinished), self.run.trial(record.id))

@@ -17,7 +17,7 @@ from .label_terminal import (
 )
 from .latex import write_latex as write_latex
 from .leaderboard_table import (
-    image_table as image_table,
+    images_frame as images_frame,
     leaderboard as leaderboard,
     write_board as write_board,
 )
@@ -35,7 +35,7 @@ from .published import (
     read_frame as read_frame,
 )
 from .rebuild import rebuilt as rebuilt
-from .review import review as review
+from .review import review_lines as review_lines
 from .rows import (
     PublishedRow as PublishedRow,
     images_beside as images_beside,

@@ -88,7 +88,7 @@ def _row(
     return row | {"notes": "; ".join(dict.fromkeys(notes))}
 
 
-def image_table(records: Sequence[Record]) -> pd.DataFrame:
+def images_frame(records: Sequence[Record]) -> pd.DataFrame:
     """One row per scored image, columns as in `columns.image_columns`; infinite values stay infinite."""
     shown = board_metrics("image")
     extra = [name for name in image_metrics(records) if name not in shown]
@@ -116,7 +116,7 @@ def write_board(records: Sequence[Record], path: Path) -> pd.DataFrame:
     """Write the leaderboard and, beside it, its image table, each whole or not at all; returns the leaderboard."""
     board = leaderboard(records)
     write_csv(board, path)
-    write_csv(image_table(records), images_beside(path))
+    write_csv(images_frame(records), images_beside(path))
     return board
 
 

@@ -36,7 +36,7 @@ _SHOWN = 3
 _WIDTH = 80
 
 
-def review(rows: Sequence[PublishedRow]) -> list[str]:
+def review_lines(rows: Sequence[PublishedRow]) -> list[str]:
     """The questions with their answers, over all attack rows that have values; lines of at most 80 characters.
 
     An answer is a column with its values, as many as fit; `not measured` where no row has any, and where some lack

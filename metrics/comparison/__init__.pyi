@@ -26,5 +26,5 @@ from .table import (
 )
 from .verdict import (
     counted as counted,
-    verdict as verdict,
+    verdict_line as verdict_line,
 )

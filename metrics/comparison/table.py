@@ -13,7 +13,7 @@ from rich.table import Table
 
 from gradinv.metrics.comparison.compare import Comparison
 from gradinv.metrics.comparison.findings import Findings
-from gradinv.metrics.comparison.verdict import refusal, verdict
+from gradinv.metrics.comparison.verdict import refusal, verdict_line
 from gradinv.metrics.plain_text import no_formula
 from gradinv.metrics.records import Sample, granted, mean, title, varying, write_text
 from gradinv.metrics.typesetting import amount, counted, digits_of, fixed, percent, title_of
@@ -53,7 +53,7 @@ def _print_meeting(findings: Findings, distinguishing: Sequence[str], console: C
         console.print(_table(findings, _NARROW_HEADINGS if console.width < _NARROW else _HEADINGS))
     if findings.not_measured:
         console.print(f"[dim]not measured on both sides: {', '.join(findings.not_measured)}[/dim]", soft_wrap=True)
-    console.print(f"[bold]{escape(verdict(findings))}[/bold]", soft_wrap=True)
+    console.print(f"[bold]{escape(verdict_line(findings))}[/bold]", soft_wrap=True)
 
 
 def _costs(samples: Sequence[Sample]) -> str:
@@ -110,7 +110,7 @@ def comparison_rows(all_findings: Iterable[Findings]) -> list[dict[str, Any]]:
         for side, (_, samples) in zip(SIDES, findings.sides, strict=True):
             costs[f"{side}_evaluations"], costs[f"{side}_seconds"] = _spent(samples)
         # Repeated in every row, so that a row can be quoted alone.
-        conclusion = costs | {"verdict": verdict(findings)}
+        conclusion = costs | {"verdict": verdict_line(findings)}
         rows += [identity | _numbers(comparison, findings) | conclusion for comparison in findings.comparisons]
     return [{name: _stored(value) for name, value in row.items()} for row in rows]
 

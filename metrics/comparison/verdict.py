@@ -11,7 +11,7 @@ from gradinv.metrics.typesetting import amount, counted, title_of
 _ORDER = ("better", "worse", "not distinguishable", "equal", "no verdict")
 
 
-def verdict(findings: Findings) -> str:
+def verdict_line(findings: Findings) -> str:
     """One line about the attack and its baseline.
 
     No verdict below 8 common batches, nor with unequal budgets unless that was allowed. Without `for this victim` (or

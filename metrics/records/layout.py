@@ -33,6 +33,10 @@ class RunDirectory:
         """The pictures of a trial, uint8 safetensors; missing where it was not scored."""
         return self.trial(trial_id) / "tensors.safetensors"
 
+    def floats(self, trial_id: str) -> Path:
+        """The images of a trial as they were scored, float32 safetensors; missing unless the run kept them."""
+        return self.trial(trial_id) / "floats.safetensors"
+
     def checksums(self, trial_id: str) -> Path:
         """SHA-256 of the record and of the pictures, as `sha256sum -c` reads them; older trials have none."""
         return self.trial(trial_id) / "SHA256SUMS"

@@ -70,7 +70,7 @@ def checksum_line(path: Path) -> str:
 
 def checksums(run: RunDirectory, trial_id: str) -> str:
     """The lines of a trial's files; what was added later is no part of them."""
-    files = (run.record(trial_id), run.tensors(trial_id))
+    files = (run.record(trial_id), run.tensors(trial_id), run.floats(trial_id))
     return "".join(checksum_line(path) for path in files if path.is_file())
 
 

@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from gradinv.benchmark.runs import store as store_module
 from gradinv.benchmark.runs.store import ABANDONED_AFTER, Store
+from gradinv.metrics.images import score_images
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import RecordsError, read_records
 from gradinv.metrics.records.record import SCORED, Cell, ImageScore, Record
@@ -169,3 +171,17 @@ def test_writers_of_one_trial_do_not_disturb_each_other(store):
         list(writers.map(write_often, "abcd"))
     assert store.read("abc").notes[0] in "abcd"
     assert [path.name for path in store.run.trials.iterdir()] == ["abc"]
+
+
+def test_images_are_kept_as_they_were_scored_on_request(run_suite, write_suite, tmp_path, tools):
+    suite = write_suite(batch_sizes=[2])
+    assert run_suite(suite).status == 0
+    assert not list((tmp_path / "run").rglob("floats.safetensors"))
+    assert run_suite(suite, "--keep", "float", out=tmp_path / "kept").status == 0
+    (record,) = tools.records_by_label(tmp_path / "kept").values()
+    run = RunDirectory(tmp_path / "kept")
+    floats, pictures = load_file(run.floats(record.id)), load_file(run.tensors(record.id))
+    psnr = score_images(floats["reconstruction"], pictures["original"].float() / 255, ["psnr"]).values["psnr"]
+    assert psnr.tolist() == [image.metrics["psnr"] for image in record.images]
+    assert set(floats) == {"reconstruction", "final"}
+    assert "floats.safetensors" in run.checksums(record.id).read_text()

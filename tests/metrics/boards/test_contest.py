@@ -7,7 +7,7 @@ import pytest
 from gradinv.metrics.boards.check import check_board
 from gradinv.metrics.boards.contest import contested
 from gradinv.metrics.boards.leaderboard_table import write_board
-from gradinv.metrics.boards.review import NOT_MEASURED, QUESTIONS, review
+from gradinv.metrics.boards.review import NOT_MEASURED, QUESTIONS, review_lines
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
 
@@ -86,16 +86,16 @@ def test_what_no_batch_decides_is_not(checked):
 
 
 def test_every_question_is_answered_by_a_column_or_not_measured(checked):
-    text = " ".join("\n".join(review(checked.rows)).split())
+    text = " ".join("\n".join(review_lines(checked.rows)).split())
     assert all(question in text for question in QUESTIONS)
     assert "PSNR: psnr_mean 20.18" in text
     assert f"published number beside it: {NOT_MEASURED}" in text
     assert f"LPIPS, with its backbone: {NOT_MEASURED}" in text
-    assert max(map(len, review(checked.rows))) <= 80
+    assert max(map(len, review_lines(checked.rows))) <= 80
 
 
 def test_a_review_of_a_published_board_counts_the_rows_that_lack_an_answer():
     rows = check_board(BOARDS / "cifar10-first.csv").rows
-    text = " ".join("\n".join(review(rows)).split())
+    text = " ".join("\n".join(review_lines(rows)).split())
     assert "batch_size 1, 4, 48" in text
     assert "psnr_gain_mean -5.696 to 5.532" in text

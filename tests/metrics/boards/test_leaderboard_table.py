@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from gradinv.metrics.boards.columns import image_columns, leaderboard_columns
-from gradinv.metrics.boards.leaderboard_table import image_table, leaderboard, write_board
+from gradinv.metrics.boards.leaderboard_table import images_frame, leaderboard, write_board
 from gradinv.metrics.images.facts import board_metrics, facts_of
 
 
@@ -24,7 +24,7 @@ def board(records):
 
 def test_columns_are_the_documented_ones(records):
     assert list(leaderboard(records).columns) == list(leaderboard_columns())
-    assert list(image_table(records).columns) == list(image_columns())
+    assert list(images_frame(records).columns) == list(image_columns())
 
 
 def test_documented_directions_and_ranges_are_those_of_the_metrics():
@@ -92,7 +92,7 @@ def test_infinity_counts_as_100_in_the_row_and_stays_in_the_image_table(make_rec
     row = leaderboard(records).iloc[0]
     assert row["psnr_mean"] == 60.0
     assert row["final_psnr_mean"] == 100.0
-    assert list(image_table(records)["psnr"]) == [math.inf, 20.0]
+    assert list(images_frame(records)["psnr"]) == [math.inf, 20.0]
 
 
 def test_too_few_batches_and_missing_controls_give_no_verdict(make_record):
@@ -132,7 +132,7 @@ def test_metrics_of_a_batch_have_columns_on_the_board_and_none_in_the_image_tabl
     records = [make_record("dlg", r, (1.0,), metrics={"label_accuracy": 0.5, "mine": 2.0 + r}) for r in range(3)]
     frame = leaderboard(records)
     assert (frame["label_accuracy_mean"].iloc[0], frame["mine_mean"].iloc[0]) == (0.5, 3.0)
-    assert list(image_table(records).columns) == list(image_columns())
+    assert list(images_frame(records).columns) == list(image_columns())
 
 
 def test_why_a_budget_was_not_spent_stands_last_in_the_notes(make_record):
@@ -153,7 +153,7 @@ def test_what_was_specified_differently_is_a_row_of_its_own_whatever_the_clock_s
 
 
 def test_image_table_has_one_row_per_scored_image(records):
-    frame = image_table(records)
+    frame = images_frame(records)
     expected = [value for record in records for value in (image.metrics["psnr"] for image in record.images)]
     assert list(frame["psnr"]) == expected
     assert list(frame["key"].unique()) == ["dlg", "other_gradient of dlg", "mean_image", "idlg"]
@@ -176,7 +176,7 @@ def test_precisions_are_rows_of_their_own_with_controls_of_their_own(make_record
     }
     assert frame["n_batches"].tolist() == [3, 3, 3]
     assert frame["best_control"].tolist() == ["mean_image", "", ""]
-    assert set(image_table([*attacks, *grey]).groupby("precision")["key"].unique().map(tuple)) == {
+    assert set(images_frame([*attacks, *grey]).groupby("precision")["key"].unique().map(tuple)) == {
         ("dlg", "mean_image"),
         ("dlg",),
     }
@@ -203,7 +203,7 @@ def test_the_csv_holds_raw_numbers_in_full_precision(tmp_path, make_record):
 
 def test_no_records_make_an_empty_board_with_all_columns():
     assert list(leaderboard([]).columns) == list(leaderboard_columns())
-    assert len(image_table([])) == 0
+    assert len(images_frame([])) == 0
 
 
 def test_an_exact_image_has_its_rows_and_counts_as_recovered(make_record):

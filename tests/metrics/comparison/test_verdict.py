@@ -7,7 +7,7 @@ import pytest
 from gradinv.metrics.comparison.compare import Comparison
 from gradinv.metrics.comparison.findings import Findings
 from gradinv.metrics.comparison.meetings import Meeting
-from gradinv.metrics.comparison.verdict import refusal, verdict
+from gradinv.metrics.comparison.verdict import refusal, verdict_line
 from gradinv.metrics.records.samples import Sample
 
 
@@ -32,27 +32,27 @@ def findings(make_record):
 
 
 def test_better_on_one_and_not_distinguishable_on_another(findings):
-    assert verdict(findings(compared(), LPIPS)) == (
+    assert verdict_line(findings(compared(), LPIPS)) == (
         "mine against dlg: better on PSNR by 1.2 dB [0.8, 1.6] for this victim; "
         "not distinguishable on LPIPS (AlexNet); 16 batches; both beat their controls"
     )
 
 
 def test_worse_says_by_how_much_without_a_minus(findings):
-    assert "worse on PSNR by 1.2 dB [0.8, 1.6] for this victim" in verdict(
+    assert "worse on PSNR by 1.2 dB [0.8, 1.6] for this victim" in verdict_line(
         findings(compared(gain=-1.2, low=-1.6, high=-0.8))
     )
 
 
 def test_several_metrics_are_listed(findings):
-    sentence = verdict(findings(compared(), compared("ssim", 0.1, 0.05, 0.15), compared("gmsd", 0.02, 0.01, 0.03)))
+    sentence = verdict_line(findings(compared(), compared("ssim", 0.1, 0.05, 0.15), compared("gmsd", 0.02, 0.01, 0.03)))
     assert (
         "better on PSNR by 1.2 dB [0.8, 1.6], SSIM by 0.100 [0.050, 0.150] and GMSD by 0.020 [0.010, 0.030]" in sentence
     )
 
 
 def test_a_small_certain_difference_is_never_printed_as_zero(findings):
-    assert "by 0.02 dB [0.01, 0.03]" in verdict(findings(compared(gain=0.02, low=0.01, high=0.03)))
+    assert "by 0.02 dB [0.01, 0.03]" in verdict_line(findings(compared(gain=0.02, low=0.01, high=0.03)))
 
 
 @pytest.mark.parametrize(
@@ -60,34 +60,35 @@ def test_a_small_certain_difference_is_never_printed_as_zero(findings):
 )
 @pytest.mark.parametrize("comparison", [compared(), LPIPS])
 def test_no_general_claim_below_three_victims(findings, seeds, scope, comparison):
-    sentence = verdict(findings(comparison, seeds=seeds))
+    sentence = verdict_line(findings(comparison, seeds=seeds))
     assert scope in sentence
     assert sentence.count("victim") == 1
 
 
 def test_no_verdict_below_eight_batches(findings):
     few = findings(compared(n=7))
-    assert verdict(few) == "mine against dlg: no verdict: 7 common batches, 8 are the fewest that allow one"
+    assert verdict_line(few) == "mine against dlg: no verdict: 7 common batches, 8 are the fewest that allow one"
     assert "1 common batch, 8" in refusal(findings(compared(n=1, low=math.nan, high=math.nan, p=math.nan)))
     assert "0 common batches" in refusal(findings())
 
 
 def test_a_metric_with_too_few_batches_is_named(findings):
-    assert "too few batches on LPIPS (AlexNet)" in verdict(findings(compared(), compared("lpips_alex", n=3)))
+    assert "too few batches on LPIPS (AlexNet)" in verdict_line(findings(compared(), compared("lpips_alex", n=3)))
 
 
 def test_equal_is_said(findings):
-    assert "equal on label accuracy" in verdict(
+    assert "equal on label accuracy" in verdict_line(
         findings(compared(), compared("label_accuracy", 0.0, 0.0, 0.0, p=math.nan))
     )
 
 
 def test_unequal_budgets_allow_no_verdict_unless_asked_for(findings):
     budgets = "unequal budgets: 400 against 1,600 evaluations"
-    assert verdict(findings(compared(), budgets=budgets)) == (
+    assert verdict_line(findings(compared(), budgets=budgets)) == (
         f"mine against dlg: no verdict: {budgets} (--allow-unequal-budget compares them all the same)"
     )
-    assert f"for this victim; {budgets}; 16 batches" in verdict(findings(compared(), budgets=budgets, despite=True))
+    despite = verdict_line(findings(compared(), budgets=budgets, despite=True))
+    assert f"for this victim; {budgets}; 16 batches" in despite
 
 
 @pytest.mark.parametrize(
@@ -103,10 +104,10 @@ def test_unequal_budgets_allow_no_verdict_unless_asked_for(findings):
     ],
 )
 def test_whether_they_beat_their_controls_is_always_said(findings, comparison, beaten, clause):
-    assert clause in verdict(findings(comparison, beaten=beaten))
+    assert clause in verdict_line(findings(comparison, beaten=beaten))
 
 
 def test_failed_and_diverged_trials_are_said(findings):
-    sentence = verdict(findings(compared(), failed=2, diverged=1))
+    sentence = verdict_line(findings(compared(), failed=2, diverged=1))
     assert sentence.endswith("2 failed trials of mine not counted; 1 diverged trial of dlg scored")
-    assert "2 failed trials of mine" in verdict(findings(compared(n=5), failed=2))
+    assert "2 failed trials of mine" in verdict_line(findings(compared(n=5), failed=2))
