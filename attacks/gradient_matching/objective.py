@@ -150,11 +150,15 @@ class Objective:
 
     def _compared(self, observed: list[Tensor]) -> list[Tensor]:
         """What of the observed update a candidate's is compared with."""
-        return observed if self._transform is None else self._transform.compared(observed)
+        if self._transform is None:
+            return observed
+        return _lengthened(self._transform.compared(observed), observed)
 
     def _transformed(self, update: Sequence[Tensor], given: Given) -> Sequence[Tensor]:
         """The update as an attacker who knows the defense expects to observe it."""
-        return update if self._transform is None else self._transform(update, given["observed"])
+        if self._transform is None:
+            return update
+        return _lengthened(self._transform(update, given["observed"]), given["observed"])
 
     def _update(self, candidate: Sequence[Tensor], labels: Tensor, given: Given) -> Sequence[Tensor]:
         """What the client would have sent for the candidate. May be overridden, together with the next."""
@@ -193,3 +197,14 @@ class Objective:
 def _labels(candidate: Sequence[Tensor], given: Given) -> Tensor:
     """The labels that are given, or the probabilities that the candidate's logits stand for."""
     return given["labels"][0] if given["labels"] else candidate[1].softmax(dim=-1)
+
+
+def _lengthened(values: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
+    """The values times what brings an observed update shorter than 1 to length 1; both sides of a distance get it.
+
+    Optimizers take curvatures below a fixed number for zero: a clipped update must not look converged at its start.
+    """
+    length = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(value) for value in observed]))
+    # A choice between tensors: evaluations are traced. An update of zero has no length to be brought to.
+    factor = torch.where((length > 0) & (length < 1), 1 / length.clamp_min(torch.finfo(length.dtype).tiny), 1.0)
+    return [value * factor for value in values]
