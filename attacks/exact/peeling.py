@@ -80,7 +80,8 @@ class Peeling(ClosedForm):
     observed. What passes is proved without any original; it is subtracted, and the next round finds what it hid.
     Labels come out as a by-product. With `scale` estimated, and where the defense is known to clip, the update may be
     the batch's times one unknown factor, on which neurons vote. `loosen` multiplies the certificate's tolerance, for
-    noisy updates: what is found above 1 is not certified.
+    noisy updates: what is found above 1 is not certified. In single precision the certificate is weak: of large batches
+    about one image in a hundred passes it wrongly.
     """
 
     most_evaluations = ROUNDS
