@@ -34,16 +34,21 @@ FEWEST_VOTES = 5
 class Precision(NamedTuple):
     """What rounding leaves of an equality, relative: of the certificate, of a zero gradient, of two equal images.
 
-    `support` is how many neurons must agree on an image: in single precision one may pass the certificate by chance.
+    `support` is how many neurons must agree on an image, and `proves_alone` whether that proves it by itself: in single
+    precision a mixture of images passes now and then, and only the batch as a whole is evidence.
     """
 
     tolerance: float
     zero: float
     same: float
     support: int
+    proves_alone: bool
 
 
-PRECISIONS = {torch.float64: Precision(1e-6, 1e-10, 1e-5, 1), torch.float32: Precision(1e-3, 1e-5, 1e-3, 2)}
+PRECISIONS = {
+    torch.float64: Precision(1e-6, 1e-10, 1e-5, support=1, proves_alone=True),
+    torch.float32: Precision(1e-3, 1e-5, 1e-3, support=2, proves_alone=False),
+}
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,8 @@ class Peeling(ClosedForm):
     observed. What passes is proved without any original; it is subtracted, and the next round finds what it hid.
     Labels come out as a by-product. With `scale` estimated, and where the defense is known to clip, the update may be
     the batch's times one unknown factor, on which neurons vote. `loosen` multiplies the certificate's tolerance, for
-    noisy updates: what is found above 1 is not certified. In single precision the certificate is weak: of large batches
-    about one image in a hundred passes it wrongly.
+    noisy updates: what is found above 1 is not certified. In single precision an image is certified only where the
+    whole batch was found and gives the layer's whole gradient: about one image in a hundred passes alone and is wrong.
     """
 
     most_evaluations = ROUNDS
@@ -111,7 +116,7 @@ class Peeling(ClosedForm):
             spent += 1
         images: list[Tensor] = [image for batch in peeler.found for image in batch.images]
         labels: list[int] = [label for batch in peeler.found for label in batch.labels.tolist()]
-        certified = [self.loosen == 1] * len(labels)
+        certified = [self.loosen == 1 and peeler.is_proof] * len(labels)
         return partial_result(
             leak, images, labels, label_method="inferred:peeling", certified=certified, evaluations=spent
         )
@@ -132,11 +137,19 @@ class Peeler:
         self.zero = self.precision.zero * float(self.bias.abs().max())
         self.found: list[Found] = []
         self.scale: float | None = 1.0
+        self.length = float(self.weight.norm())
 
     @property
     def missing(self) -> int:
         """Images of the batch that are still to be found."""
         return self.leak.batch_size - sum(len(batch.labels) for batch in self.found)
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether what was found is proved: image by image, or by the batch, of which nothing is left over."""
+        if self.precision.proves_alone:
+            return True
+        return self.missing == 0 and float(self.weight.norm()) < self.tolerance * self.length
 
     def estimate_scale(self) -> None:
         """Divide both gradients by the factor that most neurons agree on; where too few do, nothing will be found."""
@@ -144,7 +157,8 @@ class Peeler:
         ratios = self.leak.batch_size * self.bias[candidates.neurons, None] / candidates.predicted
         self.scale = voted(ratios[ratios > 0].flatten(), self.tolerance)
         if self.scale is not None:
-            self.weight, self.bias, self.zero = self.weight / self.scale, self.bias / self.scale, self.zero / self.scale
+            self.weight, self.bias = self.weight / self.scale, self.bias / self.scale
+            self.zero, self.length = self.zero / self.scale, self.length / self.scale
 
     def peel(self) -> bool:
         """One round: accept what passes the certificate, subtract it; False where there was nothing."""
