@@ -9,7 +9,7 @@ from .controls import (
     CONTROLS as CONTROLS,
     MEANING as MEANING,
 )
-from .data_hash import data_hash as data_hash
+from .data_hashes import data_hash as data_hash
 from .identity import (
     Identity as Identity,
     NetworkJudge as NetworkJudge,

@@ -157,7 +157,7 @@ def _numbers(record: Record) -> Iterator[str]:
 def _spent(record: Record) -> Iterator[str]:
     """Evaluations within the budget, and a curve that never goes back."""
     budget = record.spec.get("budget") if record.spec else None
-    spent = max(record.evaluations, record.evaluations_counted or 0)
+    spent = max(record.evaluations, record.evaluations_counted or record.evaluations)
     if record.evaluations < 0 or (isinstance(budget, int) and spent > budget):
         yield f"it spent {spent} evaluations, its budget is {budget}"
     steps = [step for step, _ in record.curve]
