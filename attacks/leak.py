@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import (
@@ -15,6 +15,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -51,7 +52,7 @@ def _simulation(name: str) -> str:
     return name
 
 
-LATER_GRANTS = ("buffers", "client_precision", "simulation")
+LATER_GRANTS = ("buffers", "client_precision", "simulation", "equal_labels")
 """Fields of a threat model that came after records had been written."""
 
 
@@ -62,6 +63,8 @@ class ThreatModel(BaseModel):
     is in neither is a ValidationError. `adaptive`: the attacker knows the defense. `buffers`: whether the client sends
     the network's buffers beside the update. `client_precision`: what the client computes in and sends. `simulation`:
     what the attacker knows of the local training behind a weight update; a gradient leaves nothing to know.
+    `max_equal_labels`: how often a label may occur, as everybody knows; `equal_labels`: how often the first one does
+    occur, which nobody is told.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +78,13 @@ class ThreatModel(BaseModel):
     buffers: Literal["withheld", "sent"] = "withheld"
     client_precision: Literal["float32", "float64"] = "float32"
     simulation: Annotated[str, AfterValidator(_simulation)] = "strong"
+    equal_labels: int = Field(default=1, ge=1, lt=2**63, strict=True)
+
+    @model_validator(mode="after")
+    def _may_be_equal(self) -> Self:
+        if self.equal_labels > self.max_equal_labels:
+            raise ValueError(f"equal_labels {self.equal_labels} needs max_equal_labels of at least {self.equal_labels}")
+        return self
 
     # At their defaults later fields are left out, so that ids of earlier trials stay what they were.
     @model_serializer(mode="wrap")
@@ -94,8 +104,8 @@ class ThreatModel(BaseModel):
         return known_update(self.update, self.simulation)
 
     def as_granted(self) -> "ThreatModel":
-        """The threat model as it stands in a leak: without what is withheld of the local training."""
-        return self.model_copy(update={"update": self.known_update})
+        """The threat model as it stands in a leak: without what is withheld of the local training and the labels."""
+        return self.model_copy(update={"update": self.known_update, "equal_labels": 1})
 
 
 Count = Annotated[int, Field(ge=1, le=2**20, strict=True)]

@@ -31,27 +31,42 @@ class Batch:
 
 
 def draw_batch(
-    dataset: Dataset, *, repetition: int, batch_size: int, max_equal_labels: int = 1, role: Role = "evaluation"
+    dataset: Dataset,
+    *,
+    repetition: int,
+    batch_size: int,
+    max_equal_labels: int = 1,
+    equal_labels: int = 1,
+    role: Role = "evaluation",
 ) -> Batch:
     """The private batch of that repetition: the first `batch_size` images of one fixed draw.
 
     The draw depends on the data set's name, the role and the repetition only: images come in a seeded order, and one is
-    taken unless its label was taken `max_equal_labels` times or it overlaps an image taken before. Raises DataError
-    where the data set cannot fill the batch.
+    taken unless its label was taken `max_equal_labels` times or it overlaps an image taken before. With `equal_labels`
+    above 1 the first so many have the first one's label, and the others are those of a draw of distinct labels. Raises
+    DataError where the data set cannot fill the batch.
     """
     split = dataset.split(role)
     # Neither the order nor what is taken depends on `batch_size`: a smaller batch is the beginning of a larger one.
     taken: list[int] = []
     counts: Counter[int] = Counter()
-    for index in _order(split, "batch", dataset.name, role, repetition):
+    order = _order(split, "batch", dataset.name, role, repetition)
+    most: dict[int, int] = {}
+    repeated = int(split.labels[order[0]])
+    if equal_labels > 1:
+        order = [*(index for index in order if split.labels[index] == repeated), *order]
+        most, max_equal_labels = {repeated: equal_labels}, 1
+    for index in order:
         if len(taken) == batch_size:
             break
         label = int(split.labels[index])
-        if counts[label] < max_equal_labels and not _overlaps_any(split, index, taken):
+        if counts[label] < most.get(label, max_equal_labels) and _fits(split, index, taken):
             taken.append(index)
             counts[label] += 1
     if len(taken) < batch_size:
         raise DataError(_unfilled(dataset, batch_size, max_equal_labels, len(taken)))
+    if len(set(split.labels[taken[:equal_labels]].tolist())) > 1:
+        raise DataError(f"{dataset.name} has no {equal_labels} images of class {repeated}; take fewer equal_labels")
     return _batch(split, taken)
 
 

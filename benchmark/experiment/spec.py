@@ -131,6 +131,7 @@ def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int) -> Cell:
         buffers=granted.buffers,
         client_precision=granted.client_precision,
         simulation=granted.simulation,
+        equal_labels=granted.equal_labels,
     )
 
 

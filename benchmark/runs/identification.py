@@ -126,4 +126,5 @@ def _batch(record: Record, dataset: Dataset) -> Batch:
         repetition=record.repetition,
         batch_size=record.cell.batch_size,
         max_equal_labels=record.cell.max_equal_labels,
+        equal_labels=record.cell.equal_labels,
     )

@@ -223,8 +223,13 @@ def _check_batches(block: Block, dataset: Dataset) -> None:
     sizes = {size: block.batches_of(size) for size in block.batch_sizes}
     for repetition in range(max(sizes.values())):
         largest = max(size for size, batches in sizes.items() if repetition < batches)
-        equal = block.threat_model.max_equal_labels
-        draw_batch(dataset, repetition=repetition, batch_size=largest, max_equal_labels=equal)
+        draw_batch(
+            dataset,
+            repetition=repetition,
+            batch_size=largest,
+            max_equal_labels=block.threat_model.max_equal_labels,
+            equal_labels=block.threat_model.equal_labels,
+        )
 
 
 def _skip_reason(spec: TrialSpec, dataset: Dataset, network: Network) -> str | None:

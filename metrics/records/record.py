@@ -55,6 +55,7 @@ class Cell(_Frozen):
     buffers: str = SETTING["buffers"].default
     client_precision: str = SETTING["client_precision"].default
     simulation: str = SETTING["simulation"].default
+    equal_labels: Whole = SETTING["equal_labels"].default
     is_control: bool = False
     specification: str = ""
     arm: str = ""

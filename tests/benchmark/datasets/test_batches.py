@@ -32,6 +32,29 @@ def test_a_batch_is_the_prefix_of_one_fixed_draw(make_dataset, max_equal_labels:
         assert torch.equal(part.images, largest.images[:size])
 
 
+@pytest.mark.parametrize("equal", [2, 3, 4])
+def test_equal_labels_are_the_first_ones_and_the_others_stay_distinct(make_dataset, equal: int) -> None:
+    """The other images are those of the draw of distinct labels, so that the axis is paired."""
+    dataset = make_dataset(classes=8, held_out=12)
+    for repetition in range(5):
+        distinct = draw_batch(dataset, repetition=repetition, batch_size=6)
+        settings = {"max_equal_labels": equal, "equal_labels": equal}
+        batch = draw_batch(dataset, repetition=repetition, batch_size=6, **settings)
+        assert len(set(batch.indices)) == 6
+        assert batch.labels[:equal].unique().tolist() == [int(distinct.labels[0])]
+        assert sorted(Counter(batch.labels.tolist()).values()) == [1] * (6 - equal) + [equal]
+        assert batch.indices[0] == distinct.indices[0]
+        assert batch.indices[equal:] == distinct.indices[1 : 7 - equal]
+        prefix = draw_batch(dataset, repetition=repetition, batch_size=3, **settings)
+        assert prefix.indices == batch.indices[:3]
+
+
+def test_more_equal_labels_than_a_class_has_images_is_a_clear_error(make_dataset) -> None:
+    settings = {"max_equal_labels": 4, "equal_labels": 4}
+    with pytest.raises(DataError, match="tiny has no 4 images of class"):
+        draw_batch(make_dataset(classes=8), repetition=0, batch_size=6, **settings)
+
+
 def test_repetitions_and_roles_are_different_draws(make_dataset) -> None:
     dataset = make_dataset(classes=10)
     draws = {draw_batch(dataset, repetition=repetition, batch_size=4).indices for repetition in range(8)}

@@ -26,9 +26,14 @@ def test_later_columns_have_one_default_in_tables_and_records():
         "buffers": "withheld",
         "client_precision": "float32",
         "simulation": "strong",
+        "equal_labels": 1,
     }
     assert {name: Cell.model_fields[name].default for name in LATER} == LATER
-    assert LATER_WORDS == LATER | {"specification": "", "arm": "", "context": ""}
+    assert {name: str(value) for name, value in LATER.items()} | {
+        "specification": "",
+        "arm": "",
+        "context": "",
+    } == LATER_WORDS
 
 
 def test_a_later_column_is_named_only_where_it_is_not_the_default(make_record):

@@ -39,6 +39,7 @@ SPECIFICATION: dict[str, Any] = {
         "max_equal_labels": 1,
         "adaptive": False,
         "client_precision": "float32",
+        "equal_labels": 1,
     },
     "batch_size": 2,
     "repetition": 3,
