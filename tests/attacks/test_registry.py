@@ -58,7 +58,8 @@ def test_every_key_creates_an_attack_that_prints_all_hyperparameters(key: str) -
     chosen = hyperparameters(parse_key(key))
     for name, parameter in parameters.items():
         if name != "self":
-            assert f"{name}={chosen.get(name, parameter.default)}" in repr(attack)
+            value = chosen.get(name, parameter.default)
+            assert f"{name}={'none' if value is None else value}" in repr(attack)
 
 
 @pytest.mark.parametrize("key", attack_keys())
@@ -70,7 +71,8 @@ def test_the_key_of_a_repr_makes_the_same_attack(key: str) -> None:
 
 def test_parameters_of_the_key_go_before_those_of_the_preset() -> None:
     attack = create_attack("inverting_gradients.batch[restarts=2]")
-    assert attack.hyperparameters == {"alpha_tv": 1e-2, "lr": 0.1, "iterations": 24_000, "restarts": 2}
+    expected = {"alpha_tv": 1e-2, "lr": 0.1, "iterations": 24_000, "restarts": 2, "label_rule": None}
+    assert attack.hyperparameters == expected
 
 
 @pytest.mark.parametrize(
