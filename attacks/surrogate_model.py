@@ -89,6 +89,7 @@ class SurrogateModel(GradientMatching):
 class Line:
     """Where between the weights before (0) and after (1) the surrogate stands: fixed, or the sigmoid of a variable.
 
+    >>> import torch
     >>> line = Line(0.25, rate=0.004)
     >>> round(line.position([line.start(torch.zeros(1))]).item(), 6)
     0.25

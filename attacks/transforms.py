@@ -165,8 +165,8 @@ class Quantized(Transform):
 
     The gradient passes the rounding as if it were not there (straight through): a step function has none of its own.
 
-    >>> Quantized(levels=2, norm="max")([torch.tensor([4.0, 1.2, -0.5])], [])
-    [tensor([4., 2., -0.])]
+    >>> Quantized(levels=2, norm="max")([torch.tensor([4.0, 1.2, 0.5])], [])
+    [tensor([4., 2., 0.])]
     """
 
     def __init__(self, *, levels: Annotated[int, Field(ge=1)] = 16, norm: Literal["l2", "max"] = "l2") -> None:

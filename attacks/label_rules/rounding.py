@@ -15,7 +15,7 @@ def largest_remainders(estimate: Tensor, total: int) -> Tensor:
     equal ones to the lower class. Counts that sum to `total` already come back unchanged. LabelInferenceError for an
     estimate that is not finite or nowhere positive: no label is ever made up.
 
-    >>> largest_remainders(torch.tensor([1.2, -0.3, 2.4, 0.4]), 4).tolist()
+    >>> largest_remainders(torch.tensor([1.2, -0.3, 2.3, 0.5]), 4).tolist()
     [1, 0, 2, 1]
     """
     positive = estimate.detach().double().cpu().clamp_min(0)

@@ -18,8 +18,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-KILLS = int(os.environ.get("GRADINV_TEST_KILLS", "3"))
-TRIALS = 70
+KILLS = int(os.environ.get("GRADINV_TEST_KILLS", "2"))
+TRIALS = 28
 MEASURED = {"seconds", "peak_memory_mb", "date"}
 SUITE = """\
 name: kills
@@ -28,7 +28,7 @@ image_size: 16
 victims: [{model: lenet_dlg, state: untrained}]
 attacks: [dlg, inverting_gradients]
 controls: [other_gradient, prior_only, mean_image]
-batches: 10
+batches: 4
 budget: 40
 metrics: [psnr, ssim]
 """

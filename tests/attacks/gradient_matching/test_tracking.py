@@ -48,7 +48,8 @@ def test_the_returned_images_are_those_of_the_best_evaluation(case: Callable, ev
     assert not reconstruction.diverged
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "dlg"])
+# Not of attacks that optimise something beside the images, which is not returned: DLG's labels, the surrogate's place.
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("dlg", "surrogate_model")])
 def test_the_objective_of_the_returned_images_is_the_one_reported(case: Callable, name: str) -> None:
     leak, victim = case()
     attack = create_attack(name)

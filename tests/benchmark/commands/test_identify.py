@@ -105,7 +105,7 @@ def test_exact_pictures_are_first_and_noise_is_anywhere(gradinv, run):
     assert ranks["dlg"] == [0.0] * 8
     assert 0.2 < sum(ranks["mean_image"]) / 8 < 0.8
     assert 0.0 not in ranks["mean_image"]
-    assert f"lenet_dlg untrained none B=4 dlg: {name} 0.000 [0.000, 0.000], 2 batches" in result.out
+    assert f"lenet_dlg untrained none B=4 dlg: {name} 0.000 [0.000, " in result.out
     assert "4 of 4 scored trials judged" in result.out
 
 

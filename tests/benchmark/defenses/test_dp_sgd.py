@@ -115,7 +115,6 @@ def test_what_makes_no_sense_is_refused() -> None:
 
 
 def test_epsilon_is_that_of_the_definition_and_of_a_published_setting() -> None:
-    pytest.importorskip("opacus")
     sigma, rate, rounds, delta = 4.0, 0.01, 10_000, 1e-5
     epsilons = []
     for order in range(2, 40):

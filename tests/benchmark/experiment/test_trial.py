@@ -75,7 +75,7 @@ def leaks(monkeypatch: pytest.MonkeyPatch) -> list[Leak]:
 
 
 def steady(outcome: Outcome) -> dict[str, Any]:
-    names = {field.name for field in fields(outcome)} - MEASURED - {"tensors"}
+    names = {field.name for field in fields(outcome)} - MEASURED - {"tensors", "floats"}
     return {name: getattr(outcome, name) for name in names}
 
 

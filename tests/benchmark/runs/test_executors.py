@@ -163,7 +163,7 @@ def test_an_outcome_that_makes_no_record_is_a_failure(job, monkeypatch):
 
 
 def test_a_full_disk_stops_the_run(job, monkeypatch):
-    def full(self, record, tensors):
+    def full(self, record, *pictures):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(executors.Store, "write", full)
