@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gradinv.attacks.attack import Conditions
-from gradinv.attacks.exact.closed_form import ClosedForm, agreement, likeliest_label, partial_result
+from gradinv.attacks.exact.closed_form import ClosedForm, agreement, likeliest_label, partial_result, reason_of_labels
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import Paper, register_attack
 from gradinv.attacks.victim import Victim
@@ -68,7 +68,7 @@ class April(ClosedForm):
         """More than one image, a norm, a skip, or too low a rank."""
         if conditions.batch_size > 1:
             return "the equation is of one image; of several the positions' gradient is a sum"
-        reason = super().reason_to_skip(conditions)
+        reason = super().reason_to_skip(conditions) or reason_of_labels(conditions)
         if reason or conditions.network is None:
             return reason
         try:
@@ -85,11 +85,11 @@ class April(ClosedForm):
         gradients = {name: leak.gradients[name].double() for name in (attention.positions, *attention.projections)}
         rounding = self.cutoff * torch.finfo(leak.gradients[attention.positions].dtype).eps
         image = solved(attention, state, gradients, leak.image_shape, rounding).to(victim.parameters[0])
-        label, method = likeliest_label(leak, victim, image)
+        label, method, spent = likeliest_label(leak, victim, image)
         candidate = victim.update(image[None], torch.tensor([label], device=image.device))
         observed = [leak.gradients[name] for name in victim.parameter_names]
         proved = agreement(observed, [value.detach() for value in candidate]) < HOLDS
-        return partial_result(leak, [image], [label], label_method=method, certified=[proved], evaluations=1)
+        return partial_result(leak, [image], [label], label_method=method, certified=[proved], evaluations=spent + 1)
 
 
 def solved(

@@ -15,7 +15,7 @@ from gradinv.metrics.records import CLOSED_FORM
 class ClosedForm(Attack):
     """Base class: `most_evaluations` is what the attack spends at most, whatever more is granted."""
 
-    most_evaluations: int = 1
+    most_evaluations: int = 1_001  # every label of ImageNet, and the result
 
     def evaluations(self, budget: int | None) -> int:
         """What the closed form needs at most, or the budget where that is less."""
@@ -56,12 +56,12 @@ def partial_result(
     slots = torch.zeros(leak.shape, dtype=dtype, device=device)
     for slot, image in enumerate(images):
         slots[slot] = image.reshape(leak.image_shape)
-    found = torch.full((leak.batch_size,), -1, dtype=torch.int64)
-    found[: len(labels)] = torch.tensor(labels, dtype=torch.int64)
+    slot_labels = torch.full((leak.batch_size,), -1, dtype=torch.int64)
+    slot_labels[: len(labels)] = torch.tensor(labels, dtype=torch.int64)
     return Reconstruction(
         images=slots,
         final=slots.clone(),
-        labels=found,
+        labels=slot_labels,
         label_method=label_method,
         evaluations=evaluations,
         stopped=CLOSED_FORM,
@@ -77,17 +77,28 @@ def _padded(values: Sequence[bool], length: int) -> Tensor:
     return padded
 
 
-def likeliest_label(leak: Leak, victim: Victim, image: Tensor) -> tuple[int, str]:
-    """Of one image the granted label, else the one whose update points where the observed does; and how it is known."""
+def reason_of_labels(conditions: Conditions) -> str | None:
+    """Why the label of one image cannot be tried for within the budget; None where it can, or is granted."""
+    needed, budget = conditions.num_classes + 1, conditions.budget
+    if conditions.threat_model.labels != "none" or budget is None or budget >= needed:
+        return None
+    return f"to try every label and the result takes {needed} evaluations, the budget is {budget}; grant labels"
+
+
+def likeliest_label(leak: Leak, victim: Victim, image: Tensor) -> tuple[int, str, int]:
+    """Of one image the granted label, else the one whose update points where the observed does.
+
+    With it, how it is known, and the evaluations that it took: one a class where all are tried.
+    """
     if leak.labels is not None:
-        return int(leak.labels[0]), "given"
+        return int(leak.labels[0]), "given", 0
     log_probabilities = victim.module(image.view(1, *leak.image_shape)).log_softmax(-1)[0]
     observed = [leak.gradients[name] for name in victim.parameter_names]
     distances = []
     for log_probability in log_probabilities:
         gradients = torch.autograd.grad(-log_probability, victim.parameters, retain_graph=True, materialize_grads=True)
         distances.append(agreement(observed, gradients))
-    return min(range(len(distances)), key=distances.__getitem__), "inferred:update"
+    return min(range(len(distances)), key=distances.__getitem__), "inferred:update", len(distances)
 
 
 def agreement(observed: Sequence[Tensor], candidate: Sequence[Tensor]) -> float:

@@ -63,7 +63,7 @@ class Candidates:
     predicted: Tensor
 
 
-class Found(NamedTuple):
+class Peeled(NamedTuple):
     """Images (K, n) with their labels (K,)."""
 
     images: Tensor
@@ -114,8 +114,8 @@ class Peeling(ClosedForm):
         spent = 0
         while spent < self.evaluations(budget) and peeler.peel():
             spent += 1
-        images: list[Tensor] = [image for batch in peeler.found for image in batch.images]
-        labels: list[int] = [label for batch in peeler.found for label in batch.labels.tolist()]
+        images: list[Tensor] = [image for batch in peeler.peeled for image in batch.images]
+        labels: list[int] = [label for batch in peeler.peeled for label in batch.labels.tolist()]
         certified = [self.loosen == 1 and peeler.is_proof] * len(labels)
         return partial_result(
             leak, images, labels, label_method="inferred:peeling", certified=certified, evaluations=spent
@@ -135,14 +135,14 @@ class Peeler:
         self.precision = PRECISIONS[self.bias.dtype]
         self.tolerance = self.precision.tolerance * loosen
         self.zero = self.precision.zero * float(self.bias.abs().max())
-        self.found: list[Found] = []
+        self.peeled: list[Peeled] = []
         self.scale: float | None = 1.0
         self.length = float(self.weight.norm())
 
     @property
     def missing(self) -> int:
         """Images of the batch that are still to be found."""
-        return self.leak.batch_size - sum(len(batch.labels) for batch in self.found)
+        return self.leak.batch_size - sum(len(batch.labels) for batch in self.peeled)
 
     @property
     def is_proof(self) -> bool:
@@ -167,7 +167,7 @@ class Peeler:
         accepted = self._accepted()
         if not len(accepted.labels):
             return False
-        self.found.append(accepted)
+        self.peeled.append(accepted)
         gradients = self._output_gradients(accepted)
         self.weight -= gradients.T @ accepted.images
         self.bias -= gradients.sum(0)
@@ -191,7 +191,7 @@ class Peeler:
         pixels = channels * std + mean
         return ((pixels > -MARGIN) & (pixels < 1 + MARGIN)).flatten(1).all(1)
 
-    def _accepted(self) -> Found:
+    def _accepted(self) -> Peeled:
         """Distinct candidates that pass the certificate, those of most neurons first, at most as many as are missing.
 
         An image that has been found before is none: in exact arithmetic nothing of it is left.
@@ -203,10 +203,10 @@ class Peeler:
         images, labels, errors = candidates.images[passed], labels[passed], errors[passed]
         # The exactest first: it stands for those that agree with it.
         order = errors.argsort(stable=True)
-        groups = _distinct(images[order], [batch.images for batch in self.found])
+        groups = _distinct(images[order], [batch.images for batch in self.peeled])
         strong = sorted((group for group in groups if len(group) >= self.precision.support), key=len, reverse=True)
         chosen = order[[group[0] for group in strong[: self.missing]]]
-        return Found(images[chosen], labels[chosen])
+        return Peeled(images[chosen], labels[chosen])
 
     def _predicted(self, images: Tensor, neurons: Tensor) -> Tensor:
         """(N, classes): the gradient of each candidate's loss for its neuron's output, with every label."""
@@ -219,7 +219,7 @@ class Peeler:
             derivatives = torch.cat(columns, dim=1)
             return (logits.softmax(1) * derivatives).sum(1, keepdim=True).detach() - derivatives
 
-    def _output_gradients(self, accepted: Found) -> Tensor:
+    def _output_gradients(self, accepted: Peeled) -> Tensor:
         """(K, m): what the accepted images give each neuron's output in the batch's mean loss."""
         with self._outputs(accepted.images) as (outputs, logits):
             loss = nn.functional.cross_entropy(logits, accepted.labels, reduction="sum") / self.leak.batch_size

@@ -166,12 +166,12 @@ def _lengths(logits: Tensor, errors: Tensor) -> list[tuple[float, float]]:
 
     along = rest(SCALES.to(logits))[:, label]
     changes = (along[:-1].sign() != along[1:].sign()).nonzero().flatten().tolist()
-    found = []
+    roots = []
     for index in changes:
         low, high = float(SCALES[index]), float(SCALES[index + 1])
         length = float(brentq(lambda value: float(rest_of(value)[label]), low, high, xtol=1e-300, rtol=1e-15))
-        found.append((float(rest_of(length).norm()), length))
-    return found
+        roots.append((float(rest_of(length).norm()), length))
+    return roots
 
 
 def solved_input(

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gradinv.attacks.attack import Conditions
-from gradinv.attacks.exact.closed_form import ClosedForm, agreement, likeliest_label, partial_result
+from gradinv.attacks.exact.closed_form import ClosedForm, agreement, likeliest_label, partial_result, reason_of_labels
 from gradinv.attacks.exact.first_layer import find_first_layer, reason_without_first_layer
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import Paper, register_attack, register_preset
@@ -44,10 +44,12 @@ class Ratio(ClosedForm):
         self.neurons = neurons
 
     def reason_to_skip(self, conditions: Conditions) -> str | None:
-        """More than one image, or no such layer."""
+        """More than one image, no such layer, or a budget below one evaluation a label."""
         if conditions.batch_size > 1:
             return "of several images the quotient is a mixture, of one it is the image"
-        return super().reason_to_skip(conditions) or reason_without_first_layer(conditions)
+        return (
+            super().reason_to_skip(conditions) or reason_of_labels(conditions) or reason_without_first_layer(conditions)
+        )
 
     def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
         """Divide, then try every label for the certificate; nothing is drawn at random."""
@@ -57,11 +59,11 @@ class Ratio(ClosedForm):
         if image is None:
             notes = ["no neuron of the first layer has a bias gradient"]
             return partial_result(leak, [], [], label_method="", certified=[], evaluations=0, notes=notes)
-        label, method = likeliest_label(leak, victim, image)
+        label, method, spent = likeliest_label(leak, victim, image)
         observed = [leak.gradients[name] for name in victim.parameter_names]
         candidate = victim.update(image.view(1, *leak.image_shape), torch.tensor([label], device=image.device))
         proved = agreement(observed, [value.detach() for value in candidate]) < TOLERANCE[image.dtype]
-        return partial_result(leak, [image], [label], label_method=method, certified=[proved], evaluations=1)
+        return partial_result(leak, [image], [label], label_method=method, certified=[proved], evaluations=spent + 1)
 
 
 register_preset("ratio.least_squares", neurons=2**20)

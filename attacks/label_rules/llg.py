@@ -115,5 +115,5 @@ def simulated_impact(responses: Responses, batch_size: int) -> tuple[float, Tens
     # c, so that no batch need be simulated. For c other than j it does not depend on c.
     offset = responses.weighted_confidence
     classes = len(offset)
-    own = offset - responses.mean_feature_sum
-    return float(own.sum()) * (1 + 1 / classes) / (classes * batch_size), offset
+    of_class_alone = offset - responses.mean_feature_sum
+    return float(of_class_alone.sum()) * (1 + 1 / classes) / (classes * batch_size), offset

@@ -38,7 +38,7 @@ class _Noise(Defense):
 
     def draw(self, like: Tensor, generator: Generator) -> Tensor:
         """Noise of scale 1 in the shape of a tensor, on the CPU."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no draw method")
 
 
 @register_defense("gaussian_noise", paper=ZHU_2019)

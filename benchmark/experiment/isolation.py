@@ -1,13 +1,14 @@
 """What an attack may not leave behind: switches of the process that it turned, results that cannot be."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from gradinv.attacks.leak import Reconstruction
+from gradinv.attacks.victim import Victim
 
 
 class ImpossibleResultError(ValueError):
@@ -61,6 +62,22 @@ def check_result(reconstruction: Reconstruction, shape: tuple[int, ...], budget:
         value = getattr(reconstruction, name)
         if value is not None and not isinstance(value, float | int):
             raise ImpossibleResultError(f"{name} is {value!r}, no number")
+
+
+def counted_evaluations(victim: Victim, reconstructions: Sequence[Reconstruction], budget: int | None) -> list[int]:
+    """The evaluations of each trial by the victim's count; ImpossibleResultError where they are above the budget."""
+    said = [reconstruction.evaluations for reconstruction in reconstructions]
+    # What a victim counts is a sum over the trials that share it. Mostly it is what they say, and then a trial's count
+    # does not depend on its company; what nobody spoke of is shared out.
+    unspoken = -((sum(said) - victim.evaluations.spent) // len(said))
+    counted = [max(0, spent + unspoken) for spent in said]
+    for spent, of_victim in zip(said, counted, strict=True):
+        if budget is not None and of_victim > budget:
+            raise ImpossibleResultError(
+                f"the attack says that it spent {spent} evaluations, its victim counted {of_victim}; "
+                f"the budget is {budget}"
+            )
+    return counted
 
 
 def share_not_finite(reconstruction: Reconstruction) -> float:

@@ -19,6 +19,7 @@ from gradinv.benchmark.datasets import DataError, is_image_name, read_image
 from gradinv.benchmark.experiment.isolation import (
     ImpossibleResultError,
     check_result,
+    counted_evaluations,
     restored_switches,
     share_not_finite,
 )
@@ -84,6 +85,7 @@ def attack_leak(
     reason = attack.reason_to_skip(conditions)
     if reason is not None:
         raise LeakAttackError(f"the attack is impossible on this leak: {reason}")
+    victim.evaluations.restart()
     try:
         with restored_switches():
             reconstruction = attack.reconstruct(leak, victim, seed=seed, budget=budget)
@@ -91,6 +93,7 @@ def attack_leak(
         raise LeakAttackError(f"the attack is impossible on this leak: {error}; grant labels") from error
     try:
         check_result(reconstruction, leak.shape, budget)
+        counted_evaluations(victim, [reconstruction], budget)
     except ImpossibleResultError as error:
         raise LeakAttackError(str(error)) from error
     return reconstruction

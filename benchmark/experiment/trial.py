@@ -35,7 +35,7 @@ from gradinv.benchmark.experiment.client import (
     update_difference,
 )
 from gradinv.benchmark.experiment.identity import Identity
-from gradinv.benchmark.experiment.isolation import ImpossibleResultError, check_result, restored_switches
+from gradinv.benchmark.experiment.isolation import check_result, counted_evaluations, restored_switches
 from gradinv.benchmark.experiment.outcome import Outcome, score
 from gradinv.benchmark.experiment.spec import PlannedTrial, TrialSpec
 from gradinv.benchmark.victims import LoadedVictim, normalise, zero_gradient_share
@@ -87,7 +87,7 @@ def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVic
     victim.evaluations.restart()
     reconstructions = _reconstructions(attack, [update.leak for update in received], victim, specs)
     _synchronise(first.device)
-    counted = _counted(victim, reconstructions, first.budget)
+    counted = counted_evaluations(victim, reconstructions, first.budget)
     seconds = (time.perf_counter() - start) / len(specs)
     memory = _peak_memory_mb(first.device)
     outcomes = [
@@ -128,22 +128,6 @@ def _reconstructions(
     for leak, reconstruction in zip(leaks, reconstructions, strict=True):
         check_result(reconstruction, leak.shape, budget)
     return reconstructions
-
-
-def _counted(victim: Victim, reconstructions: Sequence[Reconstruction], budget: int | None) -> list[int]:
-    """The evaluations of each trial by the victim's count; ImpossibleResultError where they are above the budget."""
-    said = [reconstruction.evaluations for reconstruction in reconstructions]
-    # What a victim counts is a sum over the trials that share it. Mostly it is what they say, and then a trial's count
-    # does not depend on its company; what nobody spoke of is shared out.
-    unspoken = -((sum(said) - victim.evaluations.spent) // len(said))
-    counted = [max(0, spent + unspoken) for spent in said]
-    for spent, of_victim in zip(said, counted, strict=True):
-        if budget is not None and of_victim > budget:
-            raise ImpossibleResultError(
-                f"the attack says that it spent {spent} evaluations, its victim counted {of_victim}; "
-                f"the budget is {budget}"
-            )
-    return counted
 
 
 def _batch(spec: TrialSpec, dataset: Dataset) -> Batch:

@@ -1,5 +1,6 @@
 """A short federated training: clients with unequal shares of the classes, each defended, and a server that averages."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,11 +59,22 @@ def federated_accuracy(
 ) -> tuple[float, float]:
     """Share of the evaluation images that are classified right after the training, and bytes of one client's upload.
 
-    Starts from the victim's weights, after the defense's `on_model`. Batch norm is in train mode, and its buffers are
-    averaged like the updates. ImpossibleCellError where the defense is impossible here.
+    Errors as of `federated_training`.
+    """
+    network, upload = federated_training(defense, dataset, victim, federation, seed)
+    return _accuracy(network, dataset.split("evaluation"), (victim.mean, victim.std)), upload
+
+
+def federated_training(
+    defense: str, dataset: Dataset, victim: LoadedVictim, federation: Federation, seed: int
+) -> tuple[nn.Module, float]:
+    """The network after the training, and bytes of one client's upload a round.
+
+    Starts from a copy of the victim's network, after the defense's `on_model`. Batch norm is in train mode, and its
+    buffers are averaged like the updates. ImpossibleCellError where the defense is impossible here.
     """
     chosen = create_defense(defense)
-    network = chosen.on_model(victim.module)
+    network = copy.deepcopy(chosen.on_model(victim.module))  # most defenses hand the victim's own network back
     bn_mode = "train" if bn_layers(network) else "eval"
     normalisation, split = (victim.mean, victim.std), dataset.split("train")
     shares = class_shares(np.asarray(split.labels), federation, seed)
@@ -83,7 +95,7 @@ def federated_accuracy(
             parameter.grad = torch.stack([update[name] for update in updates]).mean(dim=0)
         optimizer.step()
         _average(network, buffers)
-    return _accuracy(network, dataset.split("evaluation"), normalisation), float(np.mean(uploads))
+    return network, float(np.mean(uploads))
 
 
 def _batch(

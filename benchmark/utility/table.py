@@ -1,10 +1,8 @@
 """The price of a defense as a row of a table; each training is run once and kept in the cache."""
 
-import copy
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +74,7 @@ def _kept(
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         return kept["accuracy"], kept["upload_bytes"]
-    own = replace(victim, module=copy.deepcopy(victim.module))
-    accuracy, upload = federated_accuracy(defense, dataset, own, federation, seed)
+    accuracy, upload = federated_accuracy(defense, dataset, victim, federation, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(decides | {"accuracy": accuracy, "upload_bytes": upload}, indent=1))
     return accuracy, upload

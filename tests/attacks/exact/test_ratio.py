@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gradinv.attacks.attack import Conditions
 from gradinv.attacks.exact.ratio import quotient
+from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import create_attack
 from gradinv.benchmark.experiment.controls import noise_gradient
 
@@ -79,3 +81,25 @@ def test_where_no_neuron_is_live_the_slot_is_left_open(private):
     dead = replace(batch.leak, gradients={name: 0 * value for name, value in batch.leak.gradients.items()})
     result = create_attack("ratio").reconstruct(dead, batch.victim, seed=0)
     assert (result.filled.tolist(), result.certified.tolist(), result.labels.tolist()) == ([False], [False], [-1])
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_labels_that_are_tried_are_evaluations_and_are_reported(private, granted):
+    batch = private("mlp_cpa")
+    leak = replace(batch.leak, labels=batch.labels) if granted else batch.leak
+    batch.victim.evaluations.restart()
+    result = create_attack("ratio").reconstruct(leak, batch.victim, seed=0)
+    assert result.evaluations == (1 if granted else 11)
+    assert batch.victim.evaluations.spent <= result.evaluations
+
+
+@pytest.mark.parametrize(
+    ("budget", "labels", "possible"), [(10, "none", False), (11, "none", True), (1, "known", True)]
+)
+def test_a_budget_below_one_evaluation_a_label_makes_it_impossible(budget, labels, possible):
+    granted = ThreatModel(labels=labels)
+    conditions = Conditions(
+        granted, batch_size=1, num_classes=10, bn_layers=0, trained=False, image_size=8, budget=budget
+    )
+    reason = create_attack("ratio").reason_to_skip(conditions)
+    assert (reason is None) == possible

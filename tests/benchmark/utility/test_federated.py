@@ -1,7 +1,6 @@
 """The short federated training: shares of the classes, no defense against plain PyTorch, seeds, the cache."""
 
 import copy
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,10 +26,6 @@ def victim(dataset) -> LoadedVictim:
     return load_victim(SPEC, dataset)
 
 
-def own(victim: LoadedVictim) -> LoadedVictim:
-    return replace(victim, module=copy.deepcopy(victim.module))
-
-
 def test_every_image_has_one_owner_and_small_alpha_is_unequal() -> None:
     labels = np.repeat(np.arange(8), 100)
 
@@ -46,7 +41,8 @@ def test_every_image_has_one_owner_and_small_alpha_is_unequal() -> None:
 
 
 def test_one_client_undefended_is_adam_on_its_batches(dataset, victim: LoadedVictim, monkeypatch) -> None:
-    federation, trained, batches = Federation(clients=1, rounds=3, batch_size=4), own(victim), []
+    federation, batches = Federation(clients=1, rounds=3, batch_size=4), []
+    before = copy.deepcopy(victim.module.state_dict())
     original = federated._batch
 
     def noted(*arguments):
@@ -54,7 +50,8 @@ def test_one_client_undefended_is_adam_on_its_batches(dataset, victim: LoadedVic
         return batches[-1]
 
     monkeypatch.setattr(federated, "_batch", noted)
-    federated_accuracy("none", dataset, trained, federation, seed=0)
+    trained, _ = federated.federated_training("none", dataset, victim, federation, seed=0)
+    assert all(torch.equal(value, before[name]) for name, value in victim.module.state_dict().items())
     by_hand = copy.deepcopy(victim.module)
     optimizer = torch.optim.Adam(by_hand.parameters(), lr=federation.lr)
     for images, labels in batches:
@@ -62,25 +59,25 @@ def test_one_client_undefended_is_adam_on_its_batches(dataset, victim: LoadedVic
         nn.functional.cross_entropy(by_hand(images), labels).backward()
         optimizer.step()
     assert len(batches) == 3
-    for name, value in trained.module.named_parameters():
+    for name, value in trained.named_parameters():
         torch.testing.assert_close(value, by_hand.state_dict()[name], rtol=1e-4, atol=1e-6)
 
 
 def test_accuracy_is_that_of_the_network_on_the_evaluation_images(dataset, victim: LoadedVictim) -> None:
-    trained = own(victim)
-    accuracy, upload = federated_accuracy("none", dataset, trained, SHORT, seed=0)
+    trained, _ = federated.federated_training("none", dataset, victim, SHORT, seed=0)
+    accuracy, upload = federated_accuracy("none", dataset, victim, SHORT, seed=0)
     split = dataset.split("evaluation")
     images = normalise(split.images(list(range(len(split)))), victim.mean, victim.std)
-    predicted = trained.module(images).argmax(1).numpy()
+    predicted = trained.eval()(images).argmax(1).numpy()
     assert accuracy == pytest.approx(float((predicted == np.asarray(split.labels)).mean()), abs=2 / len(split))
     assert upload == sum(4 * value.numel() for value in victim.module.parameters())
 
 
 def test_equal_seeds_train_alike_and_a_useless_update_teaches_nothing(dataset, victim: LoadedVictim) -> None:
     federation = Federation(clients=2, rounds=40, batch_size=16)
-    first, again = (federated_accuracy("none", dataset, own(victim), federation, 1)[0] for _ in range(2))
+    first, again = (federated_accuracy("none", dataset, victim, federation, 1)[0] for _ in range(2))
     assert first == again
-    drowned, _ = federated_accuracy("gaussian_noise[sigma=1000]", dataset, own(victim), federation, 1)
+    drowned, _ = federated_accuracy("gaussian_noise[sigma=1000]", dataset, victim, federation, 1)
     assert drowned < first - 0.1
 
 
@@ -99,7 +96,7 @@ def test_a_training_is_kept_and_a_row_says_what_it_rests_on(dataset, victim, tmp
 def test_what_is_impossible_has_its_reason(dataset, victim) -> None:
     impossible = Federation(clients=2, rounds=1, batch_size=1)
     with pytest.raises(ImpossibleCellError, match="mixes 2 images"):
-        federated_accuracy("mixup", dataset, own(victim), impossible, 0)
+        federated_accuracy("mixup", dataset, victim, impossible, 0)
     row = utility_row("mixup", dataset, SPEC, victim, impossible, range(2))
     assert "mixes 2 images" in row["notes"]
     assert "accuracy_mean" not in row
