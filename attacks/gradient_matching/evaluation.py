@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
-from gradinv.attacks.evaluation_count import EvaluationCount
 from gradinv.attacks.gradient_matching.objective import Given, Objective
 from gradinv.attacks.gradient_matching.programs import Program, program_of
 from gradinv.attacks.gradient_matching.variables import Gradients
+from gradinv.attacks.victim import EvaluationCount
 
 Kind = Literal["eager", "captured", "compiled"]
 Precision = Literal["float32", "tf32", "bf16"]

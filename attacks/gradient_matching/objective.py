@@ -11,9 +11,8 @@ from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.priors import Candidate, Prior
 from gradinv.attacks.gradient_matching.variables import Gradients
 from gradinv.attacks.leak import Leak
-from gradinv.attacks.substitution import call_with
 from gradinv.attacks.transforms import create_transform
-from gradinv.attacks.victim import Victim
+from gradinv.attacks.victim import Victim, call_with
 
 Recorded = dict[int, tuple[Tensor, Tensor]]
 

@@ -80,7 +80,9 @@ def _is_no_cross_entropy(evidence: Evidence) -> str | None:
         return "the classifier's gradient is zero or not finite"
     if imbalance <= UNBALANCED:
         return None
-    return f"over the classes the gradient sums to {imbalance:.2g} of its norm: the loss is no cross-entropy"
+    # The two cannot be told apart from the update alone.
+    cause = "the loss is no cross-entropy, or a defense changed the update"
+    return f"over the classes the gradient sums to {imbalance:.2g} of its norm: {cause}"
 
 
 CROSS_ENTROPY = Assumption("cross_entropy", "the loss is the mean cross-entropy over the batch", _is_no_cross_entropy)

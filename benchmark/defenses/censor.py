@@ -7,8 +7,8 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from gradinv.attacks.registry import Paper
-from gradinv.attacks.substitution import call_with
 from gradinv.attacks.update import cross_entropy
+from gradinv.attacks.victim import call_with
 from gradinv.benchmark.defenses.base import ClientStep, Defense, register_defense
 
 ZHANG_2025 = Paper(

@@ -6,9 +6,8 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from gradinv.attacks.substitution import call_with
 from gradinv.attacks.update import cross_entropy
-from gradinv.attacks.victim import bn_layers, trained_parameters
+from gradinv.attacks.victim import bn_layers, call_with, trained_parameters
 from gradinv.benchmark.defenses.base import ClientStep, Defense, UndefendableError, register_defense
 from gradinv.benchmark.defenses.clipping import ABADI_2016
 from gradinv.metrics.keys import UNBOUNDED

@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from gradinv.attacks.classifier import NoClassifierError, find_classifier
 from gradinv.attacks.registry import Paper
+from gradinv.attacks.victim import NoClassifierError, find_classifier
 from gradinv.benchmark.defenses.base import ClientStep, Defense, UndefendableError, register_defense
 
 SUN_2021 = Paper(

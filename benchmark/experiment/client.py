@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from gradinv.attacks.grants import Sources, granted_labels, granted_statistics
 from gradinv.attacks.inferred_statistics import StatisticsError
 from gradinv.attacks.leak import Leak, Statistics, ThreatModel
-from gradinv.attacks.substitution import call_with
 from gradinv.attacks.update import Parameters, create_update
-from gradinv.attacks.victim import Victim, bn_layers, trained_parameters
+from gradinv.attacks.victim import Victim, bn_layers, call_with, trained_parameters
 from gradinv.benchmark.datasets import Batch
 from gradinv.benchmark.defenses import ClientStep, Defense, UndefendableError
 

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from gradinv.attacks.classifier import NoClassifierError
 from gradinv.attacks.label_rules import Evidence, LabelInferenceError, create_rule, rule_keys
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.update import create_update
-from gradinv.attacks.victim import Victim
+from gradinv.attacks.victim import NoClassifierError, Victim
 from gradinv.benchmark.experiment.leak_file import ReceivedLeak
 
 USUAL_SCALE = (0.02, 20.0)

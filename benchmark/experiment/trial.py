@@ -15,13 +15,12 @@ import torch
 from torch import nn
 
 from gradinv.attacks.attack import Attack, Conditions
-from gradinv.attacks.classifier import NoClassifierError
 from gradinv.attacks.gradient_matching import Engine, GradientMatching
 from gradinv.attacks.grants import needs_public_images, reason_impossible
 from gradinv.attacks.label_rules import LabelInferenceError
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import create_attack
-from gradinv.attacks.victim import Victim, bn_layers
+from gradinv.attacks.victim import NoClassifierError, Victim, bn_layers
 from gradinv.benchmark.datasets import Batch, Dataset, draw_batch, public_images
 from gradinv.benchmark.defenses import Defense, UndefendableError, create_defense
 from gradinv.benchmark.experiment import controls

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gradinv.attacks.classifier import NoClassifierError
-from gradinv.attacks.victim import Victim
+from gradinv.attacks.victim import NoClassifierError, Victim
 from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.experiment import SELF_CHECK_TOLERANCE, InconsistentExperimentError, client_update
 from gradinv.metrics.registry import RequestError

@@ -12,8 +12,7 @@ from timm.layers import activations, activations_me, set_fused_attn
 from timm.models import register_model
 from torch import Tensor, nn
 
-from gradinv.attacks.hidden_state import forget_hidden_state
-from gradinv.attacks.victim import trained_parameters
+from gradinv.attacks.victim import forget_hidden_state, trained_parameters
 from gradinv.benchmark.victims import literature  # noqa: F401 - registers its networks with timm
 from gradinv.metrics.registry import RequestError, UnknownNameError
 

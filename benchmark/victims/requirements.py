@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from gradinv.attacks.substitution import call_with
+from gradinv.attacks.victim import call_with
 from gradinv.benchmark.victims.networks import VictimError, reason_of
 from gradinv.benchmark.victims.zero_gradients import noise_images
 

@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from gradinv.attacks.classifier import NoClassifierError
 from gradinv.attacks.label_rules import Evidence, LabelInferenceError, create_rule
 from gradinv.attacks.labels import infer_labels, limits_of, resolve_labels
 from gradinv.attacks.leak import Leak, ThreatModel
 from gradinv.attacks.registry import create_attack
-from gradinv.attacks.victim import Victim
+from gradinv.attacks.victim import NoClassifierError, Victim
 from gradinv.metrics.registry import UnknownNameError
 
 CLASSES = 20

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradinv.attacks.classifier import NoClassifierError, find_classifier
-from gradinv.attacks.victim import Victim
+from gradinv.attacks.victim import NoClassifierError, Victim, find_classifier
 
 IMAGES = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 

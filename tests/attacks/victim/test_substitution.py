@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradinv.attacks.substitution import call_with
-from gradinv.attacks.victim import Victim
+from gradinv.attacks.victim import Victim, call_with
 
 IMAGES = torch.randn(2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
 

@@ -5,7 +5,7 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
-from gradinv.attacks.substitution import call_with
+from gradinv.attacks.victim.substitution import call_with
 from gradinv.metrics.registry import RequestError
 
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gradinv.attacks.classifier import find_classifier
-from gradinv.attacks.evaluation_count import EvaluationCount
-from gradinv.attacks.hidden_state import forget_hidden_state, private_copy
 from gradinv.attacks.leak import Leak, Statistics
-from gradinv.attacks.substitution import call_with
 from gradinv.attacks.update import Update, create_update
+from gradinv.attacks.victim.classifier import find_classifier
+from gradinv.attacks.victim.evaluation_count import EvaluationCount
+from gradinv.attacks.victim.hidden_state import forget_hidden_state, private_copy
+from gradinv.attacks.victim.substitution import call_with
 from gradinv.metrics.registry import RequestError
 
 

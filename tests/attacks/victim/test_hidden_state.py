@@ -9,8 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from gradinv.attacks.hidden_state import HiddenStateError, forget_hidden_state, private_copy
-from gradinv.attacks.victim import Victim
+from gradinv.attacks.victim import HiddenStateError, Victim, forget_hidden_state, private_copy
 
 IMAGES = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 2])
