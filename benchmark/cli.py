@@ -63,7 +63,7 @@ def main() -> None:
     watch_signals()
     try:
         _check_arguments(sys.argv[1:])
-        app()
+        app(prog_name="gradinv")
     except RequestError as error:
         _end(str(error), 2)
     except OSError as error:

@@ -51,8 +51,8 @@ def paired(gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Iterator[
     """Each gradient with its observed one; ValueError where a shape differs, which would be broadcast in silence."""
     if [g.shape for g in gradients] != [t.shape for t in prepared]:
         shapes = [(tuple(g.shape), tuple(t.shape)) for g, t in zip(gradients, prepared, strict=True)]
-        index, (mine, observed) = next((i, pair) for i, pair in enumerate(shapes) if pair[0] != pair[1])
-        raise ValueError(f"gradient {index} has the shape {mine} and the observed one {observed}")
+        index, (shape, observed) = next((i, pair) for i, pair in enumerate(shapes) if pair[0] != pair[1])
+        raise ValueError(f"gradient {index} has the shape {shape} and the observed one {observed}")
     return zip(gradients, prepared, strict=True)
 
 

@@ -162,11 +162,11 @@ def _contest(request: CheckRequest, checked: "Checked", records: Sequence["Recor
     if not rows:
         keys = ", ".join(dict.fromkeys(row.cell.key for row in checked.rows if not row.cell.is_control))
         raise RequestError(f"{request.suite}: no row passes these filters; its attacks are {keys}")
-    found = contested(rows, checked.samples, records)
-    if not found:
+    contests = contested(rows, checked.samples, records)
+    if not contests:
         raise RequestError(
             f"{', '.join(map(str, request.runs))}: no record of the {len(rows)} rows that were asked for"
         )
-    for result in found:
+    for result in contests:
         print(one_line(f"{request.suite}:{result.row.line}: {result.row.name}: {result.words}"))
-    raise typer.Exit(1 if any(result.turns for result in found) else 0)
+    raise typer.Exit(1 if any(result.turns for result in contests) else 0)

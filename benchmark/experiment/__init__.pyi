@@ -36,6 +36,7 @@ from .privacy import (
     Guarantee as Guarantee,
     dp_guarantee as dp_guarantee,
 )
+from .record import make_record as make_record
 from .sources import sources_of as sources_of
 from .spec import (
     PlannedTrial as PlannedTrial,
@@ -44,7 +45,6 @@ from .spec import (
     result_versions as result_versions,
 )
 from .trial import (
-    make_record as make_record,
     possible_attack as possible_attack,
     run_together as run_together,
 )

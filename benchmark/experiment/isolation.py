@@ -47,8 +47,8 @@ def check_result(reconstruction: Reconstruction, shape: tuple[int, ...], budget:
     """
     for name in ("images", "final"):
         if tuple(getattr(reconstruction, name).shape) != shape:
-            found = tuple(getattr(reconstruction, name).shape)
-            raise ImpossibleResultError(f"the attack returned {name} of shape {found}, the batch is {shape}")
+            returned = tuple(getattr(reconstruction, name).shape)
+            raise ImpossibleResultError(f"the attack returned {name} of shape {returned}, the batch is {shape}")
     for name in ("filled", "certified"):
         mask = getattr(reconstruction, name)
         if mask is not None and (tuple(mask.shape) != shape[:1] or mask.dtype != torch.bool):

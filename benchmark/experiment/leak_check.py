@@ -91,10 +91,10 @@ def _on_scale(leak: Leak, victim: Victim, inferred: dict[str, Tensor] | str) -> 
     else:
         labels, whose = torch.arange(leak.batch_size) % leak.num_classes, "any labels"
     images = torch.randn(leak.shape, generator=torch.Generator().manual_seed(0)).to(victim.device)
-    own = _norm(leak.gradients.values())
+    norm = _norm(leak.gradients.values())
     noise = _norm(value.detach() for value in victim.update(images, labels.to(victim.device, torch.int64)))
-    ratio = own / noise if noise else math.inf
-    line = f"scale: norm {own:.3g}, {ratio:.3g} times that of noise images with {whose} ({noise:.3g})"
+    ratio = norm / noise if noise else math.inf
+    line = f"scale: norm {norm:.3g}, {ratio:.3g} times that of noise images with {whose} ({noise:.3g})"
     if USUAL_SCALE[0] <= ratio <= USUAL_SCALE[1]:
         return line
     cause = (

@@ -1,14 +1,10 @@
-"""One trial, or a pack of them: private batch -> defended client update -> leak -> attack -> scores -> record."""
+"""One trial, or a pack of them: private batch -> defended client update -> leak -> attack -> scores."""
 
 import copy
-import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
-from functools import lru_cache
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -36,18 +32,13 @@ from gradinv.benchmark.experiment.client import (
 from gradinv.benchmark.experiment.identity import Identity
 from gradinv.benchmark.experiment.isolation import check_result, counted_evaluations, restored_switches
 from gradinv.benchmark.experiment.outcome import Outcome, score
-from gradinv.benchmark.experiment.spec import PlannedTrial, TrialSpec
+from gradinv.benchmark.experiment.spec import TrialSpec
 from gradinv.benchmark.victims import LoadedVictim, normalise, zero_gradient_share
-from gradinv.metrics.records import Record, row_identity
 
 try:
     import resource
 except ImportError:  # Windows has none
     resource = None  # type: ignore[assignment]
-
-PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", "numpy")
-"""Packages whose versions stand in every record; only some are part of a trial's id (`spec.result_versions`)."""
-
 
 _families: WeakKeyDictionary[nn.Module, object] = WeakKeyDictionary()
 """A token for each network, by which its copies share programs: no attack can reach the network itself by it."""
@@ -281,35 +272,3 @@ def _peak_memory_mb(device: str) -> float | None:
         return None
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-def make_record(planned: PlannedTrial, outcome: Outcome) -> Record:
-    """The record of a trial: what it is, from the plan; what was measured, from its outcome; where and when it ran."""
-    spec = planned.spec
-    specification = spec.model_dump(mode="json")
-    beside = ("tensors", "floats")
-    measured = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name not in beside}
-    return Record(
-        id=planned.id,
-        suite=planned.suite,
-        order=planned.order,
-        repetition=spec.repetition,
-        cell=planned.cell.model_copy(update=asdict(row_identity(specification))),
-        # Beside the specification and no part of it: the same trial may stand in several suites.
-        spec={**specification, "suite_hash": planned.suite_hash},
-        threads=spec.threads,
-        device=_device_name(spec.device),
-        versions=_versions(),
-        date=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        **measured,
-    )
-
-
-def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name() if device == "cuda" else f"cpu ({platform.machine()})"
-
-
-@lru_cache(maxsize=1)  # read from files, and the same for every trial of a process
-def _versions() -> dict[str, str]:
-    versions = {package: version(package) for package in PACKAGES}
-    return {"python": platform.python_version(), **versions}

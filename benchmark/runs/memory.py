@@ -177,7 +177,7 @@ def _evaluate_together(
 
 def _objective(gradients: Sequence[Tensor], observed: list[Tensor], recorded: Recorded) -> Tensor:
     """Squared distance of the gradients, plus squares of the batch-norm statistics: what is saved matters, not what."""
-    terms = [(mine - theirs).square().sum() for mine, theirs in zip(gradients, observed, strict=True)]
+    terms = [(gradient - target).square().sum() for gradient, target in zip(gradients, observed, strict=True)]
     terms += [statistic.square().sum() for both in recorded.values() for statistic in both]
     return torch.stack(terms).sum()
 
@@ -198,8 +198,8 @@ def _own_cgroup() -> Path:
     """The folder of the process's cgroup; the root of all where /proc does not tell of a version 2 hierarchy."""
     groups = Path("/proc/self/cgroup")
     lines = groups.read_text().splitlines() if groups.is_file() else []
-    own = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
-    return CGROUPS / own[0] if own else CGROUPS
+    unified = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    return CGROUPS / unified[0] if unified else CGROUPS
 
 
 def _cgroup_room(folder: Path) -> int | None:

@@ -29,9 +29,9 @@ def ray_cluster(address: str | None, workers: int) -> Iterator[Any]:
         raise RequestError('--executor ray needs Ray: pip install "gradinv[ray]"') from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported anywhere unless somebody asks for it
     os.environ.setdefault("RAY_worker_niceness", "0")  # else workers started here give way to everything else
-    here: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address is None else {}
+    started: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address is None else {}
     try:
-        ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **here)
+        ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **started)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RequestError(f"--executor ray: no cluster at {address or 'this machine'} ({reason})") from error

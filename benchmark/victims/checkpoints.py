@@ -249,7 +249,7 @@ def _other_classes(module: nn.Module, tensors: Mapping[str, Tensor], num_classes
         return None
     pairs = [(tuple(expected[name].shape), tuple(tensors[name].shape)) for name in differing]
     classes = {given[0] for _, given in pairs if given}
-    is_head = all(mine[:1] == (num_classes,) and given[1:] == mine[1:] for mine, given in pairs)
+    is_head = all(shape[:1] == (num_classes,) and given[1:] == shape[1:] for shape, given in pairs)
     return int(classes.pop()) if is_head and len(classes) == 1 else None
 
 

@@ -50,12 +50,12 @@ def _contested(
     row: PublishedRow, board: tuple[Sample, Sequence[Sample]], records: tuple[Sample, Sequence[Sample]]
 ) -> Contested:
     (sample, _), (again, _) = board, records
-    found = _batches(again)
-    held = f"{len(found & _batches(sample))} of its {counted(row.n_batches, 'batch')} run again"
+    repeated = _batches(again)
+    held = f"{len(repeated & _batches(sample))} of its {counted(row.n_batches, 'batch')} run again"
     differences = list(_differences(sample, again)) or ["the same values"]
     verdict, turns = "", False
     if not row.cell.is_control:
-        verdict, turns = _verdicts(board, records) if found >= _batches(sample) else ("verdict not compared", False)
+        verdict, turns = _verdicts(board, records) if repeated >= _batches(sample) else ("verdict not compared", False)
     return Contested(row, "; ".join(filter(None, [held, ", ".join(differences), verdict])), turns)
 
 

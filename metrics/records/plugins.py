@@ -58,10 +58,10 @@ def plugins_in_words(run: RunDirectory) -> list[str]:
     for name, digest in files.items():
         path = Path(name)
         if not path.is_file():
-            found = "no longer there"
+            state = "no longer there"
         else:
-            found = "unchanged" if hashlib.sha256(path.read_bytes()).hexdigest() == digest else "changed since"
-        lines.append(f"plug-in {name}: {found}")
+            state = "unchanged" if hashlib.sha256(path.read_bytes()).hexdigest() == digest else "changed since"
+        lines.append(f"plug-in {name}: {state}")
     return lines
 
 
