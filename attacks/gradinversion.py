@@ -45,6 +45,10 @@ class GradInversion(GradientMatching):
     the agents the one is returned whose gradient and fidelity terms are best, among its iterates from `group_start` on;
     group term and noise have no part in it. `iterations` are those of each agent. `distance` cosine (the paper's Table
     5) is 1 - cosine, times `alpha_grad`. One agent is no group; with `alpha_group` 0 the agents are restarts.
+
+    `weights` shares is an extension of ours and none of the paper's: the alphas of the objective are shares of it where
+    the first agent starts, and the group's is what its term would be there, so that one setting means the same on a
+    LeNet and on a ResNet-50. One evaluation of the budget finds the weights.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class GradInversion(GradientMatching):
         alpha_bn: Weight = 0.1,
         alpha_group: Weight = 0.01,
         alpha_noise: Weight = 0.2,
+        weights: Literal["absolute", "shares"] = "absolute",
         agents: Count = 8,
         consensus: Literal["registered", "lazy"] = "registered",
         # Shares and not numbers of steps, so that a suite's smaller budget keeps the phases of the paper.
@@ -72,11 +77,12 @@ class GradInversion(GradientMatching):
             # None and not a weight of 0: no gradient is computed then, and the record does not claim that one was used.
             distance=kind(alpha_grad) if alpha_grad else None,
             priors=[TotalVariationL2(alpha_tv), ImageL2(alpha_l2), BatchNormStatistics(alpha_bn)],
-            coupling=GroupConsistency(agents, alpha_group, consensus, group_start, group_every),
+            coupling=GroupConsistency(agents, alpha_group, consensus, group_start, group_every, weights == "shares"),
             optimizer=Adam(lr, warmup_cosine(50), noise=alpha_noise),
             iterations=iterations,
             restarts=restarts,
             labels=LabelPolicy(rule=label_rule),
+            shares=weights == "shares",
         )
 
 
@@ -92,3 +98,25 @@ register_preset("gradinversion.no_bn", agents=1, alpha_bn=0.0)
 register_preset("gradinversion.no_noise", agents=1, alpha_noise=0.0)
 # The paper does not give the weight of its cosine: this one makes the term start about where the l2 term starts.
 register_preset("gradinversion.cosine", agents=1, distance="cosine", alpha_grad=0.3)
+# An extension of ours, not of the paper: weights as shares of the objective where the attack starts. One agent.
+register_preset(
+    "gradinversion.balanced",
+    weights="shares",
+    agents=1,
+    alpha_grad=0.6,
+    alpha_tv=0.2,
+    alpha_l2=0.0,
+    alpha_bn=0.2,
+    alpha_group=0.0,
+)
+# The same for a network without batch norm, or without its statistics.
+register_preset(
+    "gradinversion.balanced_no_bn",
+    weights="shares",
+    agents=1,
+    alpha_grad=0.6,
+    alpha_tv=0.2,
+    alpha_l2=0.0,
+    alpha_bn=0.0,
+    alpha_group=0.0,
+)

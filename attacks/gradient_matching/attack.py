@@ -15,7 +15,7 @@ from gradinv.attacks.attack import Attack, Conditions
 from gradinv.attacks.gradient_matching.coupling import Coupling
 from gradinv.attacks.gradient_matching.descent import Agents, Descent
 from gradinv.attacks.gradient_matching.distances import Distance
-from gradinv.attacks.gradient_matching.evaluation import Engine
+from gradinv.attacks.gradient_matching.evaluation import Counted, Engine, InTurn
 from gradinv.attacks.gradient_matching.matched_trial import MatchedTrial, each, filled
 from gradinv.attacks.gradient_matching.needs import (
     LabelPolicy,
@@ -24,7 +24,7 @@ from gradinv.attacks.gradient_matching.needs import (
     lacks_scale,
     lacks_statistics,
 )
-from gradinv.attacks.gradient_matching.objective import Objective
+from gradinv.attacks.gradient_matching.objective import Given, Objective
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
 from gradinv.attacks.gradient_matching.priors import Prior
 from gradinv.attacks.gradient_matching.variables import Variables
@@ -41,7 +41,8 @@ class GradientMatching(Attack):
     `box` keeps the images inside the valid pixel range. A restart ends early when the objective falls below
     `tolerance`, and so does the attack. Restarts share what is left of the budget; the one with the best objective is
     returned. With a `coupling` each restart is its agents, and the best one counts. `engine` says how candidates are
-    evaluated.
+    evaluated. With `shares` weights are shares of the objective where the first candidate starts: one evaluation finds
+    what each term is there, and from then on a term counts its weight times its value over that.
 
     Trials of the same shape may descend side by side; none sees anything of another. A subclass with a `reconstruct`
     or `reconstruct_together` of its own says in its body whether it keeps that promise: `packs_trials = False`, and
@@ -63,8 +64,9 @@ class GradientMatching(Attack):
         coupling: Coupling | None = None,
         box: bool = True,
         tolerance: float = 0.0,
+        shares: bool = False,
     ) -> None:
-        self.distance, self.optimizer = distance, optimizer
+        self.distance, self.optimizer, self.shares = distance, optimizer, shares
         # A prior without weight is none: it must neither cost a pass nor ask for statistics.
         self.priors = [prior for prior in priors if prior.weight != 0]
         self.iterations, self.restarts, self.coupling = iterations, restarts, coupling
@@ -144,8 +146,8 @@ class GradientMatching(Attack):
         )
 
     def evaluations(self, budget: int | None) -> int:
-        """The budget, or else the paper's: iterations times restarts times agents."""
-        return self.iterations * self.restarts * self.agents if budget is None else budget
+        """The budget, or else the paper's: iterations times restarts times agents, and what finds the weights."""
+        return self.iterations * self.restarts * self.agents + self._weighing if budget is None else budget
 
     def prior_only(self) -> "GradientMatching | None":
         """The same attack with the distance off; None where no prior is left."""
@@ -199,8 +201,27 @@ class GradientMatching(Attack):
         """All restarts of these trials, with `budget` for each trial."""
         objective = self.objective(victim, transform)
         with objective.ready():
+            if self.shares:
+                for trial in trials:
+                    self._weigh(objective, trial)
             for restart in range(self.restarts):
                 self._restart(objective, trials, restart, budget)
+
+    def _weigh(self, objective: Objective, trial: MatchedTrial) -> None:
+        """Find what the trial's terms are to be multiplied by, so that each starts at its weight.
+
+        By one evaluation of where its first candidate starts; agents and restarts share the result, so that their
+        objectives can be compared. A term that starts at nothing keeps its weight.
+        """
+        variables = self._variables([self.start(trial.leak, objective.victim, trial.seed)], trial.leak)
+        evaluator = Counted(InTurn(objective, [self._given(objective, trial)]), objective.victim.evaluations)
+        terms = evaluator(variables.candidates(), [False]).terms[0]
+        weights = terms.new_tensor(objective.weights)
+        usable = torch.isfinite(terms) & (terms > 0)
+        trial.factors, trial.weighing = [torch.where(usable, weights / terms, torch.ones_like(terms))], 1
+
+    def _given(self, objective: Objective, trial: MatchedTrial) -> Given:
+        return {**objective.given(trial.leak, trial.labels), "factors": trial.factors}
 
     def _restart(self, objective: Objective, trials: Sequence[MatchedTrial], restart: int, budget: int) -> None:
         """One restart of every trial that has not reached the tolerance, with a fair share of what it has left."""
@@ -221,7 +242,7 @@ class GradientMatching(Attack):
         seeds = [trial.seed + restart * agents + agent for trial in trials for agent in range(agents)]
         pairs = zip(each(trials, agents), seeds, strict=True)
         starts = [self.start(trial.leak, victim, seed) for trial, seed in pairs]
-        given = each([objective.given(trial.leak, trial.labels) for trial in trials], agents)
+        given = each([self._given(objective, trial) for trial in trials], agents)
         # The first candidate again and again, so that every call has the same shape, however many trials there are:
         # convolutions and BLAS round by shape, and no bit of a trial may depend on its company.
         fillers = self.engine.fillers(len(seeds))
@@ -229,6 +250,9 @@ class GradientMatching(Attack):
         evaluator, note = self.engine.evaluator(objective, variables.candidates(), filled(given, fillers))
         teams = [slice(first, first + agents) for first in range(0, len(seeds), agents)]
         bonds = [self.coupling.bond(evaluations, trial.labels) if self.coupling else None for trial in trials]
+        bound = [(members, bond) for members, bond in zip(teams, bonds, strict=True) if bond]
+        for members, coupled in bound:
+            coupled.meet(variables.candidates()[0][members])
         descent = Descent(
             evaluator,
             variables,
@@ -237,7 +261,8 @@ class GradientMatching(Attack):
             seeds=filled(seeds, fillers),
             fillers=fillers,
             select_from=self.coupling.select_from(evaluations) if self.coupling else 0,
-            bonds=[(members, bond) for members, bond in zip(teams, bonds, strict=True) if bond],
+            bonds=bound,
+            terms=objective.term_names,
         )
         for trial, members, bond in zip(trials, teams, bonds, strict=True):
             trial.restarts.append(Agents(descent, members, trial.labels, bond))
@@ -272,7 +297,13 @@ class GradientMatching(Attack):
         return "stopped early, the objective was below the tolerance or did not move any more"
 
     def _lacks_budget(self, budget: int | None) -> str | None:
-        return lacks_budget(self.evaluations(budget), restarts=self.restarts, agents=self.agents)
+        spend = self.evaluations(budget)
+        return lacks_budget(spend, restarts=self.restarts, agents=self.agents, weighing=self._weighing)
+
+    @property
+    def _weighing(self) -> int:
+        """Evaluations before the first restart."""
+        return 1 if self.shares else 0
 
     def _labels(self, leak: Leak, victim: Victim) -> tuple[Tensor | None, str]:
         """The labels that candidates get, None where they are optimised, and how the attack has them."""

@@ -19,6 +19,9 @@ class Bond(ABC):
     It has the state of the coupling, so that trials side by side never share one.
     """
 
+    def meet(self, agents: Tensor) -> None:  # noqa: B027 - most bonds do not depend on where agents start
+        """Look at the agents where they start, before the first step; they may not be changed."""
+
     def is_due(self, step: int) -> bool:
         """Whether `renew` is to be called before this step (counted from 0): each call waits for the device."""
         return False

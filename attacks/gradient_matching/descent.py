@@ -23,7 +23,7 @@ class Descent:
 
     Of the candidates the last `fillers` only fill the evaluator's calls: they stand still and nothing is made of them.
     Iterates from before evaluation `select_from` are not selected. Each of the `bonds` couples the candidates of its
-    slice: what it adds to their objectives moves them, but selects nothing.
+    slice: what it adds to their objectives moves them, but selects nothing. `terms` names those of the objective.
     """
 
     def __init__(
@@ -37,9 +37,10 @@ class Descent:
         fillers: int = 0,
         select_from: int = 0,
         bonds: Bonds = (),
+        terms: Sequence[str] = (),
     ) -> None:
         self.evaluator, self.variables, self.evaluations, self.bonds = evaluator, variables, evaluations, bonds
-        self.tracker = Tracker(variables.tensors, evaluations, select_from, fillers)
+        self.tracker = Tracker(variables.tensors, evaluations, select_from, fillers, terms)
         self._stepper = optimizer.start(variables.tensors, evaluations, seeds)
 
     @torch.no_grad()
@@ -55,10 +56,10 @@ class Descent:
     def step(self) -> None:
         """Evaluate all candidates once and move them."""
         candidates = self.variables.candidates()
-        values, slopes = self.evaluator(candidates, self.tracker.over)
+        values, slopes, terms = self.evaluator(candidates, self.tracker.over)
         # Before the pull, which must not decide what is best, and before the move, since the values are of where the
         # variables stand now.
-        self.tracker.observe(values)
+        self.tracker.observe(values, terms)
         values, slopes = self._pulled(candidates[0], values, slopes)
         self._stepper.update(values, self.variables.gradients(slopes), self.tracker.moving)
         self.variables.project(self.variables.tensors)
@@ -78,6 +79,7 @@ class Descent:
         # Copies, because the evaluator may own what it returned, and the tracker has seen the values without the pull.
         values, images_slope = values.clone(), torch.zeros_like(images) if slopes[0] is None else slopes[0].clone()
         for members, (penalties, pull_slope) in pulls:
+            self.tracker.note_pull(members, penalties)
             values[members] += penalties
             images_slope[members] += pull_slope
         return values, [images_slope, *slopes[1:]]

@@ -21,6 +21,10 @@ class Pullback:
     cotangents: list[Tensor]
     factor: Tensor
 
+    def times(self, number: Tensor) -> "Pullback":
+        """Those of so many times the distance."""
+        return Pullback(self.value * number, self.cotangents, self.factor * number)
+
 
 class Distance:
     """How far apart two lists of parameter gradients are. A subclass fills in `value`.
@@ -28,10 +32,11 @@ class Distance:
     `prepare` computes once what depends on the observed gradients alone. `pullback` is for one candidate at a time: a
     closed form there spares the backward pass through `value`, whose temporaries of the network's size cost more than
     a small batch. Programs are traced from `value`. `needs_scale`: it means something only for gradients whose length
-    is known, not for directions.
+    is known, not for directions. `scale` is its weight in the objective.
     """
 
     needs_scale = True
+    scale = 1.0
 
     def prepare(self, target: Sequence[Tensor]) -> list[Tensor]:
         """What `value` and `pullback` take for the observed gradients; the gradients themselves, unless overridden."""

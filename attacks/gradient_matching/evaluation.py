@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from gradinv.attacks.gradient_matching.objective import Given, Objective
 from gradinv.attacks.gradient_matching.programs import Program, program_of
-from gradinv.attacks.gradient_matching.variables import Gradients
+from gradinv.attacks.gradient_matching.variables import Evaluated, Gradients
 from gradinv.attacks.victim import EvaluationCount
 
 Kind = Literal["eager", "captured", "compiled"]
@@ -25,8 +25,8 @@ AGREEMENT = {"float32": 1e-4, "tf32": 1e-2, "bf16": 5e-2}
 class Evaluator(Protocol):
     """Evaluates N candidates: images (N, B, C, H, W) and, where optimised, label logits (N, B, classes)."""
 
-    def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> tuple[Tensor, Gradients]:
-        """Objectives (N,) and gradients shaped like the candidates; those that are `over` may be left out."""
+    def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> Evaluated:
+        """Objectives (N,), gradients shaped like the candidates, terms (N, T); what is `over` may be left out."""
         ...
 
 
@@ -125,7 +125,7 @@ class Counted:
     def __init__(self, evaluator: Evaluator, count: EvaluationCount) -> None:
         self.evaluator, self.count = evaluator, count
 
-    def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> tuple[Tensor, Gradients]:
+    def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> Evaluated:
         """What the evaluator returns."""
         # Not left to the victim itself: a program computes gradients of many candidates at once, and none of them with
         # the victim's own parameters.
@@ -140,19 +140,27 @@ class InTurn:
     def __init__(self, objective: Objective, given: Sequence[Given]) -> None:
         self.objective, self.given = objective, given
 
-    def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> tuple[Tensor, Gradients]:
-        """Objectives and gradients; not a number and 0 for candidates that are over."""
+    def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> Evaluated:
+        """Objectives, gradients, terms; not a number and gradients of 0 for candidates that are over."""
         if len(self.given) == 1:  # nothing is copied: on a large network that would cost as much as a prior
-            value, slopes = self.objective.evaluate([part[0] for part in candidates], self.given[0])
-            return value[None], [None if slope is None else slope[None] for slope in slopes]
-        values = candidates[0].new_full((len(self.given),), torch.nan)
+            value, slopes, terms = self.objective.evaluate([part[0] for part in candidates], self.given[0])
+            return Evaluated(value[None], [None if slope is None else slope[None] for slope in slopes], terms[None])
+        values, all_terms = _unset(candidates, self.objective, len(self.given))
         gradients: Gradients = [torch.zeros_like(part) for part in candidates]
         for index, given in enumerate(self.given):
             if not over[index]:
-                value, slopes = self.objective.evaluate([part[index] for part in candidates], given)
-                values[index] = value
+                values[index], slopes, all_terms[index] = self.objective.evaluate(
+                    [part[index] for part in candidates], given
+                )
                 gradients = [_filled(*pair, index) for pair in zip(gradients, slopes, strict=True)]
-        return values, gradients
+        return Evaluated(values, gradients, all_terms)
+
+
+def _unset(candidates: Sequence[Tensor], objective: Objective, count: int) -> tuple[Tensor, Tensor]:
+    """Room for so many objectives (N,) and their terms (N, T), not a number yet."""
+    shapes = ((count,), (count, len(objective.term_names)))
+    values, terms = (candidates[0].new_full(shape, torch.nan) for shape in shapes)
+    return values, terms
 
 
 def _filled(gradients: Tensor | None, slope: Tensor | None, index: int) -> Tensor | None:
@@ -172,7 +180,7 @@ class InChunks:
     def __init__(
         self, objective: Objective, candidates: Sequence[Tensor], given: Sequence[Given], engine: Engine
     ) -> None:
-        self.width, self.count = engine.together, len(given)
+        self.width, self.count, self.objective = engine.together, len(given), objective
         if engine.fillers(self.count):
             raise ValueError(f"{self.count} candidates do not fill calls of {self.width}")
         # Inputs like all others, so that trials on a copy of the same network share one program.
@@ -184,22 +192,24 @@ class InChunks:
             objective, engine.kind, self.width, engine.precision, inputs, given[0], len(candidates)
         )
 
-    def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> tuple[Tensor, Gradients]:
-        """Objectives and gradients; not a number and 0 for a chunk of candidates that are all over."""
+    def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> Evaluated:
+        """Objectives, gradients, terms; not a number and gradients of 0 for a chunk that is all over."""
         # Nothing to put together, so nothing is copied: even what a captured program overwrites at its next call may be
         # returned, because the descent is done with it by then.
         if len(self.chunks) == 1 and self.width > 1:
-            value, slopes = self.program(*candidates, *self.given[0], *self.state)
-            return value, list(slopes)
-        values = candidates[0].new_full((self.count,), torch.nan)
+            value, slopes, terms = self.program(*candidates, *self.given[0], *self.state)
+            return Evaluated(value, list(slopes), terms)
+        values, all_terms = _unset(candidates, self.objective, self.count)
         gradients = [torch.zeros_like(part) for part in candidates]
         for chunk, given in zip(self.chunks, self.given, strict=True):
             if not all(over[chunk]):
                 # Copied at once: a captured program overwrites what it returned when it is called again.
-                values[chunk], slopes = self.program(*self._part(candidates, chunk), *given, *self.state)
+                values[chunk], slopes, all_terms[chunk] = self.program(
+                    *self._part(candidates, chunk), *given, *self.state
+                )
                 for gradient, slope in zip(gradients, slopes, strict=True):
                     gradient[chunk] = slope
-        return values, list(gradients)
+        return Evaluated(values, list(gradients), all_terms)
 
     def _part(self, candidates: Sequence[Tensor], chunk: slice) -> list[Tensor]:
         """The candidates of a chunk; without the first dimension where chunks are single candidates."""
@@ -215,8 +225,8 @@ def _difference(asked: Evaluator, in_turn: InTurn, candidates: Sequence[Tensor],
     """How far the first candidate's evaluation is from autograd's, where it is too far."""
     # All but the first are declared over, so that one chunk is run: the others would run the same program.
     first, over = [part[:1] for part in candidates], [False] + [True] * (len(in_turn.given) - 1)
-    expected_value, expected_slopes = InTurn(in_turn.objective, in_turn.given[:1])(first, [False])
-    value, slopes = asked(candidates, over)
+    expected_value, expected_slopes, _ = InTurn(in_turn.objective, in_turn.given[:1])(first, [False])
+    value, slopes, _ = asked(candidates, over)
     pairs = [(value[:1], expected_value)]
     for slope, expected in zip(slopes, expected_slopes, strict=True):
         # Where autograd says that nothing depends on a part (None), a program says that its gradient is zero.

@@ -25,6 +25,7 @@ class GroupConsistency(Coupling):
     (paper: 5,000 and 100 of 20,000); in between it is constant. `consensus` lazy is the plain mean of the agents,
     registered the mean after alignment of each onto it. One agent has no consensus, and agents without weight are
     restarts; of both, too, only iterates from `start` on are selected, so that what is compared differs in one thing.
+    `is_share`: the weight is what the penalty would be at the start, with the plain mean of the agents as consensus.
     """
 
     agents: int
@@ -32,6 +33,7 @@ class GroupConsistency(Coupling):
     consensus: ConsensusKind
     start: float
     every: float
+    is_share: bool = False
 
     def reason_to_skip(self, conditions: Conditions) -> str | None:
         """Why images of that many pixels cannot be aligned; None where they can, or need not be."""
@@ -54,7 +56,16 @@ class GroupBond(Bond):
     def __init__(self, group: GroupConsistency, steps: int, labels: Tensor | None) -> None:
         self.group, self.steps, self.labels = group, steps, labels
         self.alignments: Counter[str] = Counter()
+        self.weight: Tensor | float = group.weight
         self._targets: Tensor | None = None
+
+    def meet(self, agents: Tensor) -> None:
+        """Find the weight of which the group's is a share; none where the agents start at one place."""
+        if self.group.is_share:
+            distance = distance_to(agents.mean(dim=0).expand_as(agents), agents).mean()
+            length = distance_to(torch.zeros_like(agents), agents).mean()
+            # Not against zero: the mean of equal numbers is rounded.
+            self.weight = torch.where(distance > 1e-5 * length, self.group.weight / distance, 0.0)
 
     def is_due(self, step: int) -> bool:
         """Whether the consensus is computed before this step; never for one agent or without weight."""
@@ -73,7 +84,7 @@ class GroupBond(Bond):
 
     def penalty(self, agents: Tensor) -> Tensor | None:
         """The weighted distance to the consensus, (G,); None before there is one."""
-        return None if self._targets is None else self.group.weight * distance_to(self._targets, agents)
+        return None if self._targets is None else self.weight * distance_to(self._targets, agents)
 
     def describe(self, reconstruction: Reconstruction, agents: Tensor, best: int) -> Reconstruction:
         """The result with the consensus of the selected iterates and their spread, in the slots of the best agent."""

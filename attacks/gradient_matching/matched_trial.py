@@ -14,7 +14,11 @@ Part = TypeVar("Part")
 
 @dataclass
 class MatchedTrial:
-    """One leak under way: its seed, its labels (None: optimised), and its restarts so far."""
+    """One leak under way: its seed, its labels (None: optimised), and its restarts so far.
+
+    `factors` is what its terms are multiplied by (nothing: weights are taken as they are), found by `weighing`
+    evaluations before the first restart.
+    """
 
     leak: Leak
     seed: int
@@ -22,11 +26,13 @@ class MatchedTrial:
     label_method: str
     restarts: list[Agents] = field(default_factory=list)
     engine_notes: list[str] = field(default_factory=list)
+    factors: list[Tensor] = field(default_factory=list)
+    weighing: int = 0
 
     @property
     def spent(self) -> int:
-        """Evaluations of all restarts."""
-        return sum(agents.spent for agents in self.restarts)
+        """Evaluations of all restarts, and those before them."""
+        return self.weighing + sum(agents.spent for agents in self.restarts)
 
     @property
     def best(self) -> Agents:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.priors import Candidate, Prior
-from gradinv.attacks.gradient_matching.variables import Gradients
+from gradinv.attacks.gradient_matching.variables import Evaluated, Gradients
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.transforms import create_transform
 from gradinv.attacks.victim import Victim, call_with
@@ -21,13 +21,15 @@ class Given(TypedDict):
     """What one trial gives an evaluation besides the candidate.
 
     Labels (none where they are optimised), the target of the distance, granted statistics (none where no prior needs
-    them), and the update as it was observed (nothing where no transform needs it).
+    them), the update as it was observed (nothing where no transform needs it), and what the weighted terms are
+    multiplied by, (T,) in one tensor (nothing where weights are taken as they are).
     """
 
     labels: list[Tensor]
     target: list[Tensor]
     granted: list[tuple[Tensor, Tensor]]
     observed: list[Tensor]
+    factors: list[Tensor]
 
 
 class Objective:
@@ -68,6 +70,7 @@ class Objective:
             "granted": list(leak.bn_statistics or ()) if self.needs_bn_statistics else [],
             # Empty where unused: whatever is given becomes an input of a program, stacked for every candidate.
             "observed": [] if self._transform is None else observed,
+            "factors": [],
         }
 
     def _target(self, observed: list[Tensor], batch_size: int) -> list[Tensor]:
@@ -82,6 +85,24 @@ class Objective:
         """All that decides what is computed, but for the network: objectives that share it share programs."""
         return (self.victim.update_kind, self.distance, *self.priors)
 
+    @property
+    def weights(self) -> list[float]:
+        """The weights of the terms, in their order."""
+        distance = [] if self.distance is None else [self.distance.scale]
+        return [*distance, *(prior.weight for prior in self.priors)]
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """What the terms of an evaluation are called, in their order: `gradient` and then the priors.
+
+        A second prior of one name is numbered.
+        """
+        names = ["gradient"] * (self.distance is not None)
+        for prior in self.priors:
+            count = sum(name.split(" ")[0] == prior.term for name in names)
+            names.append(prior.term if count == 0 else f"{prior.term} {count + 1}")
+        return tuple(names)
+
     @contextmanager
     def ready(self) -> Iterator[None]:
         """Inside the block the objective may be evaluated; the victim carries hooks only here, and only if needed."""
@@ -89,8 +110,8 @@ class Objective:
             yield
 
     @torch.enable_grad()
-    def evaluate(self, candidate: Sequence[Tensor], given: Given) -> tuple[Tensor, Gradients]:
-        """The scalar objective of normalised images (B, C, H, W) and label logits, and its gradients for them.
+    def evaluate(self, candidate: Sequence[Tensor], given: Given) -> Evaluated:
+        """The scalar objective of normalised images (B, C, H, W) and label logits, its gradients for them, its terms.
 
         The distance's own gradient is taken by its closed form, so that one backward pass through the victim, with
         nothing of the network's size beside it, is all that is left.
@@ -104,34 +125,45 @@ class Objective:
             if self._needs_own_pass(len(leaves[0])):
                 self.victim.module(leaves[0])  # for the hooks alone: no term needs the logits
         # Outside of `_precision`: the priors' own arithmetic is not coarsened with the victim's.
-        penalty = self._penalty(leaves[0], self._recorded, given)
+        penalties = self._penalties(leaves[0], self._recorded, given)
+        penalty = penalties.sum()
         if self.distance is None:
-            return penalty.detach(), [*torch.autograd.grad(penalty, leaves, allow_unused=True)]
+            slopes: Gradients = [*torch.autograd.grad(penalty, leaves, allow_unused=True)]
+            return Evaluated(penalty.detach(), slopes, penalties.detach())
         with torch.no_grad():
             pullback = self.distance.pullback([part.detach() for part in update], given["target"])
+            if given["factors"]:
+                pullback = pullback.times(given["factors"][0][0])
         # The whole gradient is scaled by the pullback's factor in the end, so the penalty's part is divided by it now.
         outputs, cotangents = [*update, penalty], [*pullback.cotangents, 1 / pullback.factor]
         # Autograd refuses outputs without a tape: zeros of a parameter that the logits do not depend on, and the
         # penalty where there are no priors.
         used = [index for index, output in enumerate(outputs) if output.requires_grad]
-        slopes = torch.autograd.grad(
+        unscaled = torch.autograd.grad(
             [outputs[index] for index in used], leaves, [cotangents[index] for index in used], allow_unused=True
         )
-        scaled: Gradients = [None if slope is None else slope.mul_(pullback.factor) for slope in slopes]
-        return (pullback.value + penalty).detach(), scaled
+        slopes = [None if slope is None else slope.mul_(pullback.factor) for slope in unscaled]
+        terms = torch.cat([pullback.value[None], penalties]).detach()
+        return Evaluated((pullback.value + penalty).detach(), slopes, terms)
 
     def functional(
         self, candidate: Sequence[Tensor], given: Given, state: dict[str, Tensor]
-    ) -> tuple[Tensor, Sequence[Tensor]]:
+    ) -> tuple[Tensor, Sequence[Tensor], Tensor]:
         """The same as a pure function, for `torch.func` and for tracing; `state` holds parameters and buffers."""
 
-        def total(candidate: list[Tensor]) -> Tensor:
+        def total(candidate: list[Tensor]) -> tuple[Tensor, Tensor]:
             update, recorded = self._functional(candidate, given, state)
-            penalty = self._penalty(candidate[0], recorded, given)
-            return penalty if self.distance is None else self.distance.value(update, given["target"]) + penalty
+            penalties = self._penalties(candidate[0], recorded, given)
+            penalty = penalties.sum()
+            if self.distance is None:
+                return penalty, penalties
+            distance = self.distance.value(update, given["target"])
+            if given["factors"]:
+                distance = given["factors"][0][0] * distance
+            return distance + penalty, torch.cat([distance[None], penalties])
 
-        slopes, value = torch.func.grad_and_value(total)(list(candidate))
-        return value, slopes
+        slopes, (value, terms) = torch.func.grad_and_value(total, has_aux=True)(list(candidate))
+        return value, slopes, terms
 
     def _functional(
         self, candidate: Sequence[Tensor], given: Given, state: dict[str, Tensor]
@@ -183,11 +215,14 @@ class Objective:
         named = dict(zip(self.victim.parameter_names, update, strict=True))
         return list(self.victim.update_kind.as_gradient(named, batch_size).values())
 
-    def _penalty(self, images: Tensor, recorded: Recorded, given: Given) -> Tensor:
-        """The weighted sum of the priors."""
+    def _penalties(self, images: Tensor, recorded: Recorded, given: Given) -> Tensor:
+        """The weighted priors, one after another."""
         candidate = Candidate(images, [recorded[index] for index in range(len(recorded))], given["granted"])
         terms = [prior.weight * prior(candidate) for prior in self.priors]
-        return torch.stack(terms).sum() if terms else images.new_zeros(())
+        if not terms:
+            return images.new_zeros((0,))
+        penalties = torch.stack(terms)
+        return given["factors"][0][-len(terms) :] * penalties if given["factors"] else penalties
 
     def _precision(self) -> AbstractContextManager[object]:
         return torch.autocast(self.victim.device.type, torch.bfloat16) if self.autocast else nullcontext()

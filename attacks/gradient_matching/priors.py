@@ -22,9 +22,10 @@ class Candidate:
 
 
 class Prior:
-    """A penalty on a candidate."""
+    """A penalty on a candidate; `term` is what records call it."""
 
     needs_bn_statistics = False
+    term = "prior"
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
@@ -40,6 +41,8 @@ class TotalVariation(Prior):
     >>> TotalVariation(1.0)(Candidate(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]]))).item()
     1.0
     """
+
+    term = "tv"
 
     def __call__(self, candidate: Candidate) -> Tensor:
         """The penalty, not yet weighted; 0 for a constant image."""
@@ -57,6 +60,8 @@ class TotalVariationL2(Prior):
     >>> TotalVariationL2(1.0)(Candidate(torch.ones(1, 1, 4, 4))).item()
     0.0
     """
+
+    term = "tv"
 
     def __call__(self, candidate: Candidate) -> Tensor:
         """The penalty, not yet weighted; 0 for a constant image."""
@@ -77,6 +82,8 @@ class ImageL2(Prior):
     2.0
     """
 
+    term = "l2"
+
     def __call__(self, candidate: Candidate) -> Tensor:
         """The penalty, not yet weighted."""
         return torch.linalg.vector_norm(candidate.images.flatten(1), dim=1).mean()
@@ -89,6 +96,7 @@ class BatchNormStatistics(Prior):
     """
 
     needs_bn_statistics = True
+    term = "bn"
 
     def __call__(self, candidate: Candidate) -> Tensor:
         """The penalty, not yet weighted; 0 where the candidate has the granted statistics."""

@@ -26,8 +26,8 @@ WARM_UP = 3
 class Program(Protocol):
     """One evaluation of one chunk of candidates."""
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        """Objectives and gradients of the candidates, which come first among the inputs."""
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+        """Objectives, gradients and terms of the candidates, which come first among the inputs."""
         ...
 
 
@@ -117,7 +117,7 @@ class Captured:
         with torch.cuda.graph(self.graph):
             self.result = program(*self.static)
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Sequence[Tensor], Tensor]:
         """Copy what changed, replay."""
         for index, (static, value) in enumerate(zip(self.static, inputs, strict=True)):
             copied = self._copied[index]

@@ -16,10 +16,17 @@ class Tracker:
     """Watches the variables, each (N, ...), of N candidates; `observe` never waits for the device.
 
     From evaluation `select_from` (counted from 0) on, the best iterate is sought among these alone. A candidate that is
-    over is not observed any more; the last `fillers` are over from the start.
+    over is not observed any more; the last `fillers` are over from the start. `terms` names what objectives consist of.
     """
 
-    def __init__(self, variables: Sequence[Tensor], evaluations: int, select_from: int = 0, fillers: int = 0) -> None:
+    def __init__(
+        self,
+        variables: Sequence[Tensor],
+        evaluations: int,
+        select_from: int = 0,
+        fillers: int = 0,
+        terms: Sequence[str] = (),
+    ) -> None:
         self.variables, self.select_from = variables, select_from
         count = len(variables[0])
         self.best = [variable.clone() for variable in variables]
@@ -29,6 +36,9 @@ class Tracker:
         self._taken = self._looked_at = 0
         self._moving = self._not_over()
         self._curve = variables[0].new_full((evaluations, count), math.nan)
+        self._term_names = tuple(terms)
+        self._terms = variables[0].new_full((evaluations, count, len(self._term_names)), math.nan)
+        self._pulls: Tensor | None = None
         self._best_value = variables[0].new_full((count,), math.inf)
         self._wanted = snapshot_evaluations(evaluations)
         self._snapshots: dict[int, list[Tensor]] = {}
@@ -38,8 +48,8 @@ class Tracker:
         """Which candidates are not over, (N,) on the device; None where all of them move."""
         return self._moving
 
-    def observe(self, values: Tensor) -> None:
-        """Note the objectives `values` (N,) of the variables as they stand now.
+    def observe(self, values: Tensor, terms: Tensor | None = None) -> None:
+        """Note the objectives `values` (N,) of the variables as they stand now, and their terms (N, T).
 
         A value that is not finite never becomes the best, so a diverged restart keeps its best finite iterate.
         """
@@ -54,11 +64,19 @@ class Tracker:
             best.copy_(torch.where(_beside(improved, variable), variable, best))
         self._keep_last()
         self._curve[self._taken] = values
+        if terms is not None:
+            self._terms[self._taken] = terms
         self._taken += 1
         # Counted on the host, from what it knows anyway: no count is ever fetched from the device.
         self.spent = [spent + (not over) for spent, over in zip(self.spent, self.over, strict=True)]
         if self._taken in self._wanted:
             self._snapshots[self._taken] = [last.clone() for last in self.last]
+
+    def note_pull(self, members: slice, penalties: Tensor) -> None:
+        """Note what a coupling adds to the objectives last observed of its members; penalties (G,)."""
+        if self._pulls is None:  # 0 until a coupling begins
+            self._pulls = torch.zeros_like(self._curve)
+        self._pulls[self._taken - 1, members] = penalties
 
     def _keep_last(self) -> None:
         for last, variable in zip(self.last, self.variables, strict=True):
@@ -104,6 +122,16 @@ class Tracker:
         values: list[float] = self._curve[: self.spent[index], index].tolist()
         return values
 
+    def terms(self, index: int, steps: Sequence[int]) -> dict[str, tuple[float, ...]]:
+        """Name -> the weighted terms of a candidate's objective at these steps (from 0), and what a coupling added.
+
+        The objective is the sum of all but `group`.
+        """
+        columns = dict(zip(self._term_names, self._terms[list(steps), index].T.tolist(), strict=True))
+        if self._pulls is not None:
+            columns["group"] = self._pulls[list(steps), index].tolist()
+        return {name: tuple(values) for name, values in columns.items()}
+
     def reconstruction(
         self,
         index: int,
@@ -139,6 +167,7 @@ class Tracker:
             evaluations=evaluations,
             diverged=self.diverged(index),
             curve=tuple((agents * (step + 1), curve[step]) for step in chosen),
+            terms=self.terms(index, chosen),
             snapshots=tuple(kept.values()),
             snapshot_at=tuple(agents * step for step in kept),
         )

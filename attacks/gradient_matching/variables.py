@@ -1,12 +1,24 @@
 """What the optimizer moves: the variables of N candidates, the images that they stand for, and what is beside them."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 Gradients = list[Tensor | None]
 """One a tensor; None where the objective does not depend on it."""
+
+
+class Evaluated(NamedTuple):
+    """What an evaluation gives: the objective, its gradients, and its terms (T,), weighted, whose sum it is.
+
+    Of N candidates together each of them has a first dimension N.
+    """
+
+    value: Tensor
+    slopes: Gradients
+    terms: Tensor
 
 
 class Variables:

@@ -124,13 +124,14 @@ def scores_of(reconstructions: Tensor, originals: Originals) -> dict[str, Any]:
 
 
 def attack_facts(reconstruction: Reconstruction) -> dict[str, Any]:
-    """What the attack says of its result: objective, curve, labels, what it used and spent."""
+    """What the attack says of its result: objective, curve, terms, labels, what it used and spent."""
     broken = share_not_finite(reconstruction)
     notes = [f"{broken:.1%} of the returned values are not finite, and are shown as mid-grey"] * (broken > 0)
     return {
         "objective_start": reconstruction.objective_start,
         "objective_end": reconstruction.objective_end,
         "curve": [list(point) for point in reconstruction.curve],
+        "terms": {name: list(values) for name, values in reconstruction.terms.items()},
         "evaluations": reconstruction.evaluations,
         "stopped": reconstruction.stopped,
         "diverged": reconstruction.diverged or broken > 0,

@@ -44,6 +44,7 @@ class Outcome:
     evaluations_counted: int | None = None
     stopped: str = ""
     curve: list[tuple[int, float]] = field(default_factory=list)
+    terms: dict[str, list[float]] = field(default_factory=dict)
     snapshots: list[int] = field(default_factory=list)
     snapshot_psnr: list[float] = field(default_factory=list)
     snapshot_identity: list[float] = field(default_factory=list)
@@ -104,6 +105,7 @@ def score(
         evaluations=reconstruction.evaluations,
         stopped=reconstruction.stopped,
         curve=list(reconstruction.curve),
+        terms={name: list(values) for name, values in reconstruction.terms.items()},
         snapshots=list(reconstruction.snapshot_at),
         snapshot_identity=identity.lowpass(pictures["snapshots"], scored) if "snapshots" in pictures else [],
         judges=identity.judges,

@@ -60,7 +60,7 @@ def _measured_seconds(plan: Plan, spec: TrialSpec, device: str, together: int) -
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     labels = (torch.arange(spec.batch_size) % classes).to(device)
     target, state = [parameter.detach() for parameter in victim.parameters], victim.state
-    given: Given = {"labels": [labels], "target": target, "granted": [], "observed": []}
+    given: Given = {"labels": [labels], "target": target, "granted": [], "observed": [], "factors": []}
 
     def evaluated(candidate: Tensor) -> Tensor:
         return objective.functional([candidate], given, state)[1][0]

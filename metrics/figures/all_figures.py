@@ -15,6 +15,7 @@ from gradinv.metrics.figures.quality import quality_drawings
 from gradinv.metrics.figures.recovery import recovery_drawings
 from gradinv.metrics.figures.sheets import sheet_drawings
 from gradinv.metrics.figures.skeleton import Drawing, drawn, save_all
+from gradinv.metrics.figures.terms import term_drawings
 from gradinv.metrics.records import Record
 from gradinv.metrics.registry import RequestError, unknown
 
@@ -30,6 +31,7 @@ class Material(NamedTuple):
 FIGURES: dict[str, Callable[[Material], Iterator[Drawing]]] = {
     "quality": lambda material: quality_drawings(material.records),
     "objective": lambda material: objective_drawings(material.records),
+    "terms": lambda material: term_drawings(material.records),
     "recovery": lambda material: recovery_drawings(material.records),
     "progress": lambda material: progress_drawings(material.records),
     "defenses": lambda material: defense_drawings(material.records, material.runs),

@@ -93,12 +93,14 @@ class Record(_Frozen):
     """One finished, skipped or failed trial; everything a row of the leaderboard needs.
 
     `metrics` holds what is measured once a batch, such as `label_accuracy`; what is measured of each image stands in
-    `images`. `evaluations` is what the attack says that it spent, `evaluations_counted` what its victim
-    counted. `stopped` says why the budget was not spent; empty where it was. `alignments` counts the alignments of
-    agents' images that were accepted and, by reason, rejected. `zero_gradient_share` of the parameters lie in tensors
-    whose gradient is zero; `update_cosine` is that of the defended to the true update, `update_error` the length of
-    their difference over the true length, `upload_bytes` what the client uploads; `weights_source` says where
-    pretrained weights came from, `judges` who ranked the originals (metric -> weights in words), in which `pool`.
+    `images`. `evaluations` is what the attack says that it spent, `evaluations_counted` what its victim counted.
+    `terms` holds by name what the objective consists of at each point of the `curve`, weighted: gradient, the priors,
+    and `group`, which is no part of the curve's own objective. `stopped` says why the budget was not spent; empty where
+    it was. `alignments` counts the alignments of agents' images that were accepted and, by reason, rejected.
+    `zero_gradient_share` of the parameters lie in tensors whose gradient is zero; `update_cosine` is that of the
+    defended to the true update, `update_error` the length of their difference over the true length, `upload_bytes` what
+    the client uploads; `weights_source` says where pretrained weights came from, `judges` who ranked the originals
+    (metric -> weights in words), in which `pool`.
     A record of an older schema is taken too (`upgrade.upgraded`), any unknown field is refused.
     """
 
@@ -122,6 +124,7 @@ class Record(_Frozen):
     evaluations_counted: Whole | None = None
     stopped: str = ""
     curve: list[tuple[Whole, float]] = Field(default_factory=list)
+    terms: dict[str, list[float]] = Field(default_factory=dict)
     snapshots: list[Whole] = Field(default_factory=list)
     snapshot_psnr: list[float] = Field(default_factory=list)
     snapshot_identity: list[float] = Field(default_factory=list)

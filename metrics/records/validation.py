@@ -163,6 +163,9 @@ def _spent(record: Record) -> Iterator[str]:
     steps = [step for step, _ in record.curve]
     if steps != sorted(set(steps)):
         yield "the evaluations of its curve do not rise"
+    for name, values in record.terms.items():
+        if len(values) != len(record.curve):
+            yield f"its term {name} has {len(values)} points, its curve has {len(record.curve)}"
     if record.snapshot_psnr and len(record.snapshots) != len(record.snapshot_psnr):
         yield f"it has {len(record.snapshots)} snapshots and {len(record.snapshot_psnr)} values of them"
 

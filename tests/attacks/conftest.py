@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradinv.attacks.gradient_matching.objective import Given, Objective
-from gradinv.attacks.gradient_matching.variables import Gradients
+from gradinv.attacks.gradient_matching.variables import Evaluated
 from gradinv.attacks.leak import Leak, ThreatModel
 from gradinv.attacks.victim import Victim
 from gradinv.benchmark.victims.networks import build_network
@@ -144,11 +144,11 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Evaluation]:
     calls: list[Evaluation] = []
     original = Objective.evaluate
 
-    def spy(self: Objective, candidate: Sequence[Tensor], given: Given) -> tuple[Tensor, Gradients]:
-        value, gradients = original(self, candidate, given)
+    def spy(self: Objective, candidate: Sequence[Tensor], given: Given) -> Evaluated:
+        evaluated = original(self, candidate, given)
         labels = given["labels"][0] if given["labels"] else candidate[1].detach().softmax(dim=-1)
-        calls.append(Evaluation(candidate[0].detach().clone(), labels.clone(), value.item()))
-        return value, gradients
+        calls.append(Evaluation(candidate[0].detach().clone(), labels.clone(), evaluated.value.item()))
+        return evaluated
 
     monkeypatch.setattr(Objective, "evaluate", spy)
     return calls

@@ -12,7 +12,7 @@ from gradinv.attacks.gradient_matching import Adam, Bond, Coupling, GradientMatc
 from gradinv.attacks.gradient_matching.descent import Agents
 from gradinv.attacks.gradient_matching.evaluation import Engine
 from gradinv.attacks.gradient_matching.objective import Given, Objective
-from gradinv.attacks.gradient_matching.variables import Gradients
+from gradinv.attacks.gradient_matching.variables import Evaluated
 from gradinv.attacks.gradinversion import GradInversion
 from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
 from gradinv.attacks.registry import create_attack
@@ -89,7 +89,7 @@ def test_what_selects_is_the_objective_without_the_group_among_iterates_from_its
     assert result.objective_end == float(curves[:, 10:].min())
     objective = Objective(victim, attack.distance, attack.priors)
     with objective.ready():
-        value, _ = objective.evaluate([result.images], objective.given(leak, leak.labels))
+        value, _, _ = objective.evaluate([result.images], objective.given(leak, leak.labels))
     assert value.item() == pytest.approx(result.objective_end, rel=1e-5)
     assert float(curves[:, :10].min()) < result.objective_end  # so the choice of iterates mattered
 
@@ -145,13 +145,13 @@ def test_a_diverged_agent_is_left_behind(case: Callable, monkeypatch: pytest.Mon
     original = Objective.evaluate
     calls = 0
 
-    def breaking(self: Objective, candidate: Sequence[Tensor], given: Given) -> tuple[Tensor, Gradients]:
+    def breaking(self: Objective, candidate: Sequence[Tensor], given: Given) -> Evaluated:
         nonlocal calls
         calls += 1
-        value, gradients = original(self, candidate, given)
+        value, gradients, terms = original(self, candidate, given)
         if calls > 60 and calls % 2:  # the first of two agents, from step 30 on
-            return value * torch.nan, [gradient * torch.nan for gradient in gradients]
-        return value, gradients
+            return Evaluated(value * torch.nan, [gradient * torch.nan for gradient in gradients], terms)
+        return Evaluated(value, gradients, terms)
 
     monkeypatch.setattr(Objective, "evaluate", breaking)
     attack = create_attack(f"{LAZY}[agents=2,group_start=0.0]")

@@ -69,7 +69,7 @@ def test_autograds_gradient_is_the_slope(many: Callable, make_images: Callable, 
     objective = Objective(victim, *ALL[name])
     images, direction = (make_images(2, seed=seed, dtype=torch.float64) for seed in (1, 2))
     with objective.ready():
-        _, (slope,) = objective.evaluate([images], objective.given(leak, leak.labels))
+        _, (slope,), _ = objective.evaluate([images], objective.given(leak, leak.labels))
         expected = by_finite_difference(objective, images, leak, direction)
     torch.testing.assert_close((slope * direction).sum(), expected, rtol=1e-5, atol=1e-7)
 
@@ -89,6 +89,8 @@ def test_every_way_has_autograds_values_and_gradients(many: Callable, way: Engin
             expected = InTurn(objective, given)([points], [False] * 12)
             torch.testing.assert_close(result[0], expected[0], rtol=1e-10, atol=1e-12)
             torch.testing.assert_close(result[1][0], expected[1][0], rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(result.terms, expected.terms, rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(expected.terms.sum(dim=1), expected.value, rtol=1e-10, atol=1e-12)
 
 
 @each_way
@@ -306,7 +308,7 @@ def test_a_captured_program_sees_new_inputs_and_changed_ones_and_copies_no_other
     captured = programs.Captured(program, [images, target])
 
     def replay() -> None:
-        value, (slope,) = program(*captured.static)
+        value, (slope,), _ = program(*captured.static)
         captured.result[0].copy_(value)
         captured.result[1][0].copy_(slope)
 

@@ -63,8 +63,8 @@ def test_a_program_transforms_as_autograd_does(
     given = [objective.given(defended(leak, transform), leak.labels)] * 2
     points = [torch.stack([make_images(2, seed=seed) for seed in (1, 2)])]
     with objective.ready():
-        value, (slope,) = InChunks(objective, points, given, Engine(together=2))(points, [False] * 2)
-        expected, (expected_slope,) = InTurn(objective, given)(points, [False] * 2)
+        value, (slope,), _ = InChunks(objective, points, given, Engine(together=2))(points, [False] * 2)
+        expected, (expected_slope,), _ = InTurn(objective, given)(points, [False] * 2)
     torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(slope, expected_slope, rtol=1e-3, atol=1e-5)
 
@@ -102,8 +102,8 @@ def test_over_several_steps_statistics_are_of_the_whole_batch_under_the_weights_
     given = objective.given(leak, labels)
     with objective.ready():
         assert objective.evaluate([images], given)[0].item() < 1e-12
-        value, slopes = objective.evaluate([images + 0.1], given)
-        by_func, func_slopes = objective.functional([images + 0.1], given, victim.state)
+        value, slopes, _ = objective.evaluate([images + 0.1], given)
+        by_func, func_slopes, _ = objective.functional([images + 0.1], given, victim.state)
     assert value.item() > 1e-3
     torch.testing.assert_close(by_func, value)
     torch.testing.assert_close(func_slopes[0], slopes[0])

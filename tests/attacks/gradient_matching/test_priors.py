@@ -139,7 +139,7 @@ def test_the_objective_weighs_and_adds(exact: tuple[Victim, Leak, Tensor], make_
     priors = [TotalVariation(0.3), ImageL2(0.0), BatchNormStatistics(0.2)]
     objective = Objective(victim, None, priors)
     with objective.ready():
-        result, _ = objective.evaluate([other], objective.given(leak, leak.labels))
+        result = objective.evaluate([other], objective.given(leak, leak.labels)).value
     expected = 0.3 * priors[0](Candidate(other))
     expected += 0.2 * priors[2](Candidate(other, victim.bn_statistics(other), leak.bn_statistics))
     torch.testing.assert_close(result, expected)

@@ -1,0 +1,101 @@
+"""The figure of terms: what each attack's objective consists of on the way, gradient, priors and group apart."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, scenes
+from gradinv.metrics.figures.style import GREY, look
+from gradinv.metrics.records import BATCH_SIZE_FIELDS, Record, wrap_key
+
+ATTACKS_PER_FIGURE = 6
+_KNOWN = ("gradient", "tv", "l2", "bn", "group")
+"""Terms that keep their look in every figure; others follow."""
+
+
+def term_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
+    """Draw `terms-*` for each setting, batch sizes together, as PNG and PDF with the CSV of all terms.
+
+    Attacks whose records hold no terms are left out. More than 6 attacks take several pages.
+    """
+    shown = scenes(records, lambda trial: trial.is_scored and bool(trial.terms), BATCH_SIZE_FIELDS)
+    return _drawings(scene for scene in shown if scene.attack_keys)
+
+
+def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
+    for scene in shown:
+        for page, start in enumerate(range(0, len(scene.attack_keys), ATTACKS_PER_FIGURE), start=1):
+            name = f"terms-{scene.name}" + (f"-{page}" if page > 1 else "")
+            # One table for all pages, beside the first.
+            yield Drawing(name, partial(_figure, scene, start), _table(scene.trials) if page == 1 else None)
+
+
+def _figure(scene: Scene, start: int) -> Figure:
+    """One page of small panels, for the attacks from `start` on."""
+    keys = scene.attack_keys[start : start + ATTACKS_PER_FIGURE]
+    sizes = sorted({cell.batch_size for cell in scene.trials if not cell.is_control})
+    names = _names(trial for cell, trials in scene.trials.items() if not cell.is_control for trial in trials)
+    figure = Figure(figsize=(max(7.5, 3.4 * len(sizes)), 1.6 + 1.9 * len(keys)), layout="constrained")
+    axes = figure.subplots(len(keys), len(sizes), squeeze=False)
+    for row, key in enumerate(keys):
+        for column, size in enumerate(sizes):
+            axis = axes[row, column]
+            _panel(axis, scene.runs(key, size), names)
+            axis.set_title(f"{wrap_key(key, 36)}, batch size {size}", loc="left", fontsize=8)
+            axis.set_ylabel("weighted term" if column == 0 else "")
+            axis.set_xlabel("evaluations" if row == len(keys) - 1 else "")
+    # By hand: an attack's panel may lack a term that another's has.
+    figure.legend(
+        handles=[Line2D([], [], color=look(index).color, label=name) for index, name in enumerate(names) if name],
+        loc="outside lower center",
+        ncols=6,
+    )
+    figure.suptitle(
+        f"What does the objective consist of?\n{scene.title}\nEach term times its weight: median over batches, their "
+        "range shaded.\nThe objective is their sum; the group only moves agents and selects nothing.",
+        fontsize=9,
+    )
+    return figure
+
+
+def _names(trials: Iterable[Record]) -> list[str]:
+    """The terms of these trials in the order of their looks; empty in the place of a known one that none has."""
+    recorded = list(dict.fromkeys(name for trial in trials for name in trial.terms))
+    known = [name if name in recorded else "" for name in _KNOWN]
+    return known + [name for name in recorded if name not in _KNOWN]
+
+
+def _panel(axis: Axes, runs: Sequence[Record], names: Sequence[str]) -> None:
+    if not runs:
+        axis.set(xticks=[], yticks=[])
+        axis.text(0.5, 0.5, "no trial recorded terms", ha="center", va="center", transform=axis.transAxes, color=GREY)
+        return
+    points = np.unique(np.concatenate([[step for step, _ in run.curve] for run in runs]))
+    for index, name in enumerate(names):
+        curves = [(run.curve, run.terms[name]) for run in runs if name in run.terms]
+        if curves:
+            # Trials are logged at different evaluations: all are read at the points of all.
+            values = np.array([np.interp(points, [step for step, _ in curve], terms) for curve, terms in curves])
+            # A group that has not begun is 0, which has no place on a logarithmic axis.
+            values = np.where(values > 0, values, np.nan)
+            axis.plot(points, np.median(values, axis=0), color=look(index).color)
+            axis.fill_between(points, values.min(0), values.max(0), color=look(index).color, alpha=0.15, linewidth=0)
+    axis.set_yscale("log")
+
+
+def _table(trials: Trials) -> pd.DataFrame:
+    """Every term that the pages show, one row per key, batch size, batch, evaluation and term."""
+    rows = [
+        (cell.key, cell.batch_size, run.repetition, step, name, value)
+        for cell, runs in trials.items()
+        if not cell.is_control
+        for run in runs
+        for name, values in run.terms.items()
+        for (step, _), value in zip(run.curve, values, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["key", "batch_size", "batch", "evaluations", "term", "value"])
