@@ -1,6 +1,8 @@
 """The fully connected layer that sees the pixels themselves: found by its input, never by its name or its place."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +61,43 @@ def reason_without_first_layer(conditions: Conditions) -> str | None:
     except NoFirstLayerError as error:
         return str(error)
     return None
+
+
+def reason_of_mixing(conditions: Conditions) -> str | None:
+    """Why an image cannot be passed through the victim by itself; None where it can."""
+    if conditions.bn_layers and conditions.threat_model.bn_mode == "train":
+        return "batch norm in train mode mixes the images of a batch, and a certificate needs them one by one"
+    return None
+
+
+def is_rectified(network: nn.Module, layer: FirstLayer, image_shape: tuple[int, int, int]) -> bool:
+    """Whether a ReLU follows the layer: on random images (C, H, W) a neuron that is off has no gradient."""
+    parameter = next(network.parameters())
+    images = torch.randn(8, *image_shape, generator=torch.Generator().manual_seed(0)).to(parameter)
+    with cut_at(layer, network, images) as (outputs, logits):
+        gradients = torch.autograd.grad(logits.square().sum(), outputs)[0]
+    return bool(((gradients == 0) | (outputs > 0)).all() and gradients.any() and (outputs <= 0).any())
+
+
+@contextmanager
+def cut_at(layer: FirstLayer, network: nn.Module, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The layer's outputs (N, m), to be differentiated for, and the logits that follow from them, for these images.
+
+    No gradient of a parameter is taken: nothing of it counts as an evaluation.
+    """
+    kept: list[Tensor] = []
+
+    def cut(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        kept.append(output.detach().requires_grad_(True))
+        return kept[0].clone()  # an activation in place may change it
+
+    handle = layer.module.register_forward_hook(cut)
+    try:
+        with torch.enable_grad():
+            logits = network(images)
+        yield kept[0], logits
+    finally:
+        handle.remove()
 
 
 def _calls(network: nn.Module, images: Tensor) -> dict[nn.Module, list[Tensor]]:

@@ -1,7 +1,5 @@
 """Peeling: neurons that one image alone activates tell it, it is taken away, and others are left with one image."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
@@ -11,7 +9,7 @@ from torch import Tensor, nn
 
 from gradinv.attacks.attack import Conditions
 from gradinv.attacks.exact.closed_form import ClosedForm, partial_result
-from gradinv.attacks.exact.first_layer import find_first_layer, reason_without_first_layer
+from gradinv.attacks.exact.first_layer import cut_at, find_first_layer, reason_of_mixing, reason_without_first_layer
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import Paper, register_attack, register_preset
 from gradinv.attacks.victim import Victim
@@ -101,9 +99,9 @@ class Peeling(ClosedForm):
 
     def reason_to_skip(self, conditions: Conditions) -> str | None:
         """No such layer, or images that are not passed one by one."""
-        if conditions.bn_layers and conditions.threat_model.bn_mode == "train":
-            return "batch norm in train mode mixes the images of a batch, and a certificate needs them one by one"
-        return super().reason_to_skip(conditions) or reason_without_first_layer(conditions)
+        return (
+            reason_of_mixing(conditions) or super().reason_to_skip(conditions) or reason_without_first_layer(conditions)
+        )
 
     def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
         """Peel until a round finds nothing; nothing is drawn at random."""
@@ -184,6 +182,9 @@ class Peeler:
         shape = (0, self.leak.num_classes)
         return Candidates(images, neurons, torch.cat(predicted) if predicted else images.new_zeros(shape))
 
+    def _shaped(self, images: Tensor) -> Tensor:
+        return images.view(-1, *self.leak.image_shape)
+
     def _inside(self, images: Tensor) -> Tensor:
         """Which of the candidates (N, n) are in the range of pixels, but for a margin."""
         channels = images.unflatten(1, (self.leak.image_shape[0], -1))
@@ -210,7 +211,7 @@ class Peeler:
 
     def _predicted(self, images: Tensor, neurons: Tensor) -> Tensor:
         """(N, classes): the gradient of each candidate's loss for its neuron's output, with every label."""
-        with self._outputs(images) as (outputs, logits):
+        with cut_at(self.layer, self.victim.module, self._shaped(images)) as (outputs, logits):
             # J[:, c], each candidate's derivative of logit c for its own neuron; candidates do not meet in the network.
             columns = [
                 torch.autograd.grad(logits[:, label].sum(), outputs, retain_graph=True)[0].gather(1, neurons[:, None])
@@ -221,26 +222,9 @@ class Peeler:
 
     def _output_gradients(self, accepted: Peeled) -> Tensor:
         """(K, m): what the accepted images give each neuron's output in the batch's mean loss."""
-        with self._outputs(accepted.images) as (outputs, logits):
+        with cut_at(self.layer, self.victim.module, self._shaped(accepted.images)) as (outputs, logits):
             loss = nn.functional.cross_entropy(logits, accepted.labels, reduction="sum") / self.leak.batch_size
             return torch.autograd.grad(loss, outputs)[0]
-
-    @contextmanager
-    def _outputs(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """The first layer's outputs (N, m), to be differentiated for, and the logits that follow from them."""
-        kept: list[Tensor] = []
-
-        def cut(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            kept.append(output.detach().requires_grad_(True))
-            return kept[0]
-
-        handle = self.layer.module.register_forward_hook(cut)
-        try:
-            with torch.enable_grad():
-                logits = self.victim.module(images.view(-1, *self.leak.image_shape))
-            yield kept[0], logits
-        finally:
-            handle.remove()
 
 
 def _distinct(images: Tensor, earlier: list[Tensor]) -> list[list[int]]:

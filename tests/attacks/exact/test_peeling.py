@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from gradinv.attacks.exact.peeling import voted
 from gradinv.attacks.registry import create_attack
@@ -101,6 +102,13 @@ def test_a_loosened_certificate_finds_under_noise_and_certifies_nothing(private)
     loose = attacked(batch, noisy, "peeling[loosen=10000.0]")
     assert int((batch.distances(loose) < 1).sum()) >= 8
     assert proved(loose) == 0
+
+
+def test_an_activation_in_place_is_an_activation(private):
+    batch = private(
+        nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.ReLU(inplace=True), nn.Linear(64, 10)), 2, size=8
+    )
+    assert proved(attacked(batch)) == 2
 
 
 def test_the_budget_ends_it_and_what_is_open_is_open(private):
