@@ -49,6 +49,10 @@ class RunRequest:
     settings: Annotated[
         list[str], typer.Option("--set", help="KEY=VALUE over the suite's: budget=200, threat_model.labels=none, ...")
     ] = field(default_factory=list)
+    split: Annotated[
+        Literal["evaluation", "tuning"] | None,
+        typer.Option(help="tuning: attack images that no result is taken from; sweep hyperparameters there."),
+    ] = None
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many private batches a cell.")] = None
     out: Annotated[Path | None, typer.Option(file_okay=False, help="Run directory; else runs/SUITE.")] = None
     device: Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")] = "auto"
@@ -171,7 +175,8 @@ def _plan(request: RunRequest, device: str) -> "Plan":
     """The plan of the part of the suite that is asked for."""
     from gradinv.benchmark.runs import EngineChoice, Planner, hash_of, load_suite, select, suite_path
 
-    suite = load_suite(suite_path(request.suite), _settings("--set", request.settings))
+    split = {} if request.split is None else {"split": request.split}
+    suite = load_suite(suite_path(request.suite), _settings("--set", request.settings) | split)
     part = select(
         suite,
         attacks=request.attack,

@@ -19,12 +19,13 @@ MEAN_PART = 100  # images decoded at once for the mean: 60 MB as float32 at 224 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (B, 3, H, W) as float32 in [0, 1], their labels (B,), content hashes and indices in their split."""
+    """Images (B, 3, H, W) as float32 in [0, 1], their labels (B,), content hashes and indices in the split `role`."""
 
     images: Tensor
     labels: Tensor
     hashes: tuple[str, ...]
     indices: tuple[int, ...]
+    role: Role = "evaluation"
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -67,7 +68,7 @@ def draw_batch(
         raise DataError(_unfilled(dataset, batch_size, max_equal_labels, len(taken)))
     if len(set(split.labels[taken[:equal_labels]].tolist())) > 1:
         raise DataError(f"{dataset.name} has no {equal_labels} images of class {repeated}; take fewer equal_labels")
-    return _batch(split, taken)
+    return _batch(split, taken, role)
 
 
 def draw_like(
@@ -76,10 +77,9 @@ def draw_like(
     *,
     repetition: int,
     purpose: str,
-    role: Role = "evaluation",
     any_class: bool = False,
 ) -> Batch | None:
-    """Different images with the same labels, slot by slot; None where a class has no further image.
+    """Different images of the same split and labels, slot by slot; None where a class has no further image.
 
     With `any_class` their labels are whatever they are.
 
@@ -89,8 +89,8 @@ def draw_like(
     `max_equal_labels` 1 the draw for a smaller batch is therefore a prefix of the draw for a larger one, since only
     images of one label exclude each other; with repeated labels, slots may differ between batch sizes.
     """
-    split = dataset.split(role)
-    order = _order(split, "like", purpose, dataset.name, role, repetition)
+    split = dataset.split(batch.role)
+    order = _order(split, "like", purpose, dataset.name, batch.role, repetition)
     drawn: list[int] = []
     for label in batch.labels.tolist():
         forbidden = [*batch.indices, *drawn]
@@ -99,7 +99,7 @@ def draw_like(
         if fitting is None:
             return None
         drawn.append(fitting)
-    return _batch(split, drawn)
+    return _batch(split, drawn, batch.role)
 
 
 @lru_cache(maxsize=4)
@@ -135,12 +135,13 @@ def _fits(split: Split, index: int, forbidden: Sequence[int]) -> bool:
     return index not in forbidden and not _overlaps_any(split, index, forbidden)
 
 
-def _batch(split: Split, indices: Sequence[int]) -> Batch:
+def _batch(split: Split, indices: Sequence[int], role: Role) -> Batch:
     return Batch(
         images=split.images(indices),
         labels=torch.tensor([int(split.labels[index]) for index in indices]),
         hashes=tuple(split.image_hash(index) for index in indices),
         indices=tuple(indices),
+        role=role,
     )
 
 

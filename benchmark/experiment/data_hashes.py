@@ -5,15 +5,17 @@ from functools import lru_cache
 
 from gradinv.attacks.grants import needs_public_images
 from gradinv.attacks.leak import ThreatModel
-from gradinv.benchmark.datasets import Dataset, mean_image, public_images
+from gradinv.benchmark.datasets import Dataset, Role, mean_image, public_images
 from gradinv.benchmark.experiment.controls import WITHOUT_ATTACK, sees_mean_image
 
 
 @lru_cache(maxsize=16)  # public images are many bytes to hash, and every row and trial asks
-def data_hash(dataset: Dataset, attack: str, control: str, threat_model: ThreatModel) -> str:
-    """SHA-256 of the evaluation images, with the mean image or the public images where the trial sees them."""
-    evaluation = dataset.split("evaluation").content_hash
+def data_hash(
+    dataset: Dataset, attack: str, control: str, threat_model: ThreatModel, split: Role = "evaluation"
+) -> str:
+    """SHA-256 of the images of the split, with the mean image or the public images where the trial sees them."""
+    private = dataset.split(split).content_hash
     more = mean_image(dataset).numpy().tobytes() if sees_mean_image(attack, control) else b""
     if control not in WITHOUT_ATTACK and needs_public_images(threat_model.bn_statistics):
         more += public_images(dataset).numpy().tobytes()
-    return hashlib.sha256(evaluation.encode() + more).hexdigest() if more else evaluation
+    return hashlib.sha256(private.encode() + more).hexdigest() if more else private

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gradinv.benchmark.datasets import Batch, Dataset, Role, Split, random_state
+from gradinv.benchmark.datasets import Batch, Dataset, Role, random_state
 from gradinv.benchmark.machine import cache_root
 from gradinv.benchmark.victims import LoadedVictim, normalise, packaged_network, packaged_source
 from gradinv.metrics.images import (
@@ -121,18 +121,18 @@ def rivals_of(dataset: Dataset, batch: Batch) -> Tensor:
 
     Not with itself, not with an equal picture, not with one that shows much of the same photograph.
     """
-    split, hashes = dataset.split("evaluation"), _pool_hashes(dataset)
+    split, hashes = dataset.split(batch.role), _pool_hashes(dataset)
+
+    def overlaps(index: int, place: Place) -> bool:
+        return place.role == batch.role and split.overlaps(index, place.number)
+
     rows = [
-        [hashes[i] != image and not _overlaps(split, index, place) for i, place in enumerate(places_of(dataset))]
+        [hashes[i] != image and not overlaps(index, place) for i, place in enumerate(places_of(dataset))]
         for index, image in zip(batch.indices, batch.hashes, strict=True)
     ]
     rivals = torch.tensor(rows)
     # As many for each, whether the original is one of the pool or not: a rank is one of `POOL_SIZE`.
     return rivals & (rivals.cumsum(1) < POOL_SIZE)
-
-
-def _overlaps(split: Split, index: int, place: Place) -> bool:
-    return place.role == "evaluation" and split.overlaps(index, place.number)
 
 
 @lru_cache(maxsize=2)

@@ -92,7 +92,7 @@ def score(
     notes = [f"{broken:.1%} of the returned values are not finite, and were scored as mid-grey"] * (broken > 0)
     partial = reconstruction.filled is not None and not bool(reconstruction.filled.all())
     notes += ["some slots were left open, and were scored as the mean image"] * partial
-    notes += [f"images: {change}" for change in identity.dataset.split("evaluation").changes]
+    notes += [f"images: {change}" for change in identity.dataset.split(batch.role).changes]
     return Outcome(
         state="diverged" if reconstruction.diverged or broken else "done",
         images=_images(batch, assignment, values, details | identity.details()),

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from gradinv.attacks.gradient_matching import Kind, Precision
 from gradinv.attacks.grants import granted_numbers_per_pixel
@@ -38,6 +38,7 @@ class TrialSpec(BaseModel):
     threat_model: ThreatModel
     batch_size: int
     repetition: int
+    split: Literal["evaluation", "tuning"] = "evaluation"
     budget: int | None
     metrics: tuple[str, ...]
     device: str = "cpu"
@@ -47,6 +48,12 @@ class TrialSpec(BaseModel):
     precision: Precision = "float32"
     sources: dict[str, str]
     versions: dict[str, str]
+
+    # At its default a later field is left out, so that ids of earlier trials stay what they were.
+    @model_serializer(mode="wrap")
+    def _dumped(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if (name, value) != ("split", "evaluation")}
 
     @property
     def id(self) -> str:
@@ -132,6 +139,7 @@ def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int) -> Cell:
         client_precision=granted.client_precision,
         simulation=granted.simulation,
         equal_labels=granted.equal_labels,
+        split=spec.split,
     )
 
 

@@ -127,6 +127,7 @@ def _batch(spec: TrialSpec, dataset: Dataset) -> Batch:
         batch_size=spec.batch_size,
         max_equal_labels=spec.threat_model.max_equal_labels,
         equal_labels=spec.threat_model.equal_labels,
+        role=spec.split,
     )
 
 

@@ -127,4 +127,5 @@ def _batch(record: Record, dataset: Dataset) -> Batch:
         batch_size=record.cell.batch_size,
         max_equal_labels=record.cell.max_equal_labels,
         equal_labels=record.cell.equal_labels,
+        role="tuning" if record.cell.split == "tuning" else "evaluation",
     )

@@ -152,7 +152,7 @@ class Planner:
                     dataset=dataset.name,
                     image_size=dataset.image_size,
                     # Of what this trial sees: images that it does not see leave its id alone.
-                    data_hash=data_hash(dataset, attack, control, block.threat_model),
+                    data_hash=data_hash(dataset, attack, control, block.threat_model, block.split),
                     victim=victim_spec,
                     weights_hash=None,
                     attack=attack,
@@ -162,6 +162,7 @@ class Planner:
                     threat_model=block.threat_model,
                     batch_size=batch_size,
                     repetition=0,
+                    split=block.split,
                     budget=None if block.budget == "paper" else block.budget,
                     metrics=block.metrics,
                     device=self.device,
@@ -189,7 +190,7 @@ class Planner:
 def _grid(block: Block) -> str:
     """What two blocks must share for their rows to be the same."""
     # Not the metrics: they are further columns of a row, not another row.
-    return block.model_dump_json(include={"dataset", "image_size", "threat_model", "budget"})
+    return block.model_dump_json(include={"dataset", "image_size", "threat_model", "budget", "split"})
 
 
 def _places(suite: Suite) -> dict[RowPlace, int]:
@@ -229,6 +230,7 @@ def _check_batches(block: Block, dataset: Dataset) -> None:
             batch_size=largest,
             max_equal_labels=block.threat_model.max_equal_labels,
             equal_labels=block.threat_model.equal_labels,
+            role=block.split,
         )
 
 

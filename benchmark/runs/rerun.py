@@ -34,6 +34,7 @@ def rerun_of(name: str, trials: Sequence[Record], controls: Sequence[str]) -> Re
         "batches": max(trial.repetition for trial in trials) + 1,
         "budget": "paper" if spec["budget"] is None else spec["budget"],
         "metrics": spec["metrics"],
+        **({"split": spec["split"]} if "split" in spec else {}),
     }
     text = yaml.safe_dump(suite, sort_keys=False, default_flow_style=None, width=100)
     # Only files of other packages have a source hash; which file it was nobody but the reader knows.

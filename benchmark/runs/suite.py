@@ -5,8 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from gradinv.attacks.grants import needs_public_images
 from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import create_attack, hyperparameters
 from gradinv.attacks.update import create_update
@@ -57,9 +68,23 @@ class Block(_Strict):
     threat_model: ThreatModel = ThreatModel()
     batch_sizes: tuple[BatchSize, ...] = Field(default=(1,), min_length=1)
     batches: Batches | dict[PositiveInt, Batches] = 8
+    split: Literal["evaluation", "tuning"] = "evaluation"
     budget: Budget | Literal["paper"] = 1000
     # Asked for with every suite, since a plug-in may have registered a metric for every board meanwhile.
     metrics: tuple[str, ...] = Field(default_factory=default_metrics)
+
+    # At its default a later field is left out, so that hashes of earlier suites stay what they were.
+    @model_serializer(mode="wrap")
+    def _dumped(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if (name, value) != ("split", "evaluation")}
+
+    @model_validator(mode="after")
+    def _private(self) -> Self:
+        if self.split == "tuning" and needs_public_images(self.threat_model.bn_statistics):
+            level = self.threat_model.bn_statistics
+            raise ValueError(f"bn_statistics {level} are those of tuning images; attack the evaluation images")
+        return self
 
     @field_validator("controls", mode="before")
     @classmethod

@@ -111,6 +111,7 @@ def _cell(record: Record) -> Iterator[str]:
         "budget": "paper" if specification["budget"] is None else str(specification["budget"]),
         # What an older specification lacks contradicts nothing.
         **{name: specification.get(name, getattr(cell, name)) for name in _OF_SPECIFICATION},
+        "split": specification.get("split", SETTING["split"].default),
         **{name: threat_model[name] for name in _OF_THREAT_MODEL},
         **{name: threat_model.get(name, SETTING[name].default) for name in _OF_LATER_THREAT_MODELS},
         **asdict(row_identity(specification)),

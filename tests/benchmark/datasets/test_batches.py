@@ -94,7 +94,6 @@ def test_photos_in_one_batch_never_overlap(role) -> None:
             draw_batch(dataset, repetition=repetition, batch_size=8, role=role),
             repetition=repetition,
             purpose="other",
-            role=role,
         )
         assert controls is not None
         assert not any(split.overlaps(i, j) for i in batch.indices for j in batch.indices if i != j)

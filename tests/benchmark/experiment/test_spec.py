@@ -43,6 +43,7 @@ CHANGES = {
     "threat_model": ThreatModel(labels="none"),
     "batch_size": 2,
     "repetition": 1,
+    "split": "tuning",
     "budget": None,
     "metrics": ("psnr", "ssim"),
     "device": "cuda",
@@ -197,6 +198,11 @@ def test_a_threat_model_of_before_a_field_came_has_the_id_that_it_had():
     assert sends.model_dump()["threat_model"]["buffers"] == "sent"
     assert TrialSpec.model_validate(sends.model_dump()) == sends
     assert sends.id != SPEC.id
+
+
+def test_the_split_that_every_earlier_trial_had_changes_no_id():
+    assert "split" not in SPEC.model_dump() | json.loads(SPEC.model_dump_json())
+    assert SPEC.model_copy(update={"split": "tuning"}).model_dump()["split"] == "tuning"
 
 
 def test_a_precision_of_the_client_that_everybody_has_changes_no_id_and_another_does() -> None:

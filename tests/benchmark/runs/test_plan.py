@@ -156,6 +156,8 @@ def test_the_hash_of_a_suite_is_of_what_it_says(write_suite):
     assert (
         hash_of(plain) == hash_of(load_suite(write_suite("again.yaml"))) != hash_of(load_suite(write_suite(budget=6)))
     )
+    assert hash_of(plain) == hash_of(load_suite(write_suite("split.yaml", split="evaluation")))
+    assert hash_of(plain) != hash_of(load_suite(write_suite("split.yaml", split="tuning")))
     assert hash_of(select(plain, limit=1)) != hash_of(select(load_suite(write_suite(batches=2)), limit=2))
 
 
