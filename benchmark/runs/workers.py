@@ -33,16 +33,27 @@ class Workers(Protocol):
 def run_in_workers(jobs: Sequence[Job], workers: int, start: Callable[[int], Workers]) -> Generator[Record]:
     """In so many workers, which `start` makes, records as they finish.
 
-    Where a worker dies, nobody knows which of the trials under way killed it: each is run once more, alone, and
-    recorded as failed if its worker dies again. A trial that takes longer than its limit ends itself; a worker in which
-    none does, for it is deep in a kernel or has no alarm, is ended and replaced.
+    Where a worker dies, nobody knows which of the trials under way killed it: each is run once more, with no other
+    beside it, and recorded as failed if its worker dies again. A trial that takes longer than its limit ends itself; a
+    worker in which none does, for it is deep in a kernel or has no alarm, is ended and replaced.
     """
     waiting = deque(jobs)
     while waiting:
-        for suspect in (yield from _Pool(start(workers), workers).run(waiting)):
-            for single in suspect.singly():
-                if (yield from _Pool(start(1), 1).run(deque([single]))):
-                    yield from recorded(single, Outcome(state="failed", reason="the worker process died"))
+        suspects = yield from _Pool(start(workers), workers).run(waiting)
+        yield from _one_by_one(suspects, start)
+
+
+def _one_by_one(suspects: Sequence[Job], start: Callable[[int], Workers]) -> Generator[Record]:
+    """The trials of jobs whose worker died, in a worker that has one at a time."""
+    waiting = deque(single for job in suspects for single in job.singly())
+    while waiting:
+        first = waiting[0]
+        for job in (yield from _Pool(start(1), 1).run(waiting)):
+            # What killed a worker that others had used before may be what those left behind.
+            if job is first:
+                yield from recorded(job, Outcome(state="failed", reason="the worker process died"))
+            else:
+                waiting.appendleft(job)
 
 
 class _Pool:

@@ -2,8 +2,10 @@
 
 import math
 import signal
+from concurrent.futures import Future
 from dataclasses import asdict, replace
 from functools import partial
+from typing import ClassVar
 
 import pytest
 
@@ -144,6 +146,69 @@ def test_a_worker_whose_trial_hears_nothing_is_ended_and_replaced(job, monkeypat
         ("dlg", "done"),
     ]
     assert records[0].reason == "timeout: not ended after 0.1 s"
+
+
+class DeathError(Exception):
+    """What a worker's death raises."""
+
+
+class Mortal:
+    """Workers of this process which die of the trials they must not meet, and after so many jobs."""
+
+    death = DeathError
+    deadly: ClassVar[set[str]] = set()
+    lifetime = math.inf
+    started: ClassVar[list[int]] = []
+
+    def __init__(self, count):
+        self.started.append(count)
+        self.jobs = 0
+
+    def submit(self, job):
+        future, self.jobs = Future(), self.jobs + 1
+        if self.jobs > self.lifetime or any(trial.id in self.deadly for trial in job.trials):
+            future.set_exception(DeathError())
+        else:
+            future.set_result(execute(job))
+        return future
+
+    def stop(self):
+        """Nothing is under way."""
+
+
+def test_trials_under_way_at_a_death_share_a_worker_and_the_one_to_blame_fails(
+    make_ready_plan, run_directory, monkeypatch
+):
+    jobs = jobs_of(make_ready_plan(attacks=["dlg"], batches=4, controls=["mean_image"]).trials, run_directory)
+    ids = [trial.id for job in jobs for trial in job.trials]
+    monkeypatch.setattr(Mortal, "deadly", {jobs[0].trials[2].id})
+    monkeypatch.setattr(Mortal, "started", [])
+    records = list(workers.run_in_workers(jobs, 1, Mortal))
+    assert sorted(record.id for record in records) == sorted(ids)
+    assert {record.id for record in records if record.state == "failed"} == Mortal.deadly
+    # The first worker, one for two good trials and the deadly one, one in which it is the first, one for what is left,
+    # and one for the other job.
+    assert Mortal.started == [1] * 5
+
+
+def test_a_trial_is_not_blamed_for_what_others_left_in_its_worker(make_ready_plan, run_directory, monkeypatch):
+    (job,) = jobs_of(make_ready_plan(attacks=["dlg"], batches=4, controls=[]).trials, run_directory)
+    monkeypatch.setattr(Mortal, "lifetime", 2)
+    alone = WorkersOnce(Mortal)
+    records = list(workers.run_in_workers([job], 1, alone))
+    assert [record.state for record in records] == ["done"] * 4
+
+
+class WorkersOnce:
+    """Starts workers of which the first die at their first job."""
+
+    def __init__(self, kind):
+        self.kind, self.calls = kind, 0
+
+    def __call__(self, count):
+        made, self.calls = self.kind(count), self.calls + 1
+        made.jobs = math.inf if self.calls == 1 else 0
+        return made
 
 
 def test_an_impossible_trial_is_skipped(job):
