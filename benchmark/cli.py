@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from gradinv.benchmark.commands import attack, boards, check, compare, identify, labels, look, run, train, utility
+from gradinv.benchmark.commands import (
+    attack,
+    audit,
+    boards,
+    check,
+    compare,
+    identify,
+    labels,
+    look,
+    run,
+    train,
+    utility,
+)
 from gradinv.benchmark.stopping import Stopped, leave_at_next_signal, watch_signals
 from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.records import fault_in_words
@@ -49,6 +61,7 @@ app.command()(labels.labels)
 app.command()(identify.identify)
 app.command()(train.train)
 app.command()(utility.utility)
+app.command()(audit.audit)
 app.command()(attack.attack)
 app.command()(check.check)
 app.command()(look.doctor)

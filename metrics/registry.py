@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from gradinv.metrics.plain_text import cut, one_line
@@ -235,7 +236,7 @@ def origin(target: Any) -> str:
         return f"{target.__module__}.{target.__qualname__}"
 
 
-def load_plugin(path: Path) -> None:
+def load_plugin(path: Path) -> ModuleType:
     """Import a Python file, so that what it registers is known; InvalidEntryError where it is no importable file.
 
     It may import files beside it. Whatever its import raises, leaving the process included, is that one error.
@@ -253,6 +254,7 @@ def load_plugin(path: Path) -> None:
         del sys.modules[name]  # a half-made module would be taken for the plug-in by a second attempt
         _let_interrupts_pass(error)
         raise InvalidEntryError(f"plug-in {path} cannot be imported: {in_words(error)}") from error
+    return module
 
 
 def in_words(error: BaseException) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from gradinv.metrics.plain_text import one_line, plain
+from gradinv.metrics.plain_text import cut, one_line, plain
+from gradinv.metrics.registry import RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,3 +85,20 @@ def load_plugins(paths: list[Path], download: bool = False) -> None:
         os.environ["GRADINV_DOWNLOAD"] = "1"  # an environment variable, because worker processes inherit it
     for path in paths:
         load_plugin(path)
+
+
+def read_settings(option: str, pairs: list[str]) -> dict[str, Any]:
+    """The dotted names of a repeated option and their values, which are written as in a suite file."""
+    from gradinv.benchmark.runs import read_yaml
+
+    result: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not (name.strip() and equals):
+            raise RequestError(f"{option} {cut(pair)}: write KEY=VALUE")
+        try:
+            # As YAML, so that numbers, lists and true or false are written here as they are in the file.
+            result[name.strip()] = read_yaml(text)
+        except ValueError as error:
+            raise RequestError(f"{option} {cut(pair)}: the value is no YAML ({error})") from error
+    return result

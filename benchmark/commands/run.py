@@ -14,12 +14,12 @@ from gradinv.benchmark.commands.options import (
     Plugins,
     console,
     load_plugins,
+    read_settings,
     say,
     taking,
 )
 from gradinv.benchmark.machine import Device, resolve_device
 from gradinv.benchmark.stopping import HAS_ALARM, Stopped
-from gradinv.metrics.plain_text import cut
 from gradinv.metrics.records import fault_in_words, require_folder
 from gradinv.metrics.registry import RequestError
 
@@ -154,7 +154,7 @@ def _options(request: RunRequest, plan: "Plan", device: str, shard: tuple[int, i
 
 def _cluster(request: RunRequest) -> dict[str, Any]:
     """What the executor is asked for; RequestError for what it does not take."""
-    settings = _settings("--cluster", request.cluster)
+    settings = read_settings("--cluster", request.cluster)
     known = {"local": (), "ray": RAY_SETTINGS, "slurm": settings}[request.executor]
     if unknown := [name for name in settings if name not in known]:
         takes = f"it takes {' and '.join(known)}" if known else "add --executor ray or --executor slurm"
@@ -176,7 +176,7 @@ def _plan(request: RunRequest, device: str) -> "Plan":
     from gradinv.benchmark.runs import EngineChoice, Planner, hash_of, load_suite, select, suite_path
 
     split = {} if request.split is None else {"split": request.split}
-    suite = load_suite(suite_path(request.suite), _settings("--set", request.settings) | split)
+    suite = load_suite(suite_path(request.suite), read_settings("--set", request.settings) | split)
     part = select(
         suite,
         attacks=request.attack,
@@ -189,23 +189,6 @@ def _plan(request: RunRequest, device: str) -> "Plan":
     choice = EngineChoice(request.engine, request.together, request.precision)
     planner = Planner(device=device, download=request.download, choice=choice)
     return planner.plan(part, hash_of(suite), suite)
-
-
-def _settings(option: str, pairs: list[str]) -> dict[str, Any]:
-    """The dotted names of a repeated option and their values, which are written as in a suite file."""
-    from gradinv.benchmark.runs import read_yaml
-
-    result: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not (name.strip() and equals):
-            raise RequestError(f"{option} {cut(pair)}: write KEY=VALUE")
-        try:
-            # As YAML, so that numbers, lists and true or false are written here as they are in the file.
-            result[name.strip()] = read_yaml(text)
-        except ValueError as error:
-            raise RequestError(f"{option} {cut(pair)}: the value is no YAML ({error})") from error
-    return result
 
 
 def _shard(text: str) -> tuple[int, int]:

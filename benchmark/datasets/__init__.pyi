@@ -16,6 +16,12 @@ from .batches import (
 from .changes import Change as Change
 from .decoding import read_image as read_image
 from .folder import is_image_name as is_image_name
+from .loose_folder import (
+    LooseImages as LooseImages,
+    find_images as find_images,
+    loose_dataset as loose_dataset,
+    loose_split as loose_split,
+)
 from .registry import (
     DATASETS as DATASETS,
     LARGEST_IMAGE_SIZE as LARGEST_IMAGE_SIZE,

@@ -1,3 +1,4 @@
+from .console import summed as summed
 from .engine_choice import EngineChoice as EngineChoice
 from .identification import (
     chosen_judge as chosen_judge,
@@ -8,6 +9,7 @@ from .plan import (
     Planner as Planner,
     hash_of as hash_of,
 )
+from .preflight import estimated_seconds as estimated_seconds
 from .prepare import without_training as without_training
 from .rerun import rerun_of as rerun_of
 from .runner import (

@@ -1,6 +1,8 @@
 """Running a suite: prepare, resume, execute, write what comes out. What is said on the way stands in `console.py`."""
 
-from collections.abc import Generator, Mapping, Sequence, Set as AbstractSet
+import math
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,7 +41,8 @@ class RunOptions:
     """How a run is carried out; none of it changes a result.
 
     `executor` is local, ray or slurm; `cluster` holds what it is to be asked for: for Ray `address` and `gpus` (a
-    worker), for Slurm submitit's parameters.
+    worker), for Slurm submitit's parameters. `deadline`, by `time.monotonic`, ends the run after the trial that it
+    finds at work; what is missing then is run by the same call.
     """
 
     run: RunDirectory
@@ -53,6 +56,7 @@ class RunOptions:
     executor: str = "local"
     cluster: Mapping[str, Any] = field(default_factory=dict)
     keep_floats: bool = False
+    deadline: float = math.inf
 
 
 class _Contrasts(BaseModel):
@@ -126,7 +130,15 @@ def _run_missing(plan: Plan, trials: Sequence[PlannedTrial], options: RunOptions
     jobs = jobs_of(missing, options.run, options.trial_timeout, keep_floats=options.keep_floats)
     jobs = in_order(jobs, estimates, options.jobs, breadth_first=options.breadth_first)
     with closing(_execute(jobs, options)) as records:
-        follow(records, estimates)
+        follow(_until(options.deadline, records), estimates)
+
+
+def _until(deadline: float, records: Iterable[Record]) -> Iterator[Record]:
+    """The records that are there before the deadline, and the one that is made meanwhile."""
+    for record in records:
+        yield record
+        if time.monotonic() >= deadline:
+            return
 
 
 def _foreign_metrics(plan: Plan) -> dict[str, Facts]:

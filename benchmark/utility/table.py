@@ -13,7 +13,7 @@ from gradinv.benchmark.machine import cache_root
 from gradinv.benchmark.utility.federated import Federation, federated_accuracy
 from gradinv.benchmark.victims import LoadedVictim, VictimSpec, weights_hash
 from gradinv.metrics.records import write_text
-from gradinv.metrics.statistics import interval
+from gradinv.metrics.statistics import bounded_interval
 
 DELTA = 1e-5
 
@@ -43,7 +43,7 @@ def utility_row(
         trained = [_kept(defense, dataset, spec, victim, federation, seed) for seed in seeds]
     except ImpossibleCellError as error:
         return row | {"notes": str(error)}
-    over_seeds = interval([accuracy for accuracy, _ in trained])
+    over_seeds = bounded_interval([accuracy for accuracy, _ in trained], 0, 1)
     return row | {
         "accuracy_mean": over_seeds.mean,
         "accuracy_low": over_seeds.low,

@@ -1,0 +1,207 @@
+"""The findings of an audit in sentences, for its page and for the terminal."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from gradinv.benchmark.audit.findings import NONE, AuditFindings, DefenseFinding
+from gradinv.metrics.boards import BoardLine
+from gradinv.metrics.leakage import FAMILY
+from gradinv.metrics.report import AuditPage, AuditRow
+from gradinv.metrics.typesetting import between, counted, fixed, percent
+
+_FROM = {"from_gradient": "from the update", "from_statistics": "from the batch-norm statistics"}
+
+
+def page_of(findings: AuditFindings) -> AuditPage:
+    """The page of an audit."""
+    return AuditPage(
+        title=f"Audit of {findings.request.inputs.model_name}",
+        facts=list(_facts(findings)),
+        sentences=list(_sentences(findings)),
+        rows=[_row(finding) for finding in findings.defenses],
+        rules=_rules(findings.labels),
+        limits=list(limits(findings)),
+        shown=list(findings.undefended.lines),
+    )
+
+
+def _facts(findings: AuditFindings) -> Iterator[str]:
+    request, dataset, victim = findings.request, findings.dataset, findings.victim
+    parameters = sum(parameter.numel() for parameter in victim.module.parameters())
+    accuracy = "" if victim.accuracy is None else f", {percent(victim.accuracy)} of its tuning images right"
+    yield f"network: {request.inputs.model}, {parameters:,} parameters, {victim.source or 'as it is made'}{accuracy}"
+    held = ", ".join(f"{len(dataset.split(role)):,} {role}" for role in ("train", "tuning", "evaluation"))
+    yield f"images: {request.inputs.data} at {dataset.image_size} px, {len(dataset.classes)} classes ({held})"
+    yield from (f"images: {change}" for change in dataset.split("evaluation").changes)
+    if request.inputs.labels_are_predicted:
+        yield "labels: what the network takes each image for, as the folder has no classes"
+    sizes = _listed([counted(size, "image") for size in request.batch_sizes])
+    threat = findings.threat_model
+    yield (
+        f"sent: {threat.update} of {sizes}; the attacker knows the network and is granted: labels {threat.labels}, "
+        f"batch-norm statistics {threat.bn_statistics}"
+    )
+    images = {image.image for record in findings.records for image in record.images}
+    missing = len(findings.design.plan.trials) - len(findings.records)
+    yield (
+        f"{len(findings.records):,} trials of {findings.design.plan.suite.blocks[0].budget:,} evaluations at most"
+        f"{f', {missing:,} more not run for want of time' if missing else ''}; {counted(len(images), 'image')} attacked"
+    )
+
+
+def _sentences(findings: AuditFindings) -> Iterator[str]:
+    undefended = findings.undefended
+    yield f"Without a defense: {_what_leaks(undefended)}."
+    yield from _label_sentences(findings.labels)
+    for finding in findings.defenses[1:]:
+        yield f"{finding.defense}: {_what_stops(finding, undefended)}. {_price(finding, undefended)}"
+
+
+def _what_leaks(finding: DefenseFinding) -> str:
+    if not finding.is_tested:
+        return "too few batches were run to say what leaks"
+    clauses = [
+        f"{_leaking(respects)} {_FROM[column]} ({_who(line)})"
+        for column in _FROM
+        for line, respects in _by_line(finding.shown_by(column))
+    ]
+    if not clauses:
+        return f"none of {counted(len(finding.lines), 'attack')} did better than its controls"
+    rest = [respect for respect in FAMILY if respect not in finding.leaks]
+    return "; ".join([*clauses, *([f"{_listed(rest)} not shown to leak"] if rest else [])])
+
+
+def _by_line(shown: Mapping[str, BoardLine]) -> list[tuple[BoardLine, list[str]]]:
+    """The attacks with the respects that each shows."""
+    groups: list[tuple[BoardLine, list[str]]] = []
+    for respect, line in shown.items():
+        group = next((respects for other, respects in groups if other is line), None)
+        if group is None:
+            groups.append((line, [respect]))
+        else:
+            group.append(respect)
+    return groups
+
+
+def _who(line: BoardLine) -> str:
+    """The attack, and its PSNR beside that of its best control."""
+    knows = ", who knows the defense" if line.cell.adaptive else ""
+    size = f" at batch size {line.cell.batch_size}" if line.cell.batch_size > 1 else ""
+    mean, gain = line.number("psnr_mean"), line.number("psnr_gain_mean")
+    if math.isnan(mean) or math.isnan(gain):
+        return f"{line.cell.key}{size}{knows}"
+    return f"{line.cell.key}{size}{knows}: {fixed(mean, 1)} dB, its best control {fixed(mean - gain, 1)} dB"
+
+
+def _what_stops(finding: DefenseFinding, undefended: DefenseFinding) -> str:
+    if not undefended.is_tested or not finding.is_tested:
+        return "too few batches were run to say what it stops"
+    if not undefended.leaks:
+        return "nothing leaked without it, so that nothing is known of it"
+    stopped = [respect for respect in undefended.leaks if respect not in finding.leaks]
+    parts = [f"stops {_listed(stopped)}, as far as these attacks go"] if stopped else []
+    if finding.leaks:
+        parts.append(("still, " if stopped else "stops nothing: ") + _what_leaks(finding))
+    return "; ".join(parts)
+
+
+def _price(finding: DefenseFinding, undefended: DefenseFinding) -> str:
+    if finding.price is None or undefended.price is None:
+        return "What it costs was not measured: the time was too short for a training."
+    if finding.price["notes"]:
+        return f"What it costs is not known: {finding.price['notes']}."
+    with_it, without = _share(finding.price, "accuracy"), _share(undefended.price, "accuracy")
+    upload = finding.price["upload_bytes"] / undefended.price["upload_bytes"]
+    return f"Price: accuracy {with_it} after a short federated training, {without} without it; upload x {upload:.2g}."
+
+
+def _share(row: Any, name: str) -> str:
+    """A share in per cent with its interval, of a row of whatever kind."""
+    low, high = 100 * row[f"{name}_low"], 100 * row[f"{name}_high"]
+    return f"{percent(row[f'{name}_mean'], 1)} {between(low, high, 1)}"
+
+
+def _label_sentences(labels: pd.DataFrame) -> Iterator[str]:
+    for size, rows in labels.groupby("batch_size"):
+        measured = rows[rows["accuracy_mean"].notna()]
+        if measured.empty:
+            yield f"Labels of {counted(int(str(size)), 'image')}: no rule can be run on this network."
+            continue
+        best = measured.sort_values("accuracy_mean", kind="stable").iloc[-1]
+        found = _share(best, "accuracy")
+        leak = "leak" if best["accuracy_low"] > best["chance"] else "are found no better than by guessing"
+        yield (
+            f"Labels of {counted(int(str(size)), 'image')} {leak}: {best['rule']}, the best of "
+            f"{counted(len(measured), 'rule')}, finds {found} of them in the undefended gradient (guessing: "
+            f"{percent(best['chance'], 1)})."
+        )
+
+
+def limits(findings: AuditFindings) -> Iterator[str]:
+    """What the audit does not prove."""
+    yield (
+        "No attack that succeeds is no proof of safety: these attacks, at this budget, are what was tried; a stronger "
+        "one, a larger budget or more knowledge may recover what they did not."
+    )
+    yield (
+        f"Each verdict rests on {counted(findings.undefended.n_batches, 'batch')} and on these images, and is an error "
+        "in at most 5 % of the cases for each attack; of several attacks one may err more often."
+    )
+    yield (
+        "The attacker is given more than many have (see what was granted), and less than some: batches are small, and "
+        "what is known of the local training is all of it."
+    )
+    yield (
+        "Labels were inferred without a defense. What a defense stops may yet leak to an attack that is made against "
+        "that defense alone."
+    )
+    yield (
+        f"Prices are those of a short training ({_training(findings)}), not of yours; they rank defenses and predict "
+        "no accuracy."
+    )
+    for attack, reason in findings.design.impossible.items():
+        yield f"{attack} was not possible here: {reason}."
+
+
+def _training(findings: AuditFindings) -> str:
+    price = findings.undefended.price
+    return str(price["training"]) if price else "none was run here"
+
+
+def _row(finding: DefenseFinding) -> AuditRow:
+    gradient, statistics = finding.shown_by("from_gradient"), finding.shown_by("from_statistics")
+    cells = {
+        respect: "update" if respect in gradient else "statistics" if respect in statistics else
+        "not shown" if finding.is_tested else "not said"
+        for respect in FAMILY
+    }  # fmt: skip
+    price = finding.price
+    accuracy = _share(price, "accuracy") if price and not price["notes"] else ""
+    best = max(finding.lines, key=lambda line: (line.number("psnr_gain_mean"), line.cell.key), default=None)
+    return AuditRow(
+        "no defense" if finding.defense == NONE else finding.defense, cells, _who(best) if best else "", accuracy
+    )
+
+
+def _rules(labels: pd.DataFrame) -> list[dict[str, str]]:
+    return [
+        {
+            "rule": str(row["rule"]),
+            "batch_size": str(row["batch_size"]),
+            "found": _share(row, "accuracy") if pd.notna(row["accuracy_mean"]) else "",
+            "notes": "" if pd.isna(row["notes"]) else str(row["notes"]),
+        }
+        for row in labels.to_dict("records")
+    ]
+
+
+def _leaking(respects: Sequence[str]) -> str:
+    return f"{_listed(respects)} {'leaks' if list(respects) in (['structure'], ['identity']) else 'leak'}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

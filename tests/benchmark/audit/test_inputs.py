@@ -1,0 +1,93 @@
+"""The network and the images of an audit: known by their names, or refused in a line."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gradinv.benchmark.audit import Inputs, register_inputs
+from gradinv.benchmark.datasets import DataError, create_dataset
+from gradinv.benchmark.victims import VictimError, load_victim
+from gradinv.metrics.registry import RequestError
+
+MODEL = """
+from torch import nn
+
+def three():
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+
+def pair():
+    return Pair()
+
+class Pair(nn.Linear):
+    def __init__(self):
+        super().__init__(8, 8)
+    def forward(self, images):
+        return images, images
+
+def wide():
+    return nn.Linear(9, 3)
+"""
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """Makes inputs of a function of the file above and of a folder with images in these class folders."""
+    (tmp_path / "nets.py").write_text(MODEL, encoding="utf-8")
+
+    def make(function, *folders):
+        # By the test's own folder: a name is registered once a process.
+        data = tmp_path / f"{tmp_path.name}_{function}"
+        for number, folder in enumerate(folders * 4):
+            (data / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), 16 * number, dtype=np.uint8)).save(data / folder / f"{number}.png")
+        return Inputs(model=f"{tmp_path / 'nets.py'}:{function}", data=str(data), image_size=8, std=(0.5, 0.5, 0.5))
+
+    return make
+
+
+def dataset_of(inputs):
+    register_inputs(inputs)
+    return create_dataset(inputs.data_name, inputs.image_size)
+
+
+def test_class_folders_are_classes_where_there_are_as_many(inputs):
+    made = inputs("three", "ant", "bee", "cat")
+    data = dataset_of(made)
+    assert data.classes == ["ant", "bee", "cat"]
+    loaded = load_victim(made.victim, data)
+    assert (loaded.std, loaded.state) == ((0.5, 0.5, 0.5), "untrained")
+
+
+def test_numbers_of_outputs_name_classes_too(inputs):
+    data = dataset_of(inputs("three", "0", "2"))
+    assert data.classes == ["0", "1", "2"]
+    assert set(data.split("train").labels.tolist()) == {0, 2}
+
+
+def test_other_folders_are_refused(inputs):
+    with pytest.raises(DataError, match=r"2 class folders and the network 3 outputs.*0 to 2"):
+        dataset_of(inputs("three", "ant", "bee"))
+
+
+def test_images_without_classes_are_what_the_network_takes_them_for(inputs):
+    made = inputs("three", "")
+    assert made.labels_are_predicted
+    data = dataset_of(made)
+    loaded = load_victim(made.victim, data)
+    split = data.split("train")
+    taken = loaded.module((split.images([0, 1]) - 0.0) / 0.5).argmax(1)
+    assert split.labels.tolist() == taken.tolist()
+
+
+@pytest.mark.parametrize(("function", "reason"), [("pair", "returns tuple"), ("wide", "takes no images of 8 x 8")])
+def test_networks_that_cannot_be_audited_are_refused(inputs, function, reason):
+    with pytest.raises(VictimError, match=reason):
+        dataset_of(inputs(function, "0"))
+
+
+def test_what_is_no_function_is_refused(inputs):
+    made = inputs("three", "0")
+    with pytest.raises(RequestError, match="did you mean three"):
+        register_inputs(made.model_copy(update={"model": made.model.replace("three", "tree")}))
+    with pytest.raises(RequestError, match=r"FILE\.py:FUNCTION"):
+        register_inputs(made.model_copy(update={"model": "nets"}))
