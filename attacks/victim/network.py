@@ -11,6 +11,7 @@ from gradinv.attacks.leak import Leak, Statistics
 from gradinv.attacks.update import Update, create_update
 from gradinv.attacks.victim.classifier import find_classifier
 from gradinv.attacks.victim.evaluation_count import EvaluationCount
+from gradinv.attacks.victim.grouped_convolution import grouped_convolutions
 from gradinv.attacks.victim.hidden_state import forget_hidden_state, private_copy
 from gradinv.attacks.victim.substitution import call_with
 from gradinv.metrics.registry import RequestError
@@ -85,9 +86,11 @@ class Victim:
 
     def logits(self, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """Logits (B, classes) of normalised images (B, C, H, W) under these parameters."""
-        if parameters is self.named_parameters:  # the network as it is: calling it costs less than putting others in
-            return self.module(images)
-        return call_with(self.module, parameters, images)
+        with grouped_convolutions(self.module):
+            # The network as it is: calling it costs less than putting others in.
+            if parameters is self.named_parameters:
+                return self.module(images)
+            return call_with(self.module, parameters, images)
 
     def update(
         self,
@@ -126,7 +129,8 @@ class Victim:
         """
 
         def logits(parameters: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
-            outputs = call_with(self.module, state | dict(parameters), images)
+            with grouped_convolutions(self.module):
+                outputs = call_with(self.module, state | dict(parameters), images)
             # Handed out of the transform in a copy: what the hooks leave in `recorded` itself is dead outside of it.
             return outputs, dict(recorded)
 

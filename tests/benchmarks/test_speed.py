@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -65,6 +66,17 @@ def test_evaluation(benchmark, attack, model, batch_size):
     given = objective.given(leak, labels)
     with objective.ready():
         benchmark(objective.evaluate, [candidate], given)
+
+
+@pytest.mark.parametrize("derivatives", ["grouped", "torch"])
+@pytest.mark.benchmark(group="depthwise network, derivatives for all groups at once and one after another")
+def test_grouped_convolutions(benchmark, derivatives, monkeypatch):
+    if derivatives == "torch":
+        monkeypatch.setattr("gradinv.attacks.victim.network.grouped_convolutions", lambda _: nullcontext())
+    victim, leak, candidate, labels = problem("mobilenetv2_050", 1)
+    objective = Objective(victim, SquaredL2(), [])
+    with objective.ready():
+        benchmark(objective.evaluate, [candidate], objective.given(leak, labels))
 
 
 @pytest.mark.parametrize("engine", [Engine(), Engine(together=8), Engine("compiled", together=8)], ids=str)
