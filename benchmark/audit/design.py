@@ -13,8 +13,9 @@ from gradinv.attacks.registry import ATTACKS
 from gradinv.attacks.victim import bn_layers
 from gradinv.benchmark.audit.inputs import Inputs
 from gradinv.benchmark.defenses import create_defense
+from gradinv.benchmark.estimates import estimated_seconds
 from gradinv.benchmark.experiment import PlannedTrial
-from gradinv.benchmark.runs import EngineChoice, Plan, Planner, Suite, estimated_seconds, hash_of, suite_of, summed
+from gradinv.benchmark.runs import EngineChoice, Plan, Planner, Suite, hash_of, suite_of, summed
 from gradinv.metrics.records import read_file, write_text
 from gradinv.metrics.registry import RequestError
 

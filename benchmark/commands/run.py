@@ -24,6 +24,7 @@ from gradinv.metrics.records import fault_in_words, require_folder
 from gradinv.metrics.registry import RequestError
 
 if TYPE_CHECKING:
+    from gradinv.benchmark.estimates import Card
     from gradinv.benchmark.runs import Plan, RunOptions
 
 MOST_JOBS = 1_024
@@ -98,6 +99,9 @@ class RunRequest:
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and the estimated time; run nothing.")] = (
         False
     )
+    card: Annotated[
+        str, typer.Option(help="With --dry-run --device cuda: the GPU that time is reckoned for; --jobs: so many.")
+    ] = ""
 
 
 @taking(RunRequest)
@@ -108,14 +112,15 @@ def run(request: RunRequest) -> None:
 
     prepare_process()  # before torch allocates anything
     # Whatever can be wrong with the request is looked at before the first thing is built.
-    shard, device = _shard(request.shard), resolve_device(request.device)
+    shard, card = _shard(request.shard), _card(request)
+    device = "cuda" if card else resolve_device(request.device)
     if request.out is not None:
         require_folder(request.out, "--out")
     load_plugins(request.plugin, request.download)
     plan = _plan(request, device)
     options = _options(request, plan, device, shard)
     if request.dry_run:
-        show_plan(plan, options, console())
+        show_plan(plan, options, console(), card)
         return
     require_folder(options.run.path, "--out")
     try:
@@ -128,6 +133,17 @@ def run(request: RunRequest) -> None:
     except OSError as error:
         _say_kept(fault_in_words(error), options)
         raise typer.Exit(1) from None
+
+
+def _card(request: RunRequest) -> "Card | None":
+    """The card that is asked about, which need not be here; RequestError where no time is asked for."""
+    from gradinv.benchmark.estimates import card_of
+
+    if not request.card:
+        return None
+    if not (request.dry_run and request.device == "cuda"):
+        raise RequestError("--card is for --dry-run --device cuda: it names a GPU that is not here")
+    return card_of(request.card)
 
 
 def _options(request: RunRequest, plan: "Plan", device: str, shard: tuple[int, int]) -> "RunOptions":

@@ -1,15 +1,19 @@
 from .console import summed as summed
-from .engine_choice import EngineChoice as EngineChoice
+from .engine_choice import (
+    SMALL as SMALL,
+    EngineChoice as EngineChoice,
+    parameters_of as parameters_of,
+)
 from .identification import (
     chosen_judge as chosen_judge,
     identify as identify,
 )
 from .plan import (
     Plan as Plan,
+    PlannedVictim as PlannedVictim,
     Planner as Planner,
     hash_of as hash_of,
 )
-from .preflight import estimated_seconds as estimated_seconds
 from .prepare import without_training as without_training
 from .rerun import rerun_of as rerun_of
 from .runner import (

@@ -37,9 +37,12 @@ def print_warnings(lines: Iterable[str], console: Console) -> None:
 
 
 def print_plan(
-    plan: Plan, missing: Sequence[PlannedTrial], seconds: Sequence[float], jobs: int, console: Console
+    plan: Plan, missing: Sequence[PlannedTrial], seconds: Sequence[float], jobs: int, console: Console, place: str = ""
 ) -> None:
-    """The cells of a plan with their state, evaluations and time; `seconds` are those of the `missing` trials."""
+    """The cells of a plan with their state, evaluations and time; `seconds` are those of the `missing` trials.
+
+    `place` is the card that they were reckoned for, empty where they were measured here.
+    """
     estimates: dict[int, list[float]] = {}
     for trial, estimate in zip(missing, seconds, strict=True):
         estimates.setdefault(trial.order, []).append(estimate)
@@ -57,7 +60,11 @@ def print_plan(
         console.print(f"{escape(str(victim))} would be trained first; its time is not in the estimate")
     total, unknown = summed(seconds)
     words = f"{len(plan.trials)} trials, {len(missing)} to run, about {duration(total / jobs)} with {jobs} jobs"
-    console.print(words + _unknown(unknown))
+    if place:
+        several = f", {duration(total / jobs)} on {jobs}" if jobs > 1 else ""
+        cards = f"about {duration(total)} on one {place}{several}"
+        words = f"{len(plan.trials)} trials, {len(missing)} to run, {cards}: reckoned from operations, not measured"
+    console.print(words + _unknown(unknown), soft_wrap=True)
 
 
 def _planned_cell(trials: Sequence[PlannedTrial], seconds: Sequence[float], jobs: int) -> str:

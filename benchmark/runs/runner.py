@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from rich.console import Console
 
+from gradinv.benchmark.estimates import Card, estimated_seconds, memory_warnings, seconds_on
 from gradinv.benchmark.machine import usable_cores
 from gradinv.benchmark.runs.console import (
     follow,
@@ -23,7 +24,6 @@ from gradinv.benchmark.runs.console import (
 )
 from gradinv.benchmark.runs.executors import Job, in_order, jobs_of, run_here
 from gradinv.benchmark.runs.plan import Plan, PlannedTrial
-from gradinv.benchmark.runs.preflight import estimated_seconds, memory_warnings
 from gradinv.benchmark.runs.prepare import prepare, without_training
 from gradinv.benchmark.runs.store import Store
 from gradinv.benchmark.runs.worker_processes import WorkerProcesses
@@ -171,11 +171,15 @@ def _on_ray(jobs: Sequence[Job], workers: int, options: RunOptions) -> Generator
         yield from run_in_workers(jobs, workers, start)
 
 
-def show_plan(plan: Plan, options: RunOptions, console: Console) -> None:
-    """What `--dry-run` shows: the cells of a plan with their state, evaluations and time; trains and writes nothing."""
+def show_plan(plan: Plan, options: RunOptions, console: Console, card: Card | None = None) -> None:
+    """What `--dry-run` shows: the cells of a plan with their state, evaluations and time; trains and writes nothing.
+
+    The time is measured here, or, on a card that is elsewhere, reckoned.
+    """
     plan, store = without_training(plan, download=options.download), Store(options.run)
     missing = [trial for trial in plan.trials if trial.spec.weights_hash is None or not store.finished(trial.id)]
-    print_plan(plan, missing, estimated_seconds(plan, missing, plan.device), options.jobs, console)
+    seconds = seconds_on(card, plan, missing) if card else estimated_seconds(plan, missing, plan.device)
+    print_plan(plan, missing, seconds, options.jobs, console, place="" if card is None else card.name)
 
 
 def write_results(run: RunDirectory, asked: AbstractSet[str], console: Console, *, figures: bool = True) -> None:

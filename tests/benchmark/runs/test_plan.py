@@ -5,8 +5,8 @@ from torch import nn
 
 from gradinv.attacks.registry import PRESETS
 from gradinv.benchmark.datasets import DataError
+from gradinv.benchmark.estimates.preflight import estimated_seconds
 from gradinv.benchmark.runs.plan import PlannedVictim, Planner, hash_of
-from gradinv.benchmark.runs.preflight import estimated_seconds
 from gradinv.benchmark.runs.selection import select
 from gradinv.benchmark.runs.suite import SuiteError, load_suite
 from gradinv.metrics.registry import Entry, UnknownNameError, load_plugin

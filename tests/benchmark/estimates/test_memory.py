@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gradinv.benchmark.runs import memory
-from gradinv.benchmark.runs.memory import GIB, available_bytes, evaluation_bytes, memory_warning, peak_bytes
+from gradinv.benchmark.estimates import memory
+from gradinv.benchmark.estimates.memory import GIB, available_bytes, evaluation_bytes, memory_warning, peak_bytes
 from gradinv.benchmark.victims.networks import build_network
 
 FLOAT = 4

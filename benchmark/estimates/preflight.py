@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,10 +10,9 @@ from torch import Tensor
 from gradinv.attacks.gradient_matching import Given, GradientMatching, Objective, SquaredL2
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
+from gradinv.benchmark.estimates.memory import available_bytes, evaluation_bytes, memory_warning
 from gradinv.benchmark.experiment import PlannedTrial, TrialSpec
-from gradinv.benchmark.runs.engine_choice import SMALL, parameters_of
-from gradinv.benchmark.runs.memory import available_bytes, evaluation_bytes, memory_warning
-from gradinv.benchmark.runs.plan import Plan, PlannedVictim
+from gradinv.benchmark.runs import SMALL, Plan, PlannedVictim, parameters_of
 
 FEW_PIXELS = 2**18
 """Pixels in one call that cannot fill any machine behind a small network: not worth the estimate."""
@@ -24,6 +23,16 @@ def estimated_seconds(plan: Plan, trials: Sequence[PlannedTrial], device: str) -
 
     NaN where a victim cannot be evaluated: its own trials will say why.
     """
+
+    def measured(spec: TrialSpec) -> float:
+        torch.set_num_threads(spec.threads)  # as many as the trial will have
+        return seconds_per_evaluation(plan, spec, device)
+
+    return estimates_of(trials, measured)
+
+
+def estimates_of(trials: Sequence[PlannedTrial], seconds: Callable[[TrialSpec], float]) -> list[float]:
+    """The time of each trial, from the `seconds` of one evaluation, which are asked for once for trials alike."""
     unit: dict[tuple[PlannedVictim, int, int, str], float] = {}
     estimates = []
     for trial in trials:
@@ -31,12 +40,18 @@ def estimated_seconds(plan: Plan, trials: Sequence[PlannedTrial], device: str) -
         # What an attacker simulates of many local steps takes as many times as long.
         kind = (PlannedVictim.of(spec), spec.batch_size, spec.together, spec.threat_model.known_update)
         if kind not in unit and trial.evaluations:
-            torch.set_num_threads(spec.threads)  # as many as the trial will have
-            unit[kind] = seconds_per_evaluation(plan, spec, device)
+            unit[kind] = _or_unknown(seconds, spec)
         # What evaluates nothing takes no time, whatever is known of its victim.
         spends = trial.evaluations and not trial.skip_reason
         estimates.append(trial.evaluations * unit[kind] if spends else 0.0)
     return estimates
+
+
+def _or_unknown(seconds: Callable[[TrialSpec], float], spec: TrialSpec) -> float:
+    try:
+        return seconds(spec)
+    except Exception:  # noqa: BLE001 - a network raises anything; the estimate is no reason to end a suite
+        return math.nan
 
 
 def seconds_per_evaluation(plan: Plan, spec: TrialSpec, device: str) -> float:

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from gradinv.benchmark.runs import preflight
-from gradinv.benchmark.runs.memory import GIB
-from gradinv.benchmark.runs.preflight import estimated_seconds, memory_warnings, seconds_per_evaluation
+from gradinv.benchmark.estimates import preflight
+from gradinv.benchmark.estimates.memory import GIB
+from gradinv.benchmark.estimates.preflight import estimated_seconds, memory_warnings, seconds_per_evaluation
 
 RESNET = {"model": "resnet18", "state": "untrained"}
 

@@ -76,42 +76,59 @@ def peak_bytes(step: Callable[[], object]) -> int:
     return counter.peak
 
 
-def evaluation_bytes(
-    module: nn.Module,
-    batch_size: int,
-    image_size: int,
-    num_classes: int,
-    *,
-    bn_mode: str = "eval",
-    update: str = "gradient",
-    needs_bn_statistics: bool = False,
-    together: int = 1,
-) -> int:
-    """The bytes that one evaluation of an attack's objective takes: the network, the leak and the two backward passes.
+class MetaEvaluation:
+    """One evaluation of an attack's objective with its gradient, on tensors that have shapes and no memory.
 
-    `module` is left alone and nothing of its size is allocated. `update` is the key of what is simulated.
-    `needs_bn_statistics`: the objective has the mean and variance of every batch-norm input. `together` candidates are
-    evaluated in one vectorised call, each with a batch and observed gradients of its own. Half precision is not
-    reckoned with. Raises what the network's forward pass raises for such a batch, and RuntimeError where the shape of a
-    result depends on values.
+    `module` is left alone. `update` is the key of what is simulated. `needs_bn_statistics`: the objective has the mean
+    and variance of every batch-norm input. `together` candidates are evaluated in one vectorised call, each with a
+    batch and observed gradients of its own. Half precision is not reckoned with. `run` raises what the network's
+    forward pass raises for such a batch, and RuntimeError where the shape of a result depends on values.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        batch_size: int,
+        image_size: int,
+        num_classes: int,
+        *,
+        bn_mode: str = "eval",
+        update: str = "gradient",
+        needs_bn_statistics: bool = False,
+        together: int = 1,
+    ) -> None:
+        self.victim = Victim(_on_meta(module), bn_mode=bn_mode, update=update)
+        self.needs_bn_statistics, self.together = needs_bn_statistics, together
+        like = self.victim.parameters[0]
+        self.images = like.new_empty(together, batch_size, 3, image_size, image_size)
+        self.labels = like.new_empty(together, batch_size, num_classes)  # probabilities: the larger kind of labels
+        self.observed = [value.new_empty(together, *value.shape) for value in self.victim.parameters]
+
+    def run(self) -> Any:
+        """Evaluate once."""
+        with self.victim.recording_bn_statistics(self.needs_bn_statistics) as recorded:
+            if self.together > 1:
+                return _evaluate_together(self.victim, self.images, self.labels, self.observed, recorded)
+            observed = [target[0] for target in self.observed]
+            return _evaluate(self.victim, self.images[0], self.labels[0], observed, recorded)
+
+    @property
+    def lasting_bytes(self) -> int:
+        """The bytes of the network, the leak and the iterates, which outlive an evaluation."""
+        module = self.victim.module
+        return _bytes([*module.parameters(), *module.buffers(), *self.observed, *[self.images] * IMAGE_COPIES])
+
+
+def evaluation_bytes(module: nn.Module, batch_size: int, image_size: int, num_classes: int, **options: Any) -> int:
+    """The bytes that one evaluation takes: the network, the leak and the two backward passes.
+
+    Nothing of that size is allocated. `options` are those of `MetaEvaluation`, as is what it raises.
 
     >>> evaluation_bytes(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), batch_size=2, image_size=2, num_classes=5)
     2012
     """
-    victim = Victim(_on_meta(module), bn_mode=bn_mode, update=update)
-    like = victim.parameters[0]
-    images = like.new_empty(together, batch_size, 3, image_size, image_size)
-    labels = like.new_empty(together, batch_size, num_classes)  # probabilities are the larger kind of labels
-    observed = [parameter.new_empty(together, *parameter.shape) for parameter in victim.parameters]
-
-    def evaluate() -> Any:
-        with victim.recording_bn_statistics(needs_bn_statistics) as recorded:
-            if together > 1:
-                return _evaluate_together(victim, images, labels, observed, recorded)
-            return _evaluate(victim, images[0], labels[0], [target[0] for target in observed], recorded)
-
-    lasting = [*victim.module.parameters(), *victim.module.buffers(), *observed, *[images] * IMAGE_COPIES]
-    return _bytes(lasting) + peak_bytes(evaluate)
+    evaluation = MetaEvaluation(module, batch_size, image_size, num_classes, **options)
+    return evaluation.lasting_bytes + peak_bytes(evaluation.run)
 
 
 def available_bytes(device: str) -> int | None:
