@@ -24,11 +24,11 @@ OBJECTIVES = {
 }
 
 
-def problem(model, batch_size):
+def problem(model, batch_size, size=32):
     """A victim, a leak of random images, and a random candidate."""
-    victim = Victim(build_network(model, num_classes=10, image_size=32, untrained=True))
+    victim = Victim(build_network(model, num_classes=10, image_size=size, untrained=True))
     generator = torch.Generator().manual_seed(0)
-    images, candidate = torch.randn(2, batch_size, 3, 32, 32, generator=generator)
+    images, candidate = torch.randn(2, batch_size, 3, size, size, generator=generator)
     labels = torch.arange(batch_size) % 10
     gradients = {
         name: g.detach() for name, g in zip(victim.parameter_names, victim.update(images, labels), strict=True)
@@ -36,7 +36,7 @@ def problem(model, batch_size):
     leak = Leak(
         gradients=gradients,
         batch_size=batch_size,
-        image_shape=(3, 32, 32),
+        image_shape=(3, size, size),
         num_classes=10,
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
@@ -73,7 +73,7 @@ def test_evaluation(benchmark, attack, model, batch_size):
 def test_grouped_convolutions(benchmark, derivatives, monkeypatch):
     if derivatives == "torch":
         monkeypatch.setattr("gradinv.attacks.victim.network.grouped_convolutions", lambda _: nullcontext())
-    victim, leak, candidate, labels = problem("mobilenetv2_050", 1)
+    victim, leak, candidate, labels = problem("mobilenetv2_100", 2, size=64)
     objective = Objective(victim, SquaredL2(), [])
     with objective.ready():
         benchmark(objective.evaluate, [candidate], objective.given(leak, labels))
