@@ -1,9 +1,9 @@
 """What a reconstruction is worth: matched once, scored with every metric, with the pictures that go beside it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from gradinv.attacks.leak import Reconstruction
@@ -20,49 +20,20 @@ from gradinv.metrics.images import (
     score_images,
     slot_accuracy,
 )
-from gradinv.metrics.records import ImageScore, State
+from gradinv.metrics.records import ImageScore, Measured
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The measured part of a record, its fields by the names that they have there, and the pictures beside it.
+class Outcome(Measured):
+    """What was measured, and the pictures beside it, which are no part of the record.
 
     `tensors` are uint8, (B, C, H, W), in the originals' order, `snapshots` (S, B, C, H, W). A trial that was not scored
     has a state, a reason and perhaps notes. `floats` holds the images as they were scored, float32 in [0, 1].
     """
 
-    state: State
-    reason: str = ""
-    images: list[ImageScore] = field(default_factory=list)
-    metrics: dict[str, float] = field(default_factory=dict)
-    slot_accuracy: float | None = None
-    label_method: str = ""
-    uses: list[str] = field(default_factory=list)
-    objective_start: float | None = None
-    objective_end: float | None = None
-    evaluations: int = 0
-    evaluations_counted: int | None = None
-    stopped: str = ""
-    curve: list[tuple[int, float]] = field(default_factory=list)
-    terms: dict[str, list[float]] = field(default_factory=dict)
-    snapshots: list[int] = field(default_factory=list)
-    snapshot_psnr: list[float] = field(default_factory=list)
-    snapshot_identity: list[float] = field(default_factory=list)
-    judges: dict[str, str] = field(default_factory=dict)
-    pool: str = ""
-    zero_gradient_share: float | None = None
-    update_cosine: float | None = None
-    update_error: float | None = None
-    upload_bytes: float | None = None
-    final_psnr: float | None = None
-    alignments: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    peak_memory_mb: float | None = None
-    engine: str = "eager"
-    weights_source: str = ""
-    notes: list[str] = field(default_factory=list)
-    tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
-    floats: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    tensors: dict[str, Tensor] = Field(default_factory=dict, repr=False)
+    floats: dict[str, Tensor] = Field(default_factory=dict, repr=False)
 
 
 def score(

@@ -1,7 +1,7 @@
 """The record of a trial: what was planned, what was measured, and where."""
 
 import platform
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -10,7 +10,7 @@ import torch
 
 from gradinv.benchmark.experiment.outcome import Outcome
 from gradinv.benchmark.experiment.spec import PlannedTrial
-from gradinv.metrics.records import Record, row_identity
+from gradinv.metrics.records import Measured, Record, row_identity
 
 PACKAGES = ("gradinv", "torch", "torchvision", "timm", "lpips", "torchmetrics", "numpy")
 """Packages whose versions stand in every record; only some are part of a trial's id (`spec.result_versions`)."""
@@ -20,8 +20,7 @@ def make_record(planned: PlannedTrial, outcome: Outcome) -> Record:
     """The record of a trial: what it is, from the plan; what was measured, from its outcome; where and when it ran."""
     spec = planned.spec
     specification = spec.model_dump(mode="json")
-    beside = ("tensors", "floats")
-    measured = {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name not in beside}
+    measured = {name: getattr(outcome, name) for name in Measured.model_fields}
     return Record(
         id=planned.id,
         suite=planned.suite,

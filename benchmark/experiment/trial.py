@@ -85,18 +85,19 @@ def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVic
         for spec, batch, reconstruction in zip(specs, batches, reconstructions, strict=True)
     ]
     return [
-        replace(
-            outcome,
-            engine=reconstruction.engine,
-            evaluations_counted=spent,
-            seconds=seconds,
-            peak_memory_mb=memory,
-            zero_gradient_share=update.zero_gradient_share,
-            update_cosine=update.difference.cosine,
-            update_error=update.difference.relative_error,
-            upload_bytes=update.upload_bytes,
-            notes=[*outcome.notes, *update.notes],
-            weights_source=loaded.source,
+        outcome.model_copy(
+            update={
+                "engine": reconstruction.engine,
+                "evaluations_counted": spent,
+                "seconds": seconds,
+                "peak_memory_mb": memory,
+                "zero_gradient_share": update.zero_gradient_share,
+                "update_cosine": update.difference.cosine,
+                "update_error": update.difference.relative_error,
+                "upload_bytes": update.upload_bytes,
+                "notes": [*outcome.notes, *update.notes],
+                "weights_source": loaded.source,
+            }
         )
         for outcome, update, reconstruction, spent in zip(outcomes, received, reconstructions, counted, strict=True)
     ]

@@ -67,6 +67,7 @@ from .record import (
     SCORED as SCORED,
     Cell as Cell,
     ImageScore as ImageScore,
+    Measured as Measured,
     Record as Record,
     State as State,
 )

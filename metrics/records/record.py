@@ -90,8 +90,8 @@ class ImageScore(_Frozen):
     details: dict[str, float] = Field(default_factory=dict)
 
 
-class Record(_Frozen):
-    """One finished, skipped or failed trial; everything a row of the leaderboard needs.
+class Measured(_Frozen):
+    """What a trial measured, or why it did not.
 
     `metrics` holds what is measured once a batch, such as `label_accuracy`; what is measured of each image stands in
     `images`. `evaluations` is what the attack says that it spent, `evaluations_counted` what its victim counted.
@@ -102,16 +102,8 @@ class Record(_Frozen):
     defended to the true update, `update_error` the length of their difference over the true length, `upload_bytes` what
     the client uploads; `weights_source` says where pretrained weights came from, `judges` who ranked the originals
     (metric -> weights in words), in which `pool`.
-    A record of an older schema is taken too (`upgrade.upgraded`), any unknown field is refused.
     """
 
-    schema_version: Whole = SCHEMA
-    id: str
-    suite: str
-    order: Whole
-    repetition: Whole
-    cell: Cell
-    spec: dict[str, Any]
     state: State
     reason: str = ""
     images: list[ImageScore] = Field(default_factory=list)
@@ -141,11 +133,31 @@ class Record(_Frozen):
     peak_memory_mb: float | None = None
     engine: str = "eager"
     weights_source: str = ""
+    notes: list[str] = Field(default_factory=list)
+
+
+class Planned(_Frozen):
+    """Which trial it is: what was known before it ran."""
+
+    schema_version: Whole = SCHEMA
+    id: str
+    suite: str
+    order: Whole
+    repetition: Whole
+    cell: Cell
+    spec: dict[str, Any]
+
+
+class Record(Measured, Planned):
+    """One finished, skipped or failed trial; everything a row of the leaderboard needs.
+
+    A record of an older schema is taken too (`upgrade.upgraded`), any unknown field is refused.
+    """
+
     threads: Whole = 1
     device: str = "cpu"
     versions: dict[str, str] = Field(default_factory=dict)
     date: str = ""
-    notes: list[str] = Field(default_factory=list)
 
     # Here and not in a function that reads files, so that no reader of JSON can forget it.
     @model_validator(mode="before")

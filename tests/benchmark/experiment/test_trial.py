@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ from gradinv.benchmark.experiment.trial import run_together
 from gradinv.benchmark.victims.loading import LoadedVictim, load_victim
 from gradinv.benchmark.victims.normalisation import denormalise, normalise
 from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.metrics.records.record import ImageScore
+from gradinv.metrics.records.record import ImageScore, Measured
 
 MEASURED = {"seconds", "peak_memory_mb"}
 
@@ -75,7 +74,7 @@ def leaks(monkeypatch: pytest.MonkeyPatch) -> list[Leak]:
 
 
 def steady(outcome: Outcome) -> dict[str, Any]:
-    names = {field.name for field in fields(outcome)} - MEASURED - {"tensors", "floats"}
+    names = Measured.model_fields.keys() - MEASURED
     return {name: getattr(outcome, name) for name in names}
 
 

@@ -220,7 +220,7 @@ def test_an_impossible_trial_is_skipped(job):
 
 
 def test_an_outcome_that_makes_no_record_is_a_failure(job, monkeypatch):
-    outcome = executors.Outcome(state="done", evaluations="many")
+    outcome = executors.Outcome.model_construct(state="done", evaluations="many")
     monkeypatch.setattr(executors, "run_together", lambda *_: [outcome])
     (record,) = execute(job())
     assert record.state == "failed"
