@@ -38,7 +38,7 @@ def _facts(findings: AuditFindings) -> Iterator[str]:
     yield from (f"images: {change}" for change in dataset.split("evaluation").changes)
     if request.inputs.labels_are_predicted:
         yield "labels: what the network takes each image for, as the folder has no classes"
-    sizes = _listed([counted(size, "image") for size in request.batch_sizes])
+    sizes = listed([counted(size, "image") for size in request.batch_sizes])
     threat = findings.threat_model
     yield (
         f"sent: {threat.update} of {sizes}; the attacker knows the network and is granted: labels {threat.labels}, "
@@ -54,24 +54,25 @@ def _facts(findings: AuditFindings) -> Iterator[str]:
 
 def _sentences(findings: AuditFindings) -> Iterator[str]:
     undefended = findings.undefended
-    yield f"Without a defense: {_what_leaks(undefended)}."
+    yield f"Without a defense: {what_leaks(undefended)}."
     yield from _label_sentences(findings.labels)
     for finding in findings.defenses[1:]:
-        yield f"{finding.defense}: {_what_stops(finding, undefended)}. {_price(finding, undefended)}"
+        yield f"{finding.defense}: {what_stops(finding, undefended)}. {price_in_words(finding, undefended)}"
 
 
-def _what_leaks(finding: DefenseFinding) -> str:
+def what_leaks(finding: DefenseFinding) -> str:
+    """What leaks with one defense, by which attack, from where."""
     if not finding.is_tested:
         return "too few batches were run to say what leaks"
     clauses = [
-        f"{_leaking(respects)} {_FROM[column]} ({_who(line)})"
+        f"{leaking(respects)} {_FROM[column]} ({_who(line)})"
         for column in _FROM
         for line, respects in _by_line(finding.shown_by(column))
     ]
     if not clauses:
         return f"none of {counted(len(finding.lines), 'attack')} did better than its controls"
     rest = [respect for respect in FAMILY if respect not in finding.leaks]
-    return "; ".join([*clauses, *([f"{_listed(rest)} not shown to leak"] if rest else [])])
+    return "; ".join([*clauses, *([f"{listed(rest)} not shown to leak"] if rest else [])])
 
 
 def _by_line(shown: Mapping[str, BoardLine]) -> list[tuple[BoardLine, list[str]]]:
@@ -96,21 +97,23 @@ def _who(line: BoardLine) -> str:
     return f"{line.cell.key}{size}{knows}: {fixed(mean, 1)} dB, its best control {fixed(mean - gain, 1)} dB"
 
 
-def _what_stops(finding: DefenseFinding, undefended: DefenseFinding) -> str:
+def what_stops(finding: DefenseFinding, undefended: DefenseFinding) -> str:
+    """What of that which leaked without it a defense stops."""
     if not undefended.is_tested or not finding.is_tested:
         return "too few batches were run to say what it stops"
     if not undefended.leaks:
         return "nothing leaked without it, so that nothing is known of it"
     stopped = [respect for respect in undefended.leaks if respect not in finding.leaks]
-    parts = [f"stops {_listed(stopped)}, as far as these attacks go"] if stopped else []
+    parts = [f"stops {listed(stopped)}, as far as these attacks go"] if stopped else []
     if finding.leaks:
-        parts.append(("still, " if stopped else "stops nothing: ") + _what_leaks(finding))
+        parts.append(("still, " if stopped else "stops nothing: ") + what_leaks(finding))
     return "; ".join(parts)
 
 
-def _price(finding: DefenseFinding, undefended: DefenseFinding) -> str:
+def price_in_words(finding: DefenseFinding, undefended: DefenseFinding) -> str:
+    """What a defense costs."""
     if finding.price is None or undefended.price is None:
-        return "What it costs was not measured: the time was too short for a training."
+        return "What it costs was not measured."
     if finding.price["notes"]:
         return f"What it costs is not known: {finding.price['notes']}."
     with_it, without = _share(finding.price, "accuracy"), _share(undefended.price, "accuracy")
@@ -198,10 +201,12 @@ def _rules(labels: pd.DataFrame) -> list[dict[str, str]]:
     ]
 
 
-def _leaking(respects: Sequence[str]) -> str:
-    return f"{_listed(respects)} {'leaks' if list(respects) in (['structure'], ['identity']) else 'leak'}"
+def leaking(respects: Sequence[str]) -> str:
+    """The respects, and that they leak."""
+    return f"{listed(respects)} {'leaks' if list(respects) in (['structure'], ['identity']) else 'leak'}"
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
+    """Words with commas and a last `and`."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last

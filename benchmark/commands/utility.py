@@ -1,11 +1,11 @@
-"""`gradinv utility`: what the defenses of a suite cost the model."""
+"""Verbs of defenses: `utility`, what they cost the model, and `recommend`, which to choose."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gradinv.benchmark.commands.options import Download, Plugins, load_plugins
+from gradinv.benchmark.commands.options import Download, Plugins, load_plugins, say
 
 
 def utility(
@@ -47,3 +47,32 @@ def utility(
 def _in_words(row: dict[str, object]) -> str:
     mean = row.get("accuracy_mean")
     return f"accuracy {mean:.1%}" if isinstance(mean, float) else str(row["notes"])
+
+
+def recommend(runs: list[Path]) -> None:
+    """Say which defenses of run directories no other beats, what each stops at which price, and which of them fall.
+
+    Prices are read from the utility.csv that lies in a run directory.
+    """
+    from gradinv.benchmark.audit import recommendation
+    from gradinv.metrics.records import read_records
+
+    records, faults = read_records(runs)
+    for fault in faults:
+        say(fault)
+    print("\n".join(recommendation(records, _prices(runs))))
+
+
+def _prices(runs: list[Path]) -> dict[tuple[str, ...], dict[str, dict[str, object]]]:
+    import pandas as pd
+
+    from gradinv.metrics.figures import UTILITY_TABLE
+
+    prices: dict[tuple[str, ...], dict[str, dict[str, object]]] = {}
+    paths = [run / UTILITY_TABLE for run in runs if (run / UTILITY_TABLE).is_file()]
+    # As words, so that empty notes are no numbers.
+    for table in (pd.read_csv(path, dtype={"notes": "string"}) for path in paths):
+        for row in table.fillna({"notes": ""}).to_dict("records"):
+            place = tuple(str(row[name]) for name in ("dataset", "image_size", "victim", "victim_seed"))
+            prices.setdefault(place, {})[str(row["defense"])] = {str(name): value for name, value in row.items()}
+    return prices
