@@ -21,6 +21,9 @@ def train(
     stem: Annotated[
         Literal["default", "cifar"], typer.Option(help="cifar: a 3x3 first convolution and no pooling.")
     ] = "default",
+    rounds: Annotated[
+        list[int], typer.Option("--round", min=0, help="Keep the network after so many epochs too; repeatable.")
+    ] = [],  # noqa: B006 - typer copies it
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED)] = 0,
     device: Device = "auto",
     download: Download = False,
@@ -34,6 +37,9 @@ def train(
 
     load_plugins(plugin, download)
     spec = checked_spec(model, "trained", seed=seed, stem=stem, epochs=epochs)
-    path = train_victim(spec, create_dataset(dataset, image_size, download=download), device=resolve_device(device))
+    for number in rounds:  # contradictions are lines before hours of training
+        checked_spec(model, "trained", seed=seed, stem=stem, epochs=epochs, round=number)
+    data = create_dataset(dataset, image_size, download=download)
+    path = train_victim(spec, data, rounds=rounds, device=resolve_device(device))
     accuracy = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["accuracy"]
     print(f"{spec.key} on {dataset}: accuracy {accuracy:.1%} on the held-out images\n{path}")

@@ -9,7 +9,7 @@ from torch import nn
 from tqdm import tqdm
 
 from gradinv.benchmark.runs.plan import Plan, PlannedVictim
-from gradinv.benchmark.victims import load_victim, needs_training, weights_hash
+from gradinv.benchmark.victims import VictimSpec, load_victim, needs_training, train_victim, weights_hash
 from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.records import RunDirectory, write_tensors
 
@@ -26,6 +26,7 @@ def prepare(plan: Plan, run: RunDirectory, *, download: bool = False, progress: 
 
     Raises VictimError or DataError where a victim cannot be had, and then nothing is written.
     """
+    _train_rounds(plan, progress=progress)
     victims: dict[PlannedVictim, Weights] = {}
     shown = progress and sys.stderr.isatty()
     # The bar waits a second: loading takes less, training has a bar of its own below this one.
@@ -38,6 +39,20 @@ def prepare(plan: Plan, run: RunDirectory, *, download: bool = False, progress: 
         if not path.exists():  # another shard's process, or an earlier run, may have put it there
             write_tensors(path, weights.module.state_dict(), {"source": weights.source})
     return _with_weights(plan, hashes)
+
+
+def _train_rounds(plan: Plan, *, progress: bool) -> None:
+    """Train victims of which several rounds are asked for, once for all of them."""
+    stages: dict[tuple[VictimSpec, str, int], list[VictimSpec]] = {}
+    for victim in plan.networks:
+        if victim.spec.round is not None:
+            training = victim.spec.model_copy(update={"round": None})
+            stages.setdefault((training, victim.dataset, victim.image_size), []).append(victim.spec)
+    for (training, name, size), specs in stages.items():
+        dataset = plan.datasets[name, size]
+        if any(needs_training(spec, dataset) for spec in specs):
+            rounds = [spec.round for spec in specs if spec.round is not None]
+            train_victim(training, dataset, rounds=rounds, progress=progress)
 
 
 def without_training(plan: Plan, *, download: bool = False) -> Plan:

@@ -155,7 +155,7 @@ def _trained(spec: VictimSpec, dataset: Dataset, progress: bool) -> tuple[nn.Mod
     """The victim that the default recipe gives, with its accuracy."""
     path = victim_path(spec, dataset, default_recipe(spec, dataset))
     if not path.is_file():
-        train_victim(spec, dataset, progress=progress)
+        train_victim(spec, dataset, rounds=() if spec.round is None else (spec.round,), progress=progress)
     module = _build(spec, dataset)
     _fill(module, path, spec, dataset)
     facts = path.with_suffix(".json")

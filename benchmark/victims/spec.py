@@ -22,14 +22,15 @@ State = Literal["untrained", "early", "trained", "pretrained"]
 Channel = Annotated[float, Field(allow_inf_nan=False)]
 Channels = tuple[Channel, Channel, Channel]
 MOST_EPOCHS = 10_000
-_LATER = ("mean", "std")
+_LATER = ("mean", "std", "round")
 """Fields that came later: at their default they are left out, so that ids of earlier trials stay what they were."""
 
 
 class VictimSpec(BaseModel):
     """Which victim: a timm model, its state, and what shapes it.
 
-    `early` is trained for one epoch. `epochs` overrides the default number of a trained victim. `weights` is a local
+    `early` is trained for one epoch. `epochs` overrides the default number of a trained victim; with `round` it is the
+    network of that training after so many epochs, before the learning rate has run its course. `weights` is a local
     file (safetensors, or a checkpoint of tensors only) that a trained or pretrained victim takes instead; `mean` and
     `std`, one number a channel, say how images in [0, 1] were normalised when it was made.
     """
@@ -41,6 +42,7 @@ class VictimSpec(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     stem: Stem = "default"
     epochs: int | None = Field(default=None, ge=1, le=MOST_EPOCHS, strict=True)
+    round: int | None = Field(default=None, ge=0, le=MOST_EPOCHS, strict=True)
     weights: str | None = None
     mean: Channels | None = None
     std: Channels | None = None
@@ -49,6 +51,8 @@ class VictimSpec(BaseModel):
     def _possible(self) -> "VictimSpec":
         if self.epochs is not None and (self.state != "trained" or self.weights is not None):
             raise ValueError("epochs is for state trained without weights only")
+        if self.round is not None and (self.epochs is None or self.round > self.epochs):
+            raise ValueError("round counts epochs of a training; give epochs too, as many or more")
         if self.weights is not None and self.state not in ("trained", "pretrained"):
             raise ValueError(f"weights contradict state {self.state}; take trained or pretrained")
         if self.state == "pretrained" and self.stem != "default" and self.weights is None:
@@ -76,6 +80,8 @@ class VictimSpec(BaseModel):
         shaping: dict[str, Any] = {}
         if self.epochs is not None:
             shaping["epochs"] = self.epochs
+        if self.round is not None:
+            shaping["round"] = self.round
         if self.stem != "default":
             shaping["stem"] = self.stem
         if self.weights is not None:

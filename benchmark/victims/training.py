@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -86,16 +86,18 @@ def train_victim(
     dataset: Dataset,
     *,
     recipe: Recipe | None = None,
+    rounds: Collection[int] = (),
     device: str = "cpu",
     progress: bool = True,
 ) -> Path:
     """Train a victim on the train images and keep it; returns the path of its weights.
 
     Without a `recipe` the default one is used, under which `load_victim` finds the victim again; with another, name the
-    returned path as `weights`. Seeded: on a CPU with as many threads the same weights to the bit. An existing file is
+    returned path as `weights`. What the training has come to after each of `rounds` (epochs) is kept too, whatever
+    round `spec` itself is of. Seeded: on a CPU with as many threads the same weights to the bit. An existing file is
     replaced. Raises DataError where there are no train images, VictimError where training diverges.
     """
-    recipe = recipe or default_recipe(spec, dataset)
+    recipe, spec = recipe or default_recipe(spec, dataset), spec.model_copy(update={"round": None})
     path = victim_path(spec, dataset, recipe)
     require_folder(path.parent, "the folder of trained victims (GRADINV_CACHE)")  # before hours of training
     normalisation = normalisation_of(spec.model, dataset)
@@ -110,19 +112,29 @@ def train_victim(
     with torch.random.fork_rng():  # the devices' generators too: dropout on a GPU draws from them
         torch.manual_seed(seed_of("training", spec.seed))
         title = f"training {spec.model} on {dataset.name}"
-        loss = _fit(network, dataset.split("train"), normalisation, recipe, title=title, progress=progress)
-    network.eval()
-    correct = {role: correct_share(network, normalisation, dataset.split(role)) for role in ("tuning", "evaluation")}
-    training = _facts_of_training(spec, dataset, recipe, loss, correct)
-    _keep(path, network, training | {"device": device, "threads": torch.get_num_threads()})
+        fitting = _fit(network, dataset.split("train"), normalisation, recipe, title=title, progress=progress)
+        for epoch, loss in fitting:
+            stages = [spec.model_copy(update={"round": epoch})] if epoch in rounds else []
+            stages += [spec] if epoch == recipe.epochs else []
+            if stages:
+                facts = _facts_of_training(dataset, recipe, loss, _judged(network, normalisation, dataset))
+                facts |= {"device": device, "threads": torch.get_num_threads()}
+                for stage in stages:
+                    _keep(victim_path(stage, dataset, recipe), network, {"spec": stage.model_dump(), **facts})
     return path
+
+
+def _judged(network: nn.Module, normalisation: Normalisation, dataset: Dataset) -> dict[Any, float]:
+    """The share of the images of each held-out role that the network classifies correctly."""
+    network.eval()
+    return {role: correct_share(network, normalisation, dataset.split(role)) for role in ("tuning", "evaluation")}
 
 
 def _fit(
     network: nn.Module, split: Split, normalisation: Normalisation, recipe: Recipe, *, title: str, progress: bool
-) -> float:
-    """Train in place; returns the mean loss of the last epoch."""
-    network.train().to(memory_format=torch.channels_last)  # the layout in which convolutions on a CPU are fastest
+) -> Iterator[tuple[int, float | None]]:
+    """Train in place; after each epoch its number and mean loss, and before the first 0 and no loss."""
+    network.to(memory_format=torch.channels_last)  # the layout in which convolutions on a CPU are fastest
     steps = max(1, len(split) // recipe.batch_size)
     optimizer = torch.optim.SGD(
         network.parameters(),
@@ -135,9 +147,10 @@ def _fit(
         optimizer, max_lr=recipe.lr, total_steps=steps * recipe.epochs, pct_start=0.3, cycle_momentum=False
     )
     shown = progress and sys.stderr.isatty()
-    mean_loss = float("nan")
+    yield 0, None
     with tqdm(total=steps * recipe.epochs, desc=title, unit="step", disable=not shown) as bar:
         for epoch in range(1, recipe.epochs + 1):
+            network.train()  # whoever was handed the last epoch may have judged it
             # Summed where the network is: reading each step's loss would make a GPU wait for the host.
             total = torch.zeros((), device=next(network.parameters()).device)
             for images, labels in _batches(split, recipe, steps, normalisation):
@@ -148,7 +161,7 @@ def _fit(
             bar.set_postfix(epoch=epoch, loss=f"{mean_loss:.3f}")
             if progress and not shown:
                 print(f"{title}: epoch {epoch}/{recipe.epochs}, loss {mean_loss:.3f}", file=sys.stderr, flush=True)
-    return mean_loss
+            yield epoch, mean_loss
 
 
 def _step(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> Tensor:
@@ -212,12 +225,11 @@ def correct_share(
 
 
 def _facts_of_training(
-    spec: VictimSpec, dataset: Dataset, recipe: Recipe, loss: float, correct: dict[Any, float]
+    dataset: Dataset, recipe: Recipe, loss: float | None, correct: dict[Any, float]
 ) -> dict[str, Any]:
     """What stands beside the weights: how they were made, and how accurate they are (shares in [0, 1])."""
     sizes = {role: len(dataset.split(role)) for role in correct}
     return {
-        "spec": spec.model_dump(),
         "recipe": recipe.model_dump(),
         "dataset": dataset.name,
         "image_size": dataset.image_size,

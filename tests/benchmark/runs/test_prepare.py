@@ -49,6 +49,18 @@ def test_a_victim_is_trained_and_its_trained_weights_are_kept(make_plan, run_dir
     assert without_training(plan).trials == ready.trials, "the cache has it now"
 
 
+def test_rounds_of_one_training_are_trained_once(make_plan, run_directory, monkeypatch):
+    trainings, train = [], preparing.train_victim
+    monkeypatch.setattr(preparing, "train_victim", lambda *a, **k: trainings.append(k["rounds"]) or train(*a, **k))
+    stages = [{**TRAINED, "round": number} for number in (0, 1)]
+    ready = prepare(make_plan(victims=stages), run_directory, progress=False)
+    assert trainings == [[0, 1]]
+    assert len({trial.spec.weights_hash for trial in ready.trials}) == 2
+    assert {trial.cell.victim for trial in ready.trials} == {f"test_resnet[epochs=1,round={n}]" for n in (0, 1)}
+    prepare(make_plan(victims=stages), run_directory, progress=False)
+    assert trainings == [[0, 1]]
+
+
 def test_without_training_what_is_not_trained_yet_is_named(make_plan, run_directory, tmp_path):
     plan = without_training(make_plan(victims=[TRAINED, LENET], grids=[{"image_size": 32}, {"image_size": 64}]))
     assert [str(victim) for victim in plan.untrained_yet] == [

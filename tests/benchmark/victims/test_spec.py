@@ -11,6 +11,7 @@ from gradinv.benchmark.victims.spec import VictimSpec
     [
         ({"state": "untrained"}, "resnet18"),
         ({"state": "trained", "epochs": 5, "stem": "cifar", "seed": 3}, "resnet18[epochs=5,stem=cifar]"),
+        ({"state": "trained", "epochs": 5, "round": 0}, "resnet18[epochs=5,round=0]"),
         ({"state": "pretrained", "weights": "/some/where/mine.safetensors"}, "resnet18[weights=mine.safetensors]"),
     ],
 )
@@ -22,6 +23,8 @@ def test_the_key_shows_what_shapes_the_model(options: dict, key: str) -> None:
     ("options", "message"),
     [
         ({"state": "untrained", "epochs": 3}, "epochs is for state trained"),
+        ({"state": "trained", "round": 3}, "round counts epochs of a training"),
+        ({"state": "trained", "epochs": 2, "round": 3}, "give epochs too, as many or more"),
         ({"state": "early", "epochs": 3}, "epochs is for state trained"),
         ({"state": "untrained", "weights": "x.pt"}, "weights contradict state untrained"),
         ({"state": "pretrained", "stem": "cifar"}, "do not fit another stem"),

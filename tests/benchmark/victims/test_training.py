@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 from gradinv.benchmark.datasets import DataError
 from gradinv.benchmark.victims import training
@@ -45,6 +46,25 @@ def test_training_is_reproducible_to_the_bit_and_leaves_random_state_alone(make_
         assert torch.equal(torch.rand(2), expected)
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
+
+
+def test_rounds_are_stages_of_the_same_training(make_dataset) -> None:
+    dataset, whole = make_dataset(), SPEC.model_copy(update={"epochs": 2})
+    recipe = Recipe(epochs=2, batch_size=16, lr=0.05)
+    expected = train_victim(whole, dataset, recipe=recipe, progress=False).read_bytes()
+    path = train_victim(whole, dataset, recipe=recipe, rounds=(0, 1, 2), progress=False)
+    assert path.read_bytes() == expected  # to be judged on the way changes nothing
+    stages = [victim_path(whole.model_copy(update={"round": n}), dataset, recipe) for n in (0, 1, 2)]
+    start, middle, end = (load_file(stage) for stage in stages)
+    untrained = build_network("test_resnet", num_classes=4, image_size=16, seed=0, untrained=True).state_dict()
+    assert all(torch.equal(start[name], value) for name, value in untrained.items())
+    assert all(torch.equal(end[name], value) for name, value in load_file(path).items())
+    assert not torch.equal(start["fc.weight"], middle["fc.weight"])
+    assert not torch.equal(middle["fc.weight"], end["fc.weight"])
+    facts = [json.loads(stage.with_suffix(".json").read_text()) for stage in stages]
+    assert [fact["spec"]["round"] for fact in facts] == [0, 1, 2]
+    assert facts[0]["train_loss"] is None
+    assert facts[2]["accuracy"] == json.loads(path.with_suffix(".json").read_text())["accuracy"]
 
 
 def test_everything_that_shapes_a_victim_is_in_its_name(make_dataset) -> None:
