@@ -1,6 +1,6 @@
 """What every attack is: hyperparameters that print themselves, needs that can be checked, one method that attacks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -71,6 +71,14 @@ class Attack(Parametrised):
         if budget is None:
             raise ValueError(f"{type(self).__name__} has no budget of its own; the suite must give one")
         return budget
+
+    @property
+    def search_space(self) -> Mapping[str, float]:
+        """Hyperparameter -> factor: `gradinv tune` seeks it log-uniformly between its value over and times the factor.
+
+        Empty where there is nothing to tune.
+        """
+        return {}
 
     @property
     def fills_every_slot(self) -> bool:

@@ -46,3 +46,8 @@ class DLG(GradientMatching):
             box=False,
             tolerance=tolerance,
         )
+
+    @property
+    def search_space(self) -> dict[str, float]:
+        """The learning rate: there is no prior."""
+        return {"lr": 10.0}

@@ -85,6 +85,12 @@ class GradInversion(GradientMatching):
             shares=weights == "shares",
         )
 
+    @property
+    def search_space(self) -> dict[str, float]:
+        """All weights but the gradient's: to Adam only their ratios matter."""
+        group = {"alpha_group": 1e2} if self.agents > 1 else {}
+        return {"alpha_tv": 1e3, "alpha_l2": 1e3, "alpha_bn": 1e4, "alpha_noise": 10.0, "lr": 10.0, **group}
+
 
 # The ladder of the paper's Table 2, from the bottom; then each term left out of `fidelity`, which has no group.
 register_preset("gradinversion.grad_only", agents=1, alpha_tv=0.0, alpha_l2=0.0, alpha_bn=0.0)

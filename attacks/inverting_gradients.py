@@ -52,6 +52,11 @@ class InvertingGradients(GradientMatching):
             labels=LabelPolicy(rule=label_rule or "sum", rule_needs_single_image=label_rule is None),
         )
 
+    @property
+    def search_space(self) -> dict[str, float]:
+        """The weight of the prior and the learning rate."""
+        return {"alpha_tv": 1e3, "lr": 10.0}
+
 
 # The paper's three total-variation weights, each with the iterations and restarts of the authors' notebook.
 register_preset("inverting_gradients.imagenet", alpha_tv=1e-1, iterations=24_000, restarts=8)

@@ -88,6 +88,24 @@ def register_preset(key: str, **parameters: Any) -> None:
     PRESETS.register(key)(parameters)
 
 
+def register_tuned(key: str, digest: str, parameters: dict[str, Any]) -> None:
+    """Register `name.preset` with hyperparameters that were tuned, by the file of that hash.
+
+    InvalidEntryError where another preset has the name.
+    """
+    if key in PRESETS:
+        PRESETS.get(key)  # a built-in one is registered only when it is asked for
+    PRESETS.register(key, tuned=digest)(parameters)
+
+
+def tuned_hash(key: Key) -> str:
+    """Hash of the file that all hyperparameters of a key come from; empty where they come from anywhere else."""
+    name = f"{key.name}.{key.preset}"
+    if not key.preset or key.parameters or name not in PRESETS:
+        return ""
+    return str(PRESETS.declaration(name).get("tuned", ""))
+
+
 def attack_keys() -> list[str]:
     """Every attack and preset that can be asked for, in natural order."""
     return sorted([*ATTACKS.names(), *PRESETS.names()], key=natural_key)

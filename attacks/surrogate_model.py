@@ -66,6 +66,11 @@ class SurrogateModel(GradientMatching):
         self.line = Line(position, rate=4 * lr_position / lr)
 
     @property
+    def search_space(self) -> dict[str, float]:
+        """The weight of the prior and both learning rates."""
+        return {"alpha_tv": 1e3, "lr": 10.0, "lr_position": 10.0}
+
+    @property
     def beside(self) -> int:
         """The position on the line, where it is learnt."""
         return 1 if self.line.is_learnt else 0

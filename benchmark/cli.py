@@ -17,6 +17,7 @@ from gradinv.benchmark.commands import (
     look,
     run,
     train,
+    tune,
     utility,
 )
 from gradinv.benchmark.stopping import Stopped, leave_at_next_signal, watch_signals
@@ -60,6 +61,7 @@ app.command()(compare.compare)
 app.command()(labels.labels)
 app.command()(identify.identify)
 app.command()(train.train)
+app.command()(tune.tune)
 app.command()(utility.utility)
 app.command()(utility.recommend)
 app.command()(audit.audit)

@@ -9,6 +9,7 @@ from rich.console import Console
 from gradinv.benchmark.api.results import Run, Trial
 from gradinv.benchmark.experiment import make_record, run_together
 from gradinv.benchmark.machine import Device, resolve_device
+from gradinv.benchmark.plugins import load_plugin
 from gradinv.benchmark.runs import (
     EngineChoice,
     Planner,
@@ -23,7 +24,6 @@ from gradinv.benchmark.runs import (
 )
 from gradinv.benchmark.victims import load_victim
 from gradinv.metrics.records import RunDirectory, require_folder, short_name
-from gradinv.metrics.registry import load_plugin
 
 Settings = Mapping[str, Any]
 _NONE: Settings = {}

@@ -8,4 +8,5 @@ from . import (
     look as look,
     run as run,
     train as train,
+    tune as tune,
 )

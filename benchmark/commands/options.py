@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 Plugins = Annotated[
-    list[Path], typer.Option("--plugin", help="A Python file that registers attacks, defenses, ...; repeat for more.")
+    list[Path],
+    typer.Option(
+        "--plugin",
+        help="A Python file of entries (attacks, ...) or a preset file of `gradinv tune`; repeat for more.",
+    ),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Allow downloading data and weights.")]
 
@@ -79,7 +83,7 @@ def load_plugins(paths: list[Path], download: bool = False) -> None:
     """Register what the plug-in files hold; `download` allows downloading data and weights."""
     import os
 
-    from gradinv.metrics.registry import load_plugin
+    from gradinv.benchmark.plugins import load_plugin
 
     if download:
         os.environ["GRADINV_DOWNLOAD"] = "1"  # an environment variable, because worker processes inherit it

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from gradinv.attacks.gradient_matching import Kind, Precision
 from gradinv.attacks.grants import granted_numbers_per_pixel
 from gradinv.attacks.leak import ThreatModel
+from gradinv.attacks.registry import tuned_hash
 from gradinv.benchmark.datasets import seed_of
 from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.experiment.controls import BLIND
@@ -116,7 +117,7 @@ def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int) -> Cell:
         preset=key.preset,
         parameters=bracketed(key.parameters),
         is_control=bool(spec.control),
-        tuning="paper" if spec.budget is None else "suite",
+        tuning=_tuning(spec),
         dataset=spec.dataset,
         image_size=spec.image_size,
         victim=spec.victim.key,
@@ -141,6 +142,14 @@ def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int) -> Cell:
         equal_labels=granted.equal_labels,
         split=spec.split,
     )
+
+
+def _tuning(spec: TrialSpec) -> str:
+    """Where the hyperparameters come from: `tuned:` and the hash of a preset file, else the paper or the suite."""
+    tuned = tuned_hash(parse_key(spec.attack)) if spec.attack else ""
+    if tuned:
+        return f"tuned:{tuned}"
+    return "paper" if spec.budget is None else "suite"
 
 
 @cache

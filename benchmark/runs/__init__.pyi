@@ -4,6 +4,10 @@ from .engine_choice import (
     EngineChoice as EngineChoice,
     parameters_of as parameters_of,
 )
+from .executors import (
+    jobs_of as jobs_of,
+    run_here as run_here,
+)
 from .identification import (
     chosen_judge as chosen_judge,
     identify as identify,
@@ -14,7 +18,10 @@ from .plan import (
     Planner as Planner,
     hash_of as hash_of,
 )
-from .prepare import without_training as without_training
+from .prepare import (
+    prepare as prepare,
+    without_training as without_training,
+)
 from .rerun import rerun_of as rerun_of
 from .runner import (
     Ended as Ended,
@@ -25,6 +32,7 @@ from .runner import (
     show_plan as show_plan,
 )
 from .selection import select as select
+from .store import Store as Store
 from .strict_yaml import read_yaml as read_yaml
 from .suite import (
     Suite as Suite,
@@ -33,3 +41,4 @@ from .suite import (
     suite_of as suite_of,
     suite_path as suite_path,
 )
+from .worker_processes import WorkerProcesses as WorkerProcesses

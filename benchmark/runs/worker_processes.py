@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from gradinv.benchmark.machine import prepare_process
+from gradinv.benchmark.plugins import load_plugin
 from gradinv.benchmark.runs.executors import Job, execute
 from gradinv.metrics.records import Record
-from gradinv.metrics.registry import load_plugin
 
 
 class WorkerProcesses:

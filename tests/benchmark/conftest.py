@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from gradinv.attacks.registry import ATTACKS
+from gradinv.attacks.registry import ATTACKS, PRESETS
 from gradinv.benchmark import cli
 from gradinv.benchmark.datasets.base import ArraySplit, Dataset, held_out_loaders
 from gradinv.benchmark.runs.plan import Plan, Planner
@@ -138,6 +138,9 @@ def forget_plugins() -> Iterator[None]:
         for name, entry in list(registry._entries.items()):
             if getattr(entry.target, "__module__", "").startswith("gradinv_plugin_"):
                 del registry._entries[name]
+    for name, preset in list(PRESETS._entries.items()):
+        if "tuned" in preset.metadata:
+            del PRESETS._entries[name]
 
 
 @pytest.fixture(autouse=True)
