@@ -26,7 +26,7 @@ from gradinv.attacks.gradient_matching.needs import (
 )
 from gradinv.attacks.gradient_matching.objective import Given, Objective
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
-from gradinv.attacks.gradient_matching.priors import Prior
+from gradinv.attacks.gradient_matching.priors import Prior, limits_of_statistics
 from gradinv.attacks.gradient_matching.variables import Variables
 from gradinv.attacks.labels import limits_of, resolve_labels
 from gradinv.attacks.leak import Leak, Reconstruction
@@ -283,7 +283,11 @@ class GradientMatching(Attack):
         result = trial.best.reconstruction(trial.label_method, self._uses(trial.label_method), trial.spent)
         engine = self.engine.fallback if trial.engine_notes else self.engine
         # What a coupling has noted goes first.
-        notes = (*result.notes, *trial.engine_notes, *limits_of(trial.leak, victim, trial.label_method))
+        limits = limits_of(trial.leak, victim, trial.label_method)
+        if self.uses_statistics:
+            values = victim.bn_values(trial.leak.image_shape)
+            limits += limits_of_statistics([trial.leak.batch_size * count for count in values])
+        notes = (*result.notes, *trial.engine_notes, *limits)
         return replace(result, stopped=self._stopped(result, budget), notes=notes, engine=str(engine))
 
     def _stopped(self, reconstruction: Reconstruction, budget: int) -> str:

@@ -89,6 +89,24 @@ class ImageL2(Prior):
         return torch.linalg.vector_norm(candidate.images.flatten(1), dim=1).mean()
 
 
+LEAST_VALUES = 16
+"""Values a channel below which a variance says little: its relative standard error is sqrt(2 / (n - 1)), 37 %."""
+
+
+def limits_of_statistics(values: Sequence[int]) -> tuple[str, ...]:
+    """What is to be said of a batch-norm prior whose layers see so many values a channel; mostly nothing.
+
+    >>> limits_of_statistics([1024, 16, 4, 1])[0]
+    'batch-norm prior: 2 of 4 layers see fewer than 16 values a channel, the fewest 1, whose variance is 0'
+    """
+    few = [count for count in values if count < LEAST_VALUES]
+    if not few:
+        return ()
+    fewest = f"the fewest {min(few)}" + (", whose variance is 0" if min(few) == 1 else "")
+    share = f"{len(few)} of {len(values)} layers"
+    return (f"batch-norm prior: {share} see fewer than {LEAST_VALUES} values a channel, {fewest}",)
+
+
 class BatchNormStatistics(Prior):
     """Sum over the batch-norm layers of un-squared l2 distances of mean and variance (Yin et al. 2021, Eq. 10).
 

@@ -174,6 +174,29 @@ class Victim:
             self.module(images)
         return tuple(recorded[index] for index in range(len(self.bn_layers)))
 
+    def bn_values(self, image_shape: tuple[int, int, int]) -> list[int]:
+        """How many values a channel each batch-norm layer sees of one image (C, H, W); of a batch so many times more.
+
+        In module order. Layers are seen as they are used, a layer that is used twice as it is used last.
+        """
+        values: dict[int, int] = {}
+
+        def counter(index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                values[index] = inputs[0][:1, :1].numel()
+
+            return hook
+
+        handles = [layer.register_forward_pre_hook(counter(index)) for index, layer in enumerate(self.bn_layers)]
+        try:
+            # Two images, because a batch-norm layer in train mode takes no single value a channel.
+            with torch.no_grad():
+                self.module(self.parameters[0].new_zeros(2, *image_shape))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [values[index] for index in sorted(values)]
+
     def classifier_weight(self, image_shape: tuple[int, int, int]) -> str:
         """Name of the weight of the linear layer or convolution whose output is the logits of images (C, H, W).
 

@@ -15,9 +15,12 @@ from gradinv.attacks.gradient_matching.priors import (
     Prior,
     TotalVariation,
     TotalVariationL2,
+    limits_of_statistics,
 )
 from gradinv.attacks.leak import Leak
+from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
+from gradinv.benchmark.victims.networks import build_network
 
 IMAGE_PRIORS = [TotalVariation(1.0), TotalVariationL2(1.0), ImageL2(1.0)]
 
@@ -131,6 +134,29 @@ def test_one_image_and_one_pixel_maps_give_a_finite_bn_prior() -> None:
     assert torch.isfinite(value)
     assert torch.isfinite(torch.autograd.grad(value, images)[0]).all()
     assert torch.equal(recorded[0][1], torch.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"), [(1, ["1 of 2 layers see fewer than 16 values a channel, the fewest 9"]), (2, [])]
+)
+def test_layers_that_see_few_values_are_said_where_a_prior_goes_by_them(
+    case: Callable, batch: int, said: list[str]
+) -> None:
+    """The second convolution's maps are 3 x 3; its layer is the first in module order."""
+    leak, victim = case(batch=batch)
+    assert victim.bn_values(leak.image_shape) == [9, 36]
+    for key, notes in {"gradinversion.fidelity": [f"batch-norm prior: {text}" for text in said], "idlg": []}.items():
+        result = create_attack(key).reconstruct(leak, victim, seed=0, budget=2)
+        assert [note for note in result.notes if note.startswith("batch-norm")] == notes
+
+
+def test_maps_of_one_pixel_are_said_in_train_mode_too_and_nothing_is_counted() -> None:
+    victim = Victim(build_network("test_resnet", num_classes=4, image_size=16, seed=0, untrained=True), bn_mode="train")
+    values = victim.bn_values((3, 16, 16))
+    assert (min(values), victim.evaluations.spent) == (1, 0)
+    assert values[:4] == [64, 64, 64, 16]
+    assert limits_of_statistics(values)[0].endswith("the fewest 1, whose variance is 0")
+    assert limits_of_statistics([16 * value for value in values]) == ()
 
 
 def test_the_objective_weighs_and_adds(exact: tuple[Victim, Leak, Tensor], make_images: Callable) -> None:
