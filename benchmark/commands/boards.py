@@ -1,11 +1,12 @@
 """Verbs from records to tables and figures: `leaderboard`, `plot`."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gradinv.benchmark.commands.options import Plugins, console, load_plugins, say
+from gradinv.benchmark.commands.options import Plugins, console, load_plugins, say, taking
 from gradinv.metrics.records import require_file, require_folder
 from gradinv.metrics.registry import RequestError
 
@@ -17,6 +18,13 @@ def leaderboard(
         Path | None,
         typer.Option(dir_okay=False, help="Where to write it as LaTeX (booktabs), a table a setting."),
     ] = None,
+    column: Annotated[
+        list[str], typer.Option(help="A metric that has a column in the LaTeX, in this order; repeatable.")
+    ] = [],  # noqa: B006 - typer copies it
+    attack: Annotated[
+        list[str], typer.Option(help="Only this attack (key or wildcard) and its controls, in this order; repeatable.")
+    ] = [],  # noqa: B006
+    names: Annotated[Path | None, typer.Option(help="YAML file of keys and names for display in the LaTeX.")] = None,
     html: Annotated[
         Path | None, typer.Option(file_okay=False, help="Folder for it as web pages, with pictures; open index.html.")
     ] = None,
@@ -27,7 +35,7 @@ def leaderboard(
     In place of run directories, --html takes a folder of published boards (CSV), label boards too.
     """
     from gradinv.metrics.boards import leaderboard as board_of, lines_by_setting, print_leaderboard, write_board
-    from gradinv.metrics.records import read_records
+    from gradinv.metrics.records import read_records, selected
 
     _check_places(csv, latex, html)
     load_plugins(plugin)
@@ -39,12 +47,13 @@ def leaderboard(
     records, faults = read_records(runs)
     for fault in faults:
         say(fault)
+    records = selected(records, attack)
     board = board_of(records) if csv is None else write_board(records, csv)
     print_leaderboard(lines_by_setting(records, board), console())
     if latex is not None:
         from gradinv.metrics.boards import write_latex
 
-        write_latex(records, latex)
+        write_latex(records, latex, column, read_names(names))
     if html is not None:
         from gradinv.benchmark.experiment import MEANING
         from gradinv.benchmark.runs import rerun_of
@@ -77,20 +86,69 @@ def _check_places(csv: Path | None, latex: Path | None, html: Path | None) -> No
         require_folder(html, "--html")
 
 
-def plot(
-    runs: list[Path],
-    out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
-    plugin: Plugins = [],  # noqa: B006
-) -> None:
-    """Draw figures and contact sheets from run directories."""
-    from gradinv.benchmark.runs import contrasts_of
-    from gradinv.metrics.figures import Material, draw_all
-    from gradinv.metrics.records import RunDirectory, read_records
+@dataclass(frozen=True)
+class PlotRequest:
+    """What `gradinv plot` is asked for, option by option."""
 
-    require_folder(out, "--out")
-    load_plugins(plugin)
-    records = read_records(runs)[0]
-    contrasts = [contrast for directory in runs for contrast in contrasts_of(RunDirectory(directory))]
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.")]
+    out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures")
+    kind: Annotated[
+        list[str], typer.Option(help="Only figures of this kind: quality, recovery, sweep, images, ...; repeatable.")
+    ] = field(default_factory=list)
+    attack: Annotated[
+        list[str], typer.Option(help="Only this attack (key or wildcard) and its controls, in this order; repeatable.")
+    ] = field(default_factory=list)
+    names: Annotated[
+        Path | None, typer.Option(help="YAML file of keys and names for display; attacks look alike in its order.")
+    ] = None
+    style: Annotated[Path | None, typer.Option(help="A matplotlib style file, over gradinv's own.")] = None
+    width: Annotated[str, typer.Option(help="column (3.35 inches), page (6.9) or inches; else as suits each.")] = ""
+    titles: Annotated[bool, typer.Option(help="Words above figures; without, in a file beside each.")] = True
+    plugin: Plugins = field(default_factory=list)
+
+
+@taking(PlotRequest)
+def plot(request: PlotRequest) -> None:
+    """Draw figures and contact sheets from run directories, as PNG and PDF with the CSV each was drawn from."""
+    from gradinv.benchmark.runs import contrasts_of
+    from gradinv.metrics.figures import Material, Presentation, draw_all
+    from gradinv.metrics.records import RunDirectory, read_records, selected
+
+    require_folder(request.out, "--out")
+    load_plugins(request.plugin)
+    presentation = Presentation(
+        style=request.style, width=_width(request.width), titles=request.titles, names=read_names(request.names)
+    )
+    records = selected(read_records(request.runs)[0], request.attack)
+    contrasts = [contrast for directory in request.runs for contrast in contrasts_of(RunDirectory(directory))]
     # Several run directories may have been made from one suite and name the same contrasts.
-    written = draw_all(Material(records, list(dict.fromkeys(contrasts)), runs), out)
-    print("\n".join(str(path) for path in written))
+    material = Material(records, list(dict.fromkeys(contrasts)), request.runs)
+    print("\n".join(str(path) for path in draw_all(material, request.out, presentation, request.kind)))
+
+
+def _width(text: str) -> float | None:
+    """Inches; None for none."""
+    from gradinv.metrics.figures import WIDTHS
+
+    try:
+        inches = WIDTHS.get(text) or float(text or "nan")
+    except ValueError:
+        inches = -1.0
+    if text and not 1 <= inches <= 40:
+        raise RequestError(f"--width {text}: write column, page, or inches from 1 to 40")
+    return inches if text else None
+
+
+def read_names(path: Path | None) -> dict[str, str]:
+    """Keys with their names for display, from a YAML mapping; RequestError where it is none."""
+    from gradinv.benchmark.runs import read_yaml
+
+    if path is None:
+        return {}
+    try:
+        names = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"--names {path}: no readable YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(names, dict) or not all(isinstance(text, str) for pair in names.items() for text in pair):
+        raise RequestError(f"--names {path}: write one `key: name` a line, as `idlg: iDLG`")
+    return names

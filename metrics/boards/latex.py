@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gradinv.metrics.boards.leaderboard_table import leaderboard
@@ -10,6 +10,7 @@ from gradinv.metrics.boards.lines import BEST, BoardLine, lines_by_setting, metr
 from gradinv.metrics.images import facts_of
 from gradinv.metrics.leakage import badge
 from gradinv.metrics.records import Record, Setting, granted, slug, title, varying, wrap_key, write_text
+from gradinv.metrics.registry import RequestError, unknown
 from gradinv.metrics.typesetting import between, digits_of, first_to_last, fixed
 
 # The last ones are no commands, but LaTeX's default font encoding prints other characters for them, or none.
@@ -37,11 +38,12 @@ _LEGEND = (
     "Mean over n batches [95 % interval]. In italics: controls, which never see the true gradient. Gain: PSNR minus "
     "that of the best control, paired by batch; a respect (pixels: PSNR; structure; identity: the rank of the original "
     "among other photographs) leaks where the attack beats every control in it, after Holm's correction. "
-    f"{BEST} Bold says nothing of the controls."
+    f"{BEST}"
 )
 # As many as fit the width of a page; the CSV has them all.
 _SHOWN = ("psnr", "structure", "identity_lowpass", "lpips_vgg")
 _GAIN = "psnr_gain"
+_KEYS: Mapping[str, str] = {}
 
 
 def escape(text: str) -> str:
@@ -58,25 +60,32 @@ def _flat(text: str) -> str:
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
-def write_latex(records: Sequence[Record], path: Path) -> None:
+def write_latex(
+    records: Sequence[Record], path: Path, metrics: Sequence[str] = (), names: Mapping[str, str] = _KEYS
+) -> None:
     """Write `latex_tables` of the records to a file, whole or not at all."""
-    write_text(path, latex_tables(records))
+    write_text(path, latex_tables(records, metrics, names))
 
 
-def latex_tables(records: Sequence[Record]) -> str:
+def latex_tables(records: Sequence[Record], columns: Sequence[str] = (), names: Mapping[str, str] = _KEYS) -> str:
     """One `table` for each setting with scored trials, after a comment that says what was run.
 
     Means over batches with their 95 % intervals. Controls stand below a rule, in italics. An attack is bold in a column
-    only where it beats every other attack of its setting by the paired comparison. Needs `\\usepackage{booktabs}`.
+    only where it beats its controls, and every other attack of its setting by the paired comparison. `columns` are the
+    metrics that have a column, in their order; without, a few that fit a page. `names` are keys with their names for
+    display. RequestError for a column that was not measured. Needs `\\usepackage{booktabs}`.
     """
     settings = lines_by_setting(records, leaderboard(records), winners(records))
     distinguishing = varying(setting for setting, _ in settings)
     measured = metrics_measured([line for _, lines in settings for line in lines])
-    metrics = [name for name in measured if name in _SHOWN]
+    for name in columns:
+        if name not in measured:
+            raise RequestError(f"--column {name}: {unknown('metric of these records', name, measured)}")
+    metrics = list(dict.fromkeys(columns)) or [name for name in measured if name in _SHOWN]
     scored = [(setting, lines) for setting, lines in settings if any(line.is_scored for line in lines)]
     labels = _labels([slug(setting, distinguishing) for setting, _ in scored])
     tables = [
-        _table(label, _caption(setting, distinguishing, lines), lines, metrics)
+        _table(label, _caption(setting, distinguishing, lines), lines, metrics, names)
         for label, (setting, lines) in zip(labels, scored, strict=True)
     ]
     return "\n".join([_header(records), *tables])
@@ -106,12 +115,14 @@ def _labels(names: Sequence[str]) -> list[str]:
     return [name if number == 1 else f"{name}--{number}" for name, number in zip(plain, count, strict=True)]
 
 
-def _table(label: str, caption: str, lines: Sequence[BoardLine], metrics: Sequence[str]) -> str:
+def _table(
+    label: str, caption: str, lines: Sequence[BoardLine], metrics: Sequence[str], names: Mapping[str, str]
+) -> str:
     """One setting's table: attacks, a rule, controls."""
     attacks = [line for line in lines if line.is_scored and not line.cell.is_control]
     controls = [line for line in lines if line.is_scored and line.cell.is_control]
-    body = [_row(line, metrics) for line in attacks]
-    body += [r"\midrule"] * bool(attacks and controls) + [_row(line, metrics) for line in controls]
+    body = [_row(line, metrics, names) for line in attacks]
+    body += [r"\midrule"] * bool(attacks and controls) + [_row(line, metrics, names) for line in controls]
     text = [
         r"\begin{table}",
         r"\centering\footnotesize",
@@ -150,19 +161,23 @@ def _heading(metric: str) -> str:
     return escape(metric) if facts is None else f"{escape(facts.heading)} {_ARROWS[facts.direction]}"
 
 
-def _row(line: BoardLine, metrics: Sequence[str]) -> str:
+def _row(line: BoardLine, metrics: Sequence[str], names: Mapping[str, str]) -> str:
     row, is_control = line.row, line.cell.is_control
     # Means and intervals are columns of their own: so the means align, however wide their intervals are.
-    cells = [_name(line), str(row["batch_size"]), str(row["n_batches"])]
+    cells = [_name(line, names), str(row["batch_size"]), str(row["n_batches"])]
     cells += [_value(line, name, bold=name in line.best_on) for name in metrics]
     cells += [_value(line, _GAIN), "" if is_control else escape(badge(line.row))]
     # Counts are all of a control's cells that are not yet in italics.
     return " & ".join(rf"\textit{{{cell}}}" if is_control and cell.isdecimal() else cell for cell in cells) + r" \\"
 
 
-def _name(line: BoardLine) -> str:
-    """The key, a control's in italics; on several lines where it is long."""
+def _name(line: BoardLine, names: Mapping[str, str]) -> str:
+    """The name for display, else the key, a control's in italics; on several lines where it is long."""
     cell = line.cell
+    if cell.key in names:
+        return escape(names[cell.key])
+    if cell.is_control and cell.preset in names:
+        return rf"\textit{{{escape(f'{cell.attack} of {names[cell.preset]}')}}}"
     style = "textit" if cell.is_control else "texttt"
     if cell.is_control and len(cell.key) <= _CONTROL_WIDTH:
         lines = [cell.key]

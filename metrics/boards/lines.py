@@ -15,9 +15,9 @@ from gradinv.metrics.records import Cell, Record, Sample, Setting, by_setting, o
 from gradinv.metrics.typesetting import state_in_words
 
 BEST = (
-    "Bold: better than every other scored attack of its setting by the paired comparison (at least 8 common batches, "
-    "the whole 95 % interval above 0, p at most 0.05 after Holm's correction over all pairs and metrics of the "
-    "setting)."
+    "Bold: beats its controls, and is better than every other scored attack of its setting by the paired comparison "
+    "(at least 8 common batches, the whole 95 % interval above 0, p at most 0.05 after Holm's correction over all "
+    "pairs and metrics of the setting)."
 )
 _NOBODY: Mapping[Cell, frozenset[str]] = {}
 
@@ -68,14 +68,15 @@ def lines_by_setting(
 ) -> list[tuple[Setting, list[BoardLine]]]:
     """Every setting with its lines: each attack, beneath it its own controls, last the controls of every attack.
 
-    `board` is the leaderboard of the records, `best` their `winners`, where they are to be marked. Settings and attacks
-    stand in the order of the suites, whatever the order of the records.
+    `board` is the leaderboard of the records, `best` their `winners`, where they are to be marked: nothing is that does
+    not beat its controls. Settings and attacks stand in the order of the suites, whatever the order of the records.
     """
     cells = trials_by_cell(records)
     # The board has one row a cell, in the order of the cells.
     rows = ({str(name): value for name, value in row.items()} for row in board.to_dict("records"))
     lines = {
-        cell: BoardLine(cell, row, trials, best.get(cell, frozenset()))
+        # The best of what leaks nothing is the best of nothing.
+        cell: BoardLine(cell, row, trials, best.get(cell, frozenset()) if row["works"] == "true" else frozenset())
         for (cell, trials), row in zip(cells.items(), rows, strict=True)
     }
     return [(setting, [lines[cell] for cell in ordered(group)]) for setting, group in by_setting(cells)]

@@ -6,3 +6,7 @@ from .all_figures import (
 )
 from .defenses import UTILITY_TABLE as UTILITY_TABLE
 from .label_inference import draw_label_figure as draw_label_figure
+from .presentation import (
+    WIDTHS as WIDTHS,
+    Presentation as Presentation,
+)

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 
 from gradinv.metrics.comparison import Contrast, Contrasted, contrast_table, contrasted
 from gradinv.metrics.figures.agreement import agreement_figure, agreement_table, agreements
+from gradinv.metrics.figures.presentation import canvas, head, key_below, look, look_of, name_of, panels_in_a_row
 from gradinv.metrics.figures.skeleton import Drawing
-from gradinv.metrics.figures.style import BAND, DARK_GREY, GREY, error_bars, look
-from gradinv.metrics.records import Record, Sample, controls_for, granted, samples_of, setting_of, title, wrap_key
+from gradinv.metrics.figures.style import BAND, DARK_GREY, GREY, error_bars
+from gradinv.metrics.records import Record, Sample, controls_for, granted, samples_of, setting_of, title
 from gradinv.metrics.statistics import Interval, metric_interval
 
 _ROW, _HEAD = 0.42, 2.1  # inches
@@ -46,20 +47,21 @@ def _ablation(results: Sequence[Contrasted], samples: Sequence[Sample]) -> Figur
     """Left: every attack of the contrasts with its controls; right: the paired differences."""
     attacks = {sample.key: sample for result in results for sample in (result.against, result.attack)}
     rows = max(len(attacks), len(results))
-    figure = Figure(figsize=(11, _HEAD + _ROW * rows), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    columns = panels_in_a_row(2, 5.5)
+    figure = canvas(5.5 * columns, _HEAD + _ROW * rows * (2 // columns))
+    left, right = figure.subplots(2 // columns, columns).flat
     _levels(left, list(attacks.values()), samples)
     _differences(right, results)
     # By name: every attack marks its own controls, and the legend needs each mark once.
     handles = dict(zip(*reversed(left.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
+    key_below(figure, handles.values(), handles.keys(), columns=5)
     setting = setting_of(results[0].attack.cell)
-    figure.suptitle(
+    head(
+        figure,
         f"What does each term add?\n{title(setting)} · {setting['budget']} evaluations\n{granted(setting)}\n"
         "Mean over batches with its 95 % interval; differences are paired by image, coloured where p ≤ 0.05 after "
         "Holm's correction.\nControls never see the gradient; a cross is the same difference between the controls "
         "other_gradient: where it is as large, the term adds nothing from the gradient.",
-        fontsize=9,
     )
     return figure
 
@@ -70,7 +72,7 @@ def _psnr(sample: Sample) -> Interval:
 
 def _levels(axis: Axes, attacks: Sequence[Sample], samples: Sequence[Sample]) -> None:
     for row, attack in enumerate(attacks):
-        psnr, (color, marker) = _psnr(attack), look(row)
+        psnr, (color, marker) = _psnr(attack), look_of(attack.key)
         axis.errorbar([psnr.mean], [row], xerr=error_bars([psnr]), color=color, marker=marker, capsize=2)
         for name, control in controls_for(attack, samples).items():
             if name in _MARKS:
@@ -79,7 +81,7 @@ def _levels(axis: Axes, attacks: Sequence[Sample], samples: Sequence[Sample]) ->
     for name, control in controls_for(attacks[0], samples).items():
         if name in _LINES:
             axis.axvline(_psnr(control).mean, color=DARK_GREY, linestyle=_LINES[name], label=name)
-    axis.set_yticks(range(len(attacks)), [wrap_key(attack.key, 38) for attack in attacks], fontsize=7)
+    axis.set_yticks(range(len(attacks)), [name_of(attack.key, 38) for attack in attacks], fontsize=7)
     axis.set_ylim(len(attacks) - 0.5, -0.5)
     axis.set_xlabel("PSNR (dB), higher is better")
 

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from gradinv.metrics.figures.style import look
-from gradinv.metrics.records import Cell, Record, setting_of, trials_by_cell, unusual, wrap_key
+from gradinv.metrics.figures.presentation import canvas, head, look_of, name_of
+from gradinv.metrics.records import Cell, Record, setting_of, trials_by_cell, unusual
 
 RESAMPLES = 2_000
 
@@ -106,16 +106,19 @@ def agreement_table(of_cells: Iterable[Agreement]) -> pd.DataFrame:
 
 def agreement_figure(of_cells: Sequence[Agreement]) -> Figure:
     """A scatter of error over spread for each cell, one point an image."""
-    figure = Figure(figsize=(max(4.5, 3.6 * len(of_cells)), 4.2), layout="constrained")
+    figure = canvas(max(4.5, 3.6 * len(of_cells)), 4.2)
     axes = figure.subplots(1, len(of_cells), squeeze=False)[0]
     for index, (axis, agreement) in enumerate(zip(axes, of_cells, strict=True)):
-        color, marker = look(index)
+        color, marker = look_of(agreement.cell.key)
         axis.plot(agreement.spread, agreement.error, linestyle="none", marker=marker, color=color)
         axis.set_title(_heading(agreement), loc="left", fontsize=8)
         axis.set(xlabel="spread of the agents (pixel value)", ylabel="mean squared error" if index == 0 else "")
         # Errors span decades; a single value spans nothing, and a logarithmic axis cannot hold it.
         axis.set_yscale("log" if np.ptp(agreement.error) else "linear")
-    figure.suptitle("Do the agents disagree where they are wrong?  One point an image", fontsize=9)
+    head(
+        figure,
+        "Do the agents disagree where they are wrong?  One point an image",
+    )
     return figure
 
 
@@ -123,6 +126,6 @@ def _heading(agreement: Agreement) -> str:
     setting = setting_of(agreement.cell)
     named = "".join(f", {name} {setting[name]}" for name in unusual(setting))
     return (
-        f"{wrap_key(agreement.cell.key, 34)}\nbatch-norm statistics {agreement.cell.bn_statistics}{named}\n"
+        f"{name_of(agreement.cell.key, 34)}\nbatch-norm statistics {agreement.cell.bn_statistics}{named}\n"
         f"Spearman {agreement.rho:.2f} [{agreement.low:.2f}, {agreement.high:.2f}], {agreement.n_batches} batches"
     )

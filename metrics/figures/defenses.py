@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, scenes
-from gradinv.metrics.figures.style import BEST_CONTROL, DARK_GREY, GREY, look
+from gradinv.metrics.figures.style import BEST_CONTROL, DARK_GREY, GREY
 from gradinv.metrics.records import Cell, Record, Setting, batch_means, controls_of, granted, mean
 
 UTILITY_TABLE = "utility.csv"
@@ -110,18 +111,27 @@ def pareto_front(table: pd.DataFrame, utility: str) -> list[str]:
 
 
 def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    figure = canvas(7.5, 5)
     axis, utility = figure.subplots(), _axis_of(table)
     shown = table[table["worse_of_two"]]
-    for index, (key, rows) in enumerate(shown.groupby("key", sort=False)):
-        color, marker = look(index)
+    for key, rows in shown.groupby("key", sort=False):
+        color, marker = look_of(str(key))
         errors = [rows["psnr_mean"] - rows["psnr_low"], rows["psnr_high"] - rows["psnr_mean"]]
         sideways = None
         if utility == "accuracy_mean":
             sideways = [rows[utility] - rows["accuracy_low"], rows["accuracy_high"] - rows[utility]]
         x, y = rows[utility], rows["psnr_mean"]
         axis.errorbar(
-            x, y, errors, sideways, color=color, marker=marker, linestyle="none", capsize=2, elinewidth=0.7, label=key
+            x,
+            y,
+            errors,
+            sideways,
+            color=color,
+            marker=marker,
+            linestyle="none",
+            capsize=2,
+            elinewidth=0.7,
+            label=name_of(str(key)),
         )
         axis.plot(x, rows["best_control_psnr"], color=color, marker="_", markersize=14, linestyle="none")
     _name(axis, shown, utility)
@@ -132,8 +142,13 @@ def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
         "update_cosine": "cosine of the update before and after the defense (1: nothing lost)",
     }
     axis.set(xlabel=words[utility], ylabel="PSNR (dB): lower leaks less")
-    figure.legend(loc="outside lower center", ncols=2)
-    figure.suptitle(_heading(scene.title, scene.setting, table), fontsize=9)
+    handles, labels = axis.get_legend_handles_labels()
+    key_below(figure, handles, labels, columns=2)
+    head(
+        figure,
+        _heading(scene.title, scene.setting, table),
+        scene.absent,
+    )
     return figure
 
 

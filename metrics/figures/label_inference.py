@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradinv.metrics.boards import LABEL_SETTING, title_of_setting
+from gradinv.metrics.figures.presentation import canvas, head, look
 from gradinv.metrics.figures.skeleton import Drawing, save_all
-from gradinv.metrics.figures.style import DARK_GREY, look
+from gradinv.metrics.figures.style import DARK_GREY
 
 PANELS = {
     "accuracy": "share of a batch's labels found",
@@ -28,7 +29,7 @@ def _figure(frame: pd.DataFrame) -> Figure:
     settings = [rows for _, rows in measured.groupby(LABEL_SETTING, sort=False, dropna=False)]
     # Of a rule the same look in every panel, though it may be skipped in some.
     looks = {rule: index for index, rule in enumerate(dict.fromkeys(measured["rule"]))}
-    figure = Figure(figsize=(9.5, 1.4 + 2.7 * max(1, len(settings))), layout="constrained")
+    figure = canvas(9.5, 1.4 + 2.7 * max(1, len(settings)))
     axes = figure.subplots(max(1, len(settings)), len(PANELS), squeeze=False)
     for row, rows in zip(axes, settings, strict=False):
         for axis, name in zip(row, PANELS, strict=True):
@@ -39,11 +40,11 @@ def _figure(frame: pd.DataFrame) -> Figure:
     handles = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}  # noqa: B905
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
     first = frame.iloc[0]
-    figure.suptitle(
+    head(
+        figure,
         f"How many labels does the classifier's gradient give away?\n{first['dataset']} {first['image_size']} px · "
         f"{first['num_classes']} classes · eval mode, no defense · mean over {_numbers(measured['n_batches'])} batches "
         "with its 95 % interval",
-        fontsize=9,
     )
     return figure
 

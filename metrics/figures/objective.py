@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, scenes
-from gradinv.metrics.figures.style import GREY, look
-from gradinv.metrics.records import BATCH_SIZE_FIELDS, BLIND_GRADIENTS, Record, wrap_key
+from gradinv.metrics.figures.style import GREY
+from gradinv.metrics.records import BATCH_SIZE_FIELDS, BLIND_GRADIENTS, Record
 
 _LINES: dict[str, Literal["--", ":"]] = dict(zip(BLIND_GRADIENTS, ("--", ":"), strict=True))
 """Control -> line style."""
@@ -39,24 +40,25 @@ def _figure(scene: Scene, start: int) -> Figure:
     """One page of small panels, for the attacks from `start` on."""
     keys = scene.attack_keys[start : start + ATTACKS_PER_FIGURE]
     sizes = sorted({cell.batch_size for cell in scene.trials})
-    figure = Figure(figsize=(max(7.5, 3.4 * len(sizes)), 1.5 + 1.7 * len(keys)), layout="constrained")
+    figure = canvas(max(7.5, 3.4 * len(sizes)), 1.5 + 1.7 * len(keys))
     axes = figure.subplots(len(keys), len(sizes), squeeze=False)
     for row, key in enumerate(keys):
         for column, size in enumerate(sizes):
             axis = axes[row, column]
             for control, line in _LINES.items():
                 _curves(axis, scene.runs(f"{control} of {key}", size), GREY, line)
-            _curves(axis, scene.runs(key, size), look(start + row).color, "-", single_batches=True)
-            _label(axis, f"{wrap_key(key, 36)}, batch size {size}", first=column == 0, last=row == len(keys) - 1)
+            _curves(axis, scene.runs(key, size), look_of(key).color, "-", single_batches=True)
+            _label(axis, f"{name_of(key, 36)}, batch size {size}", first=column == 0, last=row == len(keys) - 1)
     # By hand: the colours are the panels', and only the kinds of lines are to be explained.
     legend = [Line2D([], [], color="black", label="the attack: median, single batches thin")]
     legend += [Line2D([], [], color=GREY, linestyle=line, label=name) for name, line in _LINES.items()]
-    figure.legend(handles=legend, loc="outside lower center", ncols=3)
-    figure.suptitle(
+    key_below(figure, legend, [str(line.get_label()) for line in legend], columns=3)
+    head(
+        figure,
         f"Have the attacks converged?\n{scene.title}\nEach attack's own objective (units differ between attacks): "
         "median over batches.\n"
         "Grey, median: the same attack fed the gradient of another batch (other_gradient) or noise (noise_gradient).",
-        fontsize=9,
+        scene.absent,
     )
     return figure
 

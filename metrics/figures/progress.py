@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of
 from gradinv.metrics.figures.skeleton import Drawing, Scene, scenes
-from gradinv.metrics.figures.style import GREY, look
+from gradinv.metrics.figures.style import GREY
 from gradinv.metrics.records import Cell, Record, controls_of, granted
 from gradinv.metrics.statistics import Interval, metric_interval
 
@@ -28,7 +29,7 @@ Courses = Mapping[str, Progress]
 
 def progress_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     """Draw `progress-*` for each setting whose trials kept snapshots, as PNG, PDF and CSV; returns the files."""
-    return _drawings(scenes(records, lambda trial: bool(trial.snapshot_psnr)))
+    return _drawings(scenes(records, lambda trial: bool(trial.snapshot_psnr), lacks="kept no snapshots"))
 
 
 def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
@@ -57,26 +58,28 @@ def progress(trials: Sequence[Record], metric: str = "psnr") -> Progress:
 
 def _figure(scene: Scene, by_cell: Mapping[Cell, Courses]) -> Figure:
     metrics = [metric for metric in _RECORDED if any(courses[metric] for courses in by_cell.values())]
-    figure = Figure(figsize=(7.5, 2 + 3 * len(metrics)), layout="constrained")
+    figure = canvas(7.5, 2 + 3 * len(metrics))
     axes = figure.subplots(len(metrics), sharex=True, squeeze=False)[:, 0]
     for metric, axis in zip(metrics, axes, strict=True):
         _panel(axis, scene, by_cell, metric)
     axes[-1].set_xlabel("evaluations")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    figure.suptitle(
+    handles, labels = axes[0].get_legend_handles_labels()
+    key_below(figure, handles, labels, columns=2)
+    head(
+        figure,
         f"Does more computation help?\n{scene.title}\n{granted(scene.setting)}\n"
         "Iterates as they stood, mean over batches with 95 % intervals; what "
         "is scored is the iterate with the best objective.",
-        fontsize=9,
+        scene.absent,
     )
     return figure
 
 
 def _panel(axis: Axes, scene: Scene, by_cell: Mapping[Cell, Courses], metric: str) -> None:
     """One metric's courses: attacks as lines with bands, the attack on another batch's gradient dashed."""
-    for index, attack in enumerate(scene.attacks):
-        color, marker = look(index)
-        _line(axis, by_cell[attack][metric], color, "-", marker, attack.key)
+    for attack in scene.attacks:
+        color, marker = look_of(attack.key)
+        _line(axis, by_cell[attack][metric], color, "-", marker, name_of(attack.key))
         for control in controls_of(attack, by_cell):
             if control.attack == "other_gradient":
                 _line(axis, by_cell[control][metric], color, "--", "", None)

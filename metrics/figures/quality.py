@@ -9,10 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of, panels_in_a_row
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, scenes
-from gradinv.metrics.figures.style import BAND, BAND_LABEL, BEST_CONTROL, DARK_GREY, error_bars, look
+from gradinv.metrics.figures.style import BAND, BAND_LABEL, BEST_CONTROL, DARK_GREY, error_bars
 from gradinv.metrics.images import board_metrics, facts_of
-from gradinv.metrics.records import BATCH_SIZE_FIELDS, Record, batch_values, granted, metric_names, wrap_key
+from gradinv.metrics.records import BATCH_SIZE_FIELDS, Record, batch_values, granted, metric_names
 from gradinv.metrics.statistics import Interval
 from gradinv.metrics.typesetting import first_to_last
 
@@ -61,9 +62,9 @@ def _figure(scene: Scene, panels: Sequence[str]) -> Figure:
     sizes = sorted({cell.batch_size for cell in scene.trials})
     # With one batch size the attacks stand below each other, and each takes its line.
     height = 4.4 if len(sizes) > 1 else 2.4 + 0.32 * len(keys)
-    columns = min(len(panels), PANELS_IN_A_ROW)
+    columns = panels_in_a_row(min(len(panels), PANELS_IN_A_ROW), 4.75)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.75 * columns, rows * height + 0.16 * len(keys) / 3), layout="constrained")
+    figure = canvas(4.75 * columns, rows * height + 0.16 * len(keys) / 3)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in axes[len(panels) :]:
         axis.remove()
@@ -72,12 +73,13 @@ def _figure(scene: Scene, panels: Sequence[str]) -> Figure:
         draw(axis, metric, sizes, scene)
     # All panels show the same attacks and the same band.
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    figure.suptitle(
+    key_below(figure, handles, labels, columns=3)
+    head(
+        figure,
         f"How well do the attacks reconstruct?\n{scene.title}\n{granted(scene.setting)}\n"
         f"Mean over batches with its 95 % interval ({_batch_counts(sizes, scene)}).\n"
         "Grey band: the controls, which never see the true gradient. An attack inside it is no better than they are.",
-        fontsize=9,
+        scene.absent,
     )
     return figure
 
@@ -103,9 +105,9 @@ def _by_batch_size(axis: Axes, metric: str, sizes: Sequence[int], scene: Scene) 
         measured = [(x + shift, value) for x, value in zip(positions, values, strict=True) if value.n]
         if measured:
             x, intervals = zip(*measured, strict=True)
-            means, (color, marker) = [value.mean for value in intervals], look(index)
+            means, (color, marker) = [value.mean for value in intervals], look_of(key)
             errors = error_bars(intervals)
-            axis.errorbar(x, means, errors, color=color, marker=marker, capsize=2, elinewidth=1, label=key)
+            axis.errorbar(x, means, errors, color=color, marker=marker, capsize=2, elinewidth=1, label=name_of(key))
     axis.set_xticks(positions, [str(size) for size in sizes])
     axis.set_xlim(-0.4, len(sizes) - 0.6)
     axis.set(xlabel="batch size (images in the private batch)", ylabel=_label_of(metric))
@@ -120,11 +122,11 @@ def _dots(axis: Axes, metric: str, sizes: Sequence[int], scene: Scene) -> None:
     for index, key in enumerate(keys):
         value = interval_of(scene.runs(key, sizes[0]), metric)
         if value.n:
-            color, marker = look(index)
+            color, marker = look_of(key)
             axis.errorbar([value.mean], [index], xerr=error_bars([value]), color=color, marker=marker, capsize=2)
     place = axis.get_subplotspec()
     is_first = place is not None and place.is_first_col()
-    axis.set_yticks(range(len(keys)), [wrap_key(key, 30) if is_first else "" for key in keys])
+    axis.set_yticks(range(len(keys)), [name_of(key, 30) if is_first else "" for key in keys])
     axis.set_ylim(len(keys) - 0.5, -0.5)
     axis.set_xlabel(_label_of(metric))
 

@@ -9,10 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of, panels_in_a_row
 from gradinv.metrics.figures.skeleton import Drawing, Scene, scenes
-from gradinv.metrics.figures.style import BAND, BEST_CONTROL, DARK_GREY, error_bars, look
+from gradinv.metrics.figures.style import BAND, BEST_CONTROL, DARK_GREY, error_bars
 from gradinv.metrics.images import Facts, facts_of
-from gradinv.metrics.records import Record, Sample, granted, sample_of, wrap_key
+from gradinv.metrics.records import Record, Sample, granted, sample_of
 from gradinv.metrics.statistics import Recovery, envelope, recovery, share_better
 
 STATED: Mapping[str, tuple[float, ...]] = {"psnr": (20.0, 30.0), "ssim": (0.5, 0.9)}
@@ -22,7 +23,7 @@ _SHOWN_UP_TO = 60.0  # dB: exact images, which count as 100, are what is left at
 
 def recovery_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     """Draw `recovery-*` for each setting in which an attack has values, as PNG and PDF with the CSV beside it."""
-    return _drawings(scenes(records))
+    return _drawings(scenes(records, lambda trial: trial.is_scored))
 
 
 def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
@@ -81,18 +82,21 @@ def _facts(metric: str) -> Facts:
 def _figure(scene: Scene, samples: Sequence[Sample], metrics: Sequence[str]) -> Figure:
     attacks = [sample for sample in samples if not sample.is_control]
     controls = [sample for sample in samples if sample.is_control]
-    figure = Figure(figsize=(4.75 * len(metrics), 4.6 + 0.05 * len(attacks)), layout="constrained")
-    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
+    columns = panels_in_a_row(len(metrics), 4.75)
+    rows = -(-len(metrics) // columns)
+    figure = canvas(4.75 * columns, rows * 4.6 + 0.05 * len(attacks))
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis, metric in zip(axes, metrics, strict=True):
         _panel(axis, metric, attacks, controls)
     # By name: an attack may have values in one panel only.
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
-    figure.suptitle(
+    key_below(figure, handles.values(), handles.keys(), columns=3)
+    head(
+        figure,
         f"How many images are recovered how well?\n{scene.title}\n{granted(scene.setting)}\n"
         "Share of the images better than a threshold; at the dotted thresholds with its 95 % interval.\n"
         "Grey band: the controls, which never see the true gradient; its edge is the best of them at each threshold.",
-        fontsize=9,
+        scene.absent,
     )
     return figure
 
@@ -110,20 +114,20 @@ def _panel(axis: Axes, metric: str, attacks: Sequence[Sample], controls: Sequenc
         axis.axvline(threshold, color=DARK_GREY, linestyle=":", linewidth=0.8, zorder=0)
     for index, attack in enumerate(attacks):
         if attack.key in attack_curves:
-            color = look(index).color
+            color = look_of(attack.key).color
             axis.step(
-                *_drawn(attack_curves[attack.key], low, high), where="post", color=color, label=wrap_key(attack.key, 34)
+                *_drawn(attack_curves[attack.key], low, high), where="post", color=color, label=name_of(attack.key, 34)
             )
             # A little beside the thresholds, so that no interval hides another.
             shift = 0.012 * (high - low) * (index - (len(attacks) - 1) / 2)
-            _stated(axis, index, shift, attack, metric)
+            _stated(axis, shift, attack, metric)
     axis.set(xlim=(low, high), ylim=(-0.03, 1.03), ylabel="share of images better")
     axis.set_xlabel(f"{facts.heading} threshold")
 
 
-def _stated(axis: Axes, index: int, shift: float, attack: Sample, metric: str) -> None:
+def _stated(axis: Axes, shift: float, attack: Sample, metric: str) -> None:
     """One attack's shares at the stated thresholds, with their intervals."""
-    color, marker = look(index)
+    color, marker = look_of(attack.key)
     for threshold in STATED[metric]:
         share = share_better(attack.values[metric], threshold, _facts(metric))
         errors = error_bars([share])

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from gradinv.metrics.figures.presentation import current, name_of
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, scenes
 from gradinv.metrics.figures.style import DARK_GREY
 from gradinv.metrics.images import judge_of, rank_of
@@ -28,7 +29,6 @@ from gradinv.metrics.records import (
     first_images,
     granted,
     shown_tensors,
-    wrap_key,
 )
 from gradinv.metrics.typesetting import fixed, state_in_words
 
@@ -66,7 +66,7 @@ class Corner(NamedTuple):
 
 
 def sheet_drawings(records: Sequence[Record], runs: Sequence[Path]) -> Iterator[Drawing]:
-    """Draw `images-*.png` for each setting from the tensors of the trials in the run directories; returns the files.
+    """Draw `images-*` for each setting from the tensors of the trials in the run directories; returns the files.
 
     Shows the first images in batch order, never chosen ones; where there are more, `grid-*` (PNG and PDF) shows those
     at fixed quantiles of the first attack's PSNR. Beneath each attack stands the control with the highest mean PSNR.
@@ -81,7 +81,7 @@ def _drawings(shown: Iterable[Scene], pictures: Pictures) -> Iterator[Drawing]:
         for page, start in enumerate(range(0, len(attacks), ATTACKS_PER_SHEET), start=1):
             on_page = attacks[start : start + ATTACKS_PER_SHEET]
             draw = partial(_sheet, scene, on_page, _first(on_page, scene.trials), pictures)
-            yield Drawing(f"images-{scene.name}" + (f"-{page}" if page > 1 else ""), draw, kinds=("png",))
+            yield Drawing(f"images-{scene.name}" + (f"-{page}" if page > 1 else ""), draw)
         if attacks and sum(len(trial.images) for trial in scene.trials[attacks[0]]) > IMAGES_SHOWN:
             choice = _at_quantiles(attacks[0], scene.trials)
             draw = partial(_sheet, scene, attacks[:ATTACKS_PER_SHEET], choice, pictures)
@@ -92,12 +92,13 @@ def _sheet(scene: Scene, attacks: Sequence[Cell], choice: Choice, pictures: Pict
     rows = _rows(attacks, scene.trials)
     # Four columns at least, else the heading would become a tower.
     width = _MARGIN + _WORDS + _COLUMN * max(len(choice.images), 4)
-    caption = f"{choice.words} Best control: highest mean PSNR."
-    head = _wrapped([scene.title, granted(scene.setting), caption], width)
+    words = [scene.title, granted(scene.setting), f"{choice.words} Best control: highest mean PSNR."]
+    head = _wrapped(words, width) if current().titles else []
     footer = _wrapped(_footer(scene.trials), width)
     above = _LINE * (len(head) + 1.5)
     height = above + _ROW * len(rows) + _LINE * (len(footer) + 0.5)
     figure = Figure(figsize=(width, height))
+    figure.set_label("\n".join(words))
     page = figure.add_axes((0, 0, 1, 1))
     page.axis("off")
     page.text(_MARGIN, height - _MARGIN, "\n".join(head), va="top", fontsize=8.5, linespacing=1.4)
@@ -111,7 +112,16 @@ def _sheet(scene: Scene, attacks: Sequence[Cell], choice: Choice, pictures: Pict
             _picture(page, corner, row, _runs_of(row, scene.trials), image, pictures)
     page.text(_MARGIN, _MARGIN, "\n".join(footer), va="bottom", fontsize=7.5, color=DARK_GREY)
     page.set(xlim=(0, width), ylim=(0, height))  # the page is measured in inches
+    _scale(figure, page, (current().width or width) / width)
     return figure
+
+
+def _scale(figure: Figure, page: Axes, factor: float) -> None:
+    """Make a page larger or smaller as a whole, its words with its pictures."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(factor * width, factor * height)
+    for text in page.texts:
+        text.set_fontsize(factor * float(text.get_fontsize()))
 
 
 def _first(attacks: Sequence[Cell], trials: Trials) -> Choice:
@@ -142,7 +152,7 @@ def _rows(attacks: Sequence[Cell], trials: Trials) -> list[PictureRow]:
     rows = [PictureRow("original", None)]
     for attack in attacks:
         for tensor in shown_tensors(trials[attack]):
-            rows.append(PictureRow(labels.get(tensor, wrap_key(attack.key, 24)), attack, tensor))
+            rows.append(PictureRow(labels.get(tensor, name_of(attack.key, 24)), attack, tensor))
         best = _best_control(attack, trials)
         rows += [] if best is None else [PictureRow(f"  best control:\n  {best.attack}", best)]
     return rows

@@ -1,16 +1,29 @@
 """The skeleton of every figure: trials by setting, drawn in one style, saved with the table they were drawn from."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.style import save, styled, write_table
-from gradinv.metrics.records import Cell, Record, Setting, batch_means, by_setting, slug, title, trials_by_cell, varying
+from gradinv.metrics.figures.presentation import Presentation, current, styled
+from gradinv.metrics.figures.style import save, write_table
+from gradinv.metrics.records import (
+    Cell,
+    Record,
+    Setting,
+    batch_means,
+    by_setting,
+    slug,
+    title,
+    trials_by_cell,
+    varying,
+    write_text,
+)
 from gradinv.metrics.statistics import Interval, metric_interval
+from gradinv.metrics.typesetting import state_in_words
 
 Trials = Mapping[Cell, Sequence[Record]]
 
@@ -19,12 +32,16 @@ _NOTHING: Setting = {}
 
 @dataclass(frozen=True)
 class Scene:
-    """What one figure shows: the trials of one setting, with the setting as a file name and as a title."""
+    """What one figure shows: the trials of one setting, with the setting as a file name and as a title.
+
+    `absent` are the keys of attacks that were planned in the setting and are not shown, with the reason.
+    """
 
     setting: Setting
     trials: Trials
     name: str
     title: str
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def attacks(self) -> list[Cell]:
@@ -48,7 +65,6 @@ class Drawing(NamedTuple):
     name: str
     draw: Callable[[], Figure]
     table: pd.DataFrame | None = None
-    kinds: tuple[str, ...] = ("png", "pdf")
 
 
 def every_trial(_: Record) -> bool:
@@ -61,41 +77,70 @@ def scenes(
     shows: Callable[[Record], bool] = every_trial,
     without: Sequence[str] = (),
     stand_ins: Setting = _NOTHING,
+    lacks: str = "no values",
 ) -> list[Scene]:
     """One scene for each setting, of the trials that `shows` takes; cells of which none is left are left out.
 
     Settings that differ only in the fields `without` share a scene: these are what the figure runs over. Titles say
-    nothing of them, or what the `stand_ins` hold.
+    nothing of them, or what the `stand_ins` hold. `lacks` says in words what a trial lacks that has values and is not
+    shown.
     """
     # From the latest trial of each batch, as the board is.
-    kept = {cell: [trial for trial in trials if shows(trial)] for cell, trials in trials_by_cell(records).items()}
+    every = trials_by_cell(records)
+    kept = {cell: [trial for trial in trials if shows(trial)] for cell, trials in every.items()}
     groups = by_setting([cell for cell in kept if kept[cell]], without)
     settings = [{**setting, **stand_ins} for setting, _ in groups]
     # Over all scenes, so that no two of them get one title, or one file.
     names = varying(settings)
     return [
-        Scene(setting, {cell: kept[cell] for cell in cells}, slug(setting, names), title(setting, names))
-        for setting, (_, cells) in zip(settings, groups, strict=True)
+        Scene(
+            setting,
+            {cell: kept[cell] for cell in cells},
+            slug(setting, names),
+            title(setting, names),
+            _absent(shared, cells, every, without, lacks),
+        )
+        for setting, (shared, cells) in zip(settings, groups, strict=True)
     ]
 
 
-def save_all(drawings: Iterable[Drawing], out_dir: Path) -> list[Path]:
-    """Save each drawing and its table below `out_dir`; returns the files. The same drawings give the same bytes.
+def _absent(
+    shared: Setting, cells: Sequence[Cell], every: Trials, without: Sequence[str], lacks: str
+) -> dict[str, str]:
+    """The attacks of a setting that have no cell in its scene, with the reason."""
+    shown = {cell.key for cell in cells}
+    alike = [cell for cell in every if not cell.is_control and cell.key not in shown]
+    (of_setting,) = [group for setting, group in by_setting([*alike, cells[0]], without) if setting == shared]
+    return {
+        cell.key: lacks if every[cell][0].is_scored else state_in_words(every[cell][0])
+        for cell in of_setting
+        if cell.key not in shown
+    }
+
+
+def save_all(drawings: Iterable[Drawing], out_dir: Path, presentation: Presentation | None = None) -> list[Path]:
+    """Save each drawing as PNG and PDF, and its table, below `out_dir`; returns the files.
+
+    The same drawings give the same bytes. Without titles the words of each figure stand in a text file beside it.
 
     A figure is drawn when it is saved: in the style of all figures, and one at a time is in memory.
     """
     paths: list[Path] = []
-    with styled():
+    with styled(presentation or Presentation()):
         for drawing in drawings:
-            paths += save(drawing.draw(), out_dir / drawing.name, drawing.kinds)
+            figure = drawing.draw()
+            paths += save(figure, out_dir / drawing.name)
+            if not current().titles:
+                paths.append(out_dir / f"{drawing.name}.txt")
+                write_text(paths[-1], f"{figure.get_label()}\n")
             if drawing.table is not None:
                 paths.append(write_table(drawing.table, out_dir / drawing.name))
     return paths
 
 
-def drawn(drawing: Drawing) -> Figure:
-    """The figure of a drawing, in the style of all figures."""
-    with styled():
+def drawn(drawing: Drawing, presentation: Presentation) -> Figure:
+    """The figure of a drawing, as it is to be presented."""
+    with styled(presentation):
         return drawing.draw()
 
 

@@ -1,11 +1,9 @@
-"""How pictures look: one style that is readable in print and with colour-blind eyes, and how they are saved."""
+"""What all figures share: greys, error bars, and how they are saved."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,49 +13,6 @@ from gradinv.metrics.statistics import Interval
 
 GREY, DARK_GREY, BAND = "#8c8c8c", "#4d4d4d", "#d9d9d9"
 BAND_LABEL, BEST_CONTROL = "all controls, lowest to highest mean", "best control"
-# Okabe & Ito, "Color Universal Design" (2008), without yellow, which is unreadable on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-_STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-    "image.interpolation": "nearest",
-    # TrueType: journals refuse Type 3 fonts, which are matplotlib's default.
-    "pdf.fonttype": 42,
-}
-
-
-class Look(NamedTuple):
-    """Colour and marker of one attack; neither alone has to tell it apart."""
-
-    color: str
-    marker: str
-
-
-def look(index: int) -> Look:
-    """Colour and marker of the attack of that index; the pairs repeat after 63 attacks."""
-    return Look(_COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)])
-
-
-@contextmanager
-def styled() -> Iterator[None]:
-    """Draw in the style of this module, and leave everyone else's settings alone."""
-    # From matplotlib's own defaults, not from the reader's matplotlibrc: the same records give the same bytes.
-    with matplotlib.style.context(["default", _STYLE]):
-        yield
 
 
 def error_bars(intervals: Sequence[Interval]) -> np.ndarray:

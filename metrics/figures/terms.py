@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from gradinv.metrics.figures.presentation import canvas, head, key_below, look, name_of
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, scenes
-from gradinv.metrics.figures.style import GREY, look
-from gradinv.metrics.records import BATCH_SIZE_FIELDS, Record, wrap_key
+from gradinv.metrics.figures.style import GREY
+from gradinv.metrics.records import BATCH_SIZE_FIELDS, Record
 
 ATTACKS_PER_FIGURE = 6
 _KNOWN = ("gradient", "tv", "l2", "bn", "group")
@@ -23,7 +24,9 @@ def term_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
 
     Attacks whose records hold no terms are left out. More than 6 attacks take several pages.
     """
-    shown = scenes(records, lambda trial: trial.is_scored and bool(trial.terms), BATCH_SIZE_FIELDS)
+    shown = scenes(
+        records, lambda trial: trial.is_scored and bool(trial.terms), BATCH_SIZE_FIELDS, lacks="recorded no terms"
+    )
     return _drawings(scene for scene in shown if scene.attack_keys)
 
 
@@ -40,25 +43,23 @@ def _figure(scene: Scene, start: int) -> Figure:
     keys = scene.attack_keys[start : start + ATTACKS_PER_FIGURE]
     sizes = sorted({cell.batch_size for cell in scene.trials if not cell.is_control})
     names = _names(trial for cell, trials in scene.trials.items() if not cell.is_control for trial in trials)
-    figure = Figure(figsize=(max(7.5, 3.4 * len(sizes)), 1.6 + 1.9 * len(keys)), layout="constrained")
+    figure = canvas(max(7.5, 3.4 * len(sizes)), 1.6 + 1.9 * len(keys))
     axes = figure.subplots(len(keys), len(sizes), squeeze=False)
     for row, key in enumerate(keys):
         for column, size in enumerate(sizes):
             axis = axes[row, column]
             _panel(axis, scene.runs(key, size), names)
-            axis.set_title(f"{wrap_key(key, 36)}, batch size {size}", loc="left", fontsize=8)
+            axis.set_title(f"{name_of(key, 36)}, batch size {size}", loc="left", fontsize=8)
             axis.set_ylabel("weighted term" if column == 0 else "")
             axis.set_xlabel("evaluations" if row == len(keys) - 1 else "")
     # By hand: an attack's panel may lack a term that another's has.
-    figure.legend(
-        handles=[Line2D([], [], color=look(index).color, label=name) for index, name in enumerate(names) if name],
-        loc="outside lower center",
-        ncols=6,
-    )
-    figure.suptitle(
+    handles = [Line2D([], [], color=look(index).color) for index, name in enumerate(names) if name]
+    key_below(figure, handles, list(filter(None, names)), columns=6)
+    head(
+        figure,
         f"What does the objective consist of?\n{scene.title}\nEach term times its weight: median over batches, their "
         "range shaded.\nThe objective is their sum; the group only moves agents and selects nothing.",
-        fontsize=9,
+        scene.absent,
     )
     return figure
 

@@ -82,6 +82,7 @@ from .samples import (
     sample_of as sample_of,
     samples_of as samples_of,
 )
+from .selection import selected as selected
 from .settings import (
     BATCH_SIZE_FIELDS as BATCH_SIZE_FIELDS,
     IDENTITY as IDENTITY,

@@ -64,8 +64,16 @@ SUITE = {
 }
 READERS = {
     "status": ["status", "moved"],
-    "plot": ["plot", "moved", "--out", "figures"],
+    "plot": ["plot", "moved", "--out", "figures", "--kind", "quality"],
+    "paper": [
+        *("plot", "moved", "--out", "paper", "--kind", "quality", "--kind", "images", "--attack", "dlg"),
+        *("--attack", "mine", "--names", "names.yaml", "--style", "mine.mplstyle", "--width", "column", "--no-titles"),
+    ],
     "leaderboard": ["leaderboard", "moved", "--csv", "board.csv", "--latex", "board.tex", "--html", "site"],
+    "columns": [
+        *("leaderboard", "moved", "--latex", "paper.tex", "--column", "closeness", "--column", "psnr"),
+        *("--names", "names.yaml"),
+    ],
     "check": ["check", "moved/leaderboard.csv", "--runs", "moved"],
     "compare": ["compare", "moved", "--attack", "mine", "--against", "dlg"],
 }
@@ -96,6 +104,8 @@ def folder(tmp_path_factory):
     (path / "files").mkdir()
     (path / "files" / "my_plugin.py").write_text(PLUGIN, encoding="utf-8")
     (path / "files" / "helper_of_mine.py").write_text("RATE = 1.0\n", encoding="utf-8")
+    (path / "names.yaml").write_text("mine: My attack\ndlg: DLG\n", encoding="utf-8")
+    (path / "mine.mplstyle").write_text("font.size: 7\n", encoding="utf-8")
     (path / "suite.yaml").write_text(yaml.safe_dump(SUITE), encoding="utf-8")
     run = ["run", "suite.yaml", "--plugin", "files/my_plugin.py", "--out", "run", "--jobs", "1", "--no-figures"]
     python(path, {"run": [*run, "--device", "cpu"]})
@@ -141,6 +151,16 @@ def test_the_board_is_equal_to_its_records(folder):
 def test_its_figures_show_the_metric(folder):
     (table,) = (folder / "figures").glob("quality-*.csv")
     assert "closeness" in table.read_text()
+
+
+def test_a_paper_has_its_names_its_order_and_its_columns(folder):
+    (table,) = (folder / "paper").glob("quality-*.csv")
+    assert table.read_text().index("\ndlg,") < table.read_text().index("\nmine,")
+    assert table.with_suffix(".txt").read_text().startswith("How well")
+    assert {path.suffix for path in (folder / "paper").glob("images-*")} == {".png", ".pdf", ".txt"}
+    tables = (folder / "paper.tex").read_text()
+    assert "My attack" in tables
+    assert tables.index("Closeness") < tables.index("PSNR (dB)")
 
 
 def test_its_metric_is_compared(folder):

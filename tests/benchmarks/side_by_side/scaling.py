@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from gradinv.metrics.figures.style import DARK_GREY, look, save, styled, write_table
+from gradinv.metrics.figures.presentation import Presentation, look, styled
+from gradinv.metrics.figures.style import DARK_GREY, save, write_table
 from tests.benchmarks.side_by_side.problems import Case
 from tests.benchmarks.side_by_side.rounds import Measurement, measure
 
@@ -54,7 +55,7 @@ def _with_linear(table: pd.DataFrame) -> pd.DataFrame:
 def draw_scaling(table: pd.DataFrame, machine: str, stem: Path) -> list[Path]:
     """Three panels with logarithmic axes to `stem.png`, and their numbers to `stem.csv`; returns the files."""
     first = table.iloc[0]
-    with styled():
+    with styled(Presentation()):
         figure = Figure(figsize=(10.5, 3.9), layout="constrained")
         panels = zip(figure.subplots(1, len(GRID), sharey=True), GRID, strict=True)
         for axis, varied in panels:

@@ -8,6 +8,7 @@ import pytest
 from gradinv.metrics.boards.latex import escape, latex_tables, write_latex
 from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.leakage import badge
+from gradinv.metrics.registry import RequestError
 from gradinv.metrics.typesetting import digits_of, fixed
 
 HOSTILE = r"evil_\end{document}$%&#^~{}" + "\n\\input{x}"
@@ -86,6 +87,20 @@ def test_bold_is_what_beats_every_other_attack_by_the_paired_comparison(rivals):
     rows = {plain(row[0]): row for row in body(latex_tables(rivals))}
     assert rows["dlg"][3] == r"\textbf{20.9}"
     assert "textbf" not in "".join(rows["idlg"] + rows["mean_image"])
+
+
+def test_nothing_is_bold_that_does_not_beat_its_controls(rivals, make_record):
+    better = [make_record("same_class", r, (30.0 + r % 2, 31.0), is_control=True, order=3) for r in range(10)]
+    assert r"\textbf" not in latex_tables([*rivals, *better])
+
+
+def test_columns_and_names_are_those_that_are_asked_for(rivals):
+    text = latex_tables(rivals, ["gmsd", "psnr"], {"dlg": "DLG & co"})
+    headings = next(line for line in text.splitlines() if "multicolumn" in line)
+    assert re.findall(r"\{c\}\{(\w+)", headings) == ["GMSD", "PSNR", "gain"]
+    assert any(row[0] == r"DLG \& co" for row in body(text))
+    with pytest.raises(RequestError, match=r"--column psrn.*did you mean psnr"):
+        latex_tables(rivals, ["psrn"])
 
 
 def test_nothing_is_bold_for_higher_means_alone(rivals, make_record):

@@ -5,7 +5,7 @@ import pytest
 
 from gradinv.metrics.boards.label_table import LabelCell, label_board
 from gradinv.metrics.figures import label_inference
-from gradinv.metrics.figures.style import styled
+from gradinv.metrics.figures.presentation import Presentation, styled
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def board():
 
 
 def test_the_figure_stands_at_the_boards_numbers(board):
-    with styled():
+    with styled(Presentation()):
         figure = label_inference._figure(board)
     settings = [rows for _, rows in board.groupby(["victim_state"], sort=False)]
     panels = [(rows, name) for rows in settings for name in label_inference.PANELS]

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from gradinv.metrics.figures import terms
+from gradinv.metrics.figures.presentation import look
 from gradinv.metrics.figures.skeleton import save_all, scenes
-from gradinv.metrics.figures.style import look
 from gradinv.metrics.records.settings import BATCH_SIZE_FIELDS
 
 CURVE = [(1, 3.0), (10, 2.0)]

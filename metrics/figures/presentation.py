@@ -1,0 +1,143 @@
+"""How the figures of a paper are presented: style, width, titles, names for display, one look an attack."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import matplotlib.style
+from matplotlib.figure import Figure
+
+from gradinv.metrics.records import wrap_key
+from gradinv.metrics.registry import RequestError
+
+SHIPPED = Path(__file__).with_name("gradinv.mplstyle")
+WIDTHS = {"column": 3.35, "page": 6.9}
+"""Inches, in a paper of two columns."""
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_KEY_WIDTH = 2.2
+"""Inches of an entry of a figure's key."""
+_LETTERS_PER_INCH = 15
+_NOBODY: Mapping[str, str] = {}
+_LOWEST = 0.75
+"""Of a figure's height, when it is made narrower: words do not shrink."""
+
+
+class Look(NamedTuple):
+    """Colour and marker of one attack; neither alone has to tell it apart."""
+
+    color: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """What a paper asks of its figures.
+
+    `style` is a matplotlib style that goes over gradinv's own; `width` is in inches, None: as suits the figure; without
+    `titles` the words above a figure go to a file beside it. `names` are keys with their names for display; attacks
+    have their looks in that order, the others in the order in which they are first drawn.
+    """
+
+    style: Path | None = None
+    width: float | None = None
+    titles: bool = True
+    names: Mapping[str, str] = field(default_factory=dict)
+    _looks: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._looks.update({key: index for index, key in enumerate(self.names)})
+        if self.style is not None:
+            _require_style(self.style)
+
+    def place(self, key: str) -> int:
+        """The number of an attack's look: the same in all figures of this presentation."""
+        return self._looks.setdefault(key, len(self._looks))
+
+
+def _require_style(path: Path) -> None:
+    try:
+        matplotlib.rc_params_from_file(path, fail_on_error=True, use_default_template=False)
+    except OSError as error:
+        raise RequestError(f"style {path} cannot be read ({error.strerror})") from error
+    except Exception as error:  # matplotlib raises what it likes for a line that it does not understand
+        raise RequestError(f"style {path} is no matplotlib style: {' '.join(str(error).split())[:200]}") from error
+
+
+_CURRENT: ContextVar[Presentation] = ContextVar("presentation")
+
+
+def current() -> Presentation:
+    """The presentation that figures are drawn in now."""
+    return _CURRENT.get(None) or Presentation()
+
+
+@contextmanager
+def styled(presentation: Presentation) -> Iterator[None]:
+    """Draw in this presentation, and leave everyone else's settings alone."""
+    # From matplotlib's own defaults, not from the reader's matplotlibrc: the same records give the same bytes.
+    styles: list[str | Path] = ["default", SHIPPED, *([presentation.style] if presentation.style else [])]
+    before = _CURRENT.set(presentation)
+    try:
+        with matplotlib.style.context(styles):
+            yield
+    finally:
+        _CURRENT.reset(before)
+
+
+def look(index: int) -> Look:
+    """Colour and marker of the attack of that index; gradinv's own pairs repeat after 63 attacks."""
+    colours = matplotlib.rcParams["axes.prop_cycle"].by_key().get("color", ["black"])
+    return Look(colours[index % len(colours)], _MARKERS[index % len(_MARKERS)])
+
+
+def look_of(key: str) -> Look:
+    """Colour and marker of an attack, the same in all figures that are drawn together."""
+    return look(current().place(key))
+
+
+def name_of(key: str, width: int = 1_000) -> str:
+    """What an attack is called in figures: its name for display, else its key, broken at `width` characters."""
+    control, of, attack = key.partition(" of ")
+    names = current().names
+    if of:
+        return names.get(key) or f"{control} of {name_of(attack, width)}"
+    return names[key] if key in names else wrap_key(key, width)
+
+
+def canvas(width: float, height: float) -> Figure:
+    """A figure of so many inches, or of the width that is asked for and as high as suits that."""
+    asked = current().width
+    if asked is None:
+        return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(asked, height * min(1.0, max(_LOWEST, asked / width))), layout="constrained")
+
+
+def panels_in_a_row(panels: int, width: float) -> int:
+    """How many panels of so many inches stand side by side in the width that is asked for."""
+    asked = current().width
+    return panels if asked is None else max(1, min(panels, round(asked / (0.6 * width))))
+
+
+def key_below(figure: Figure, handles: Iterable[Any], labels: Iterable[str], *, columns: int) -> None:
+    """The key of a figure beneath its panels, in at most so many columns: fewer where it is narrow."""
+    asked = current().width
+    fitting = columns if asked is None else max(1, min(columns, int(asked / _KEY_WIDTH)))
+    figure.legend(list(handles), list(labels), loc="outside lower center", ncols=fitting)
+
+
+def head(figure: Figure, text: str, absent: Mapping[str, str] = _NOBODY) -> None:
+    """The words above a figure, with what it leaves out and why; kept with it where there are no titles."""
+    if absent:
+        text += f"\nNot shown: {'; '.join(f'{name_of(key)} ({reason})' for key, reason in absent.items())}."
+    figure.set_label(text)
+    asked = current().width
+    if asked is not None:
+        lines = (textwrap.wrap(line, int(_LETTERS_PER_INCH * asked)) for line in text.splitlines())
+        text = "\n".join(part for parts in lines for part in parts)
+    if current().titles:
+        figure.suptitle(text)

@@ -1,0 +1,106 @@
+"""Figures as a paper wants them: which attacks in which order, one look each, names, width, words, style, sweeps."""
+
+import pytest
+
+from gradinv.metrics.figures import Material, Presentation, draw_all, figures_of
+from gradinv.metrics.figures.presentation import canvas, look_of, name_of, panels_in_a_row, styled
+from gradinv.metrics.records import selected
+from gradinv.metrics.registry import RequestError
+
+
+def test_an_attack_has_one_look_in_all_figures_that_are_drawn_together():
+    with styled(Presentation(names={"idlg": "iDLG"})):
+        first = {key: look_of(key) for key in ("dlg", "idlg", "mine")}
+        again = {key: look_of(key) for key in ("mine", "idlg", "dlg")}
+        assert first == again
+        assert len(set(first.values())) == 3
+    with styled(Presentation(names={"idlg": "iDLG", "dlg": "DLG"})):
+        # In the order of the names, whichever is drawn first: so the figures of a project agree.
+        assert look_of("dlg") == first["dlg"]
+        assert look_of("idlg") == first["idlg"]
+
+
+def test_names_for_display_are_those_of_controls_too():
+    with styled(Presentation(names={"idlg": "iDLG"})):
+        assert [name_of(key) for key in ("idlg", "dlg", "other_gradient of idlg")] == [
+            "iDLG", "dlg", "other_gradient of iDLG",
+        ]  # fmt: skip
+
+
+def test_a_narrow_figure_has_its_width_and_fewer_panels_beside_each_other():
+    with styled(Presentation(width=3.35)):
+        assert canvas(14, 4).get_size_inches().tolist() == [3.35, 3.0]
+        assert panels_in_a_row(3, 4.75) == 1
+    with styled(Presentation(width=6.9)):
+        assert panels_in_a_row(3, 4.75) == 2
+    with styled(Presentation()):
+        assert (panels_in_a_row(3, 4.75), canvas(14, 4).get_size_inches().tolist()) == (3, [14, 4])
+
+
+def test_a_style_goes_over_the_shipped_one_and_a_broken_one_is_a_line(tmp_path):
+    style = tmp_path / "mine.mplstyle"
+    style.write_text("axes.prop_cycle: cycler('color', ['123456'])\n", encoding="utf-8")
+    with styled(Presentation(style=style)):
+        assert look_of("dlg").color.strip("#") == "123456"
+    with pytest.raises(RequestError, match="cannot be read"):
+        Presentation(style=tmp_path / "nothing.mplstyle")
+    style.write_text("font.size: large and red\n", encoding="utf-8")
+    with pytest.raises(RequestError, match="no matplotlib style"):
+        Presentation(style=style)
+
+
+def test_without_titles_the_words_stand_beside_the_figure_and_name_what_is_left_out(tmp_path, records):
+    paths = draw_all(Material(records, (), ()), tmp_path, Presentation(titles=False), ["quality"])
+    (words,) = [path.read_text() for path in paths if path.suffix == ".txt"]
+    assert words.startswith("How well do the attacks reconstruct?")
+    assert "Not shown: idlg.bn (skipped: idlg.bn needs batch-norm statistics, none are granted)." in words
+    (figure,) = figures_of(Material(records, (), ()), "quality", Presentation(titles=False)).values()
+    assert figure.get_suptitle() == ""
+    (figure,) = figures_of(Material(records, (), ()), "quality").values()
+    assert "Not shown: idlg.bn (skipped" in figure.get_suptitle()
+
+
+def test_the_attacks_that_are_asked_for_stand_in_that_order(records):
+    chosen = selected(records, ["idlg", "dlg"])
+    keys = list(dict.fromkeys(record.cell.key for record in sorted(chosen, key=lambda record: record.order)))
+    assert [key for key in keys if key in ("dlg", "idlg")] == ["idlg", "dlg"]
+    assert sorted(keys) == ["dlg", "idlg", "mean_image", "other_gradient of dlg"]
+    assert {record.cell.key for record in selected(records, ["idlg*"])} == {"idlg", "idlg.bn", "mean_image"}
+    with pytest.raises(RequestError, match="did you mean idlg"):
+        selected(records, ["idgl"])
+
+
+def sweep(make_record, values):
+    """Trials of an attack at these values of a number, and of its control."""
+    numbered = [(index, value, repetition) for index, value in enumerate(values) for repetition in range(3)]
+    return [
+        make_record("tv", repetition, (10.0 + index + repetition,), parameters=f"[alpha={value}]", order=index)
+        for index, value, repetition in numbered
+    ]
+
+
+def test_a_number_that_spans_decades_has_a_logarithmic_axis(make_record):
+    (figure,) = figures_of(Material(sweep(make_record, [0.01, 0.1, 1.0]), (), ()), "sweep").values()
+    assert figure.axes[0].get_xscale() == "log"
+    (line, *_) = figure.axes[0].containers
+    assert line[0].get_xdata().tolist() == [0.01, 0.1, 1.0]
+    assert line[0].get_ydata().tolist() == [11.0, 12.0, 13.0]
+    (figure,) = figures_of(Material(sweep(make_record, [1.0, 2.0, 3.0]), (), ()), "sweep").values()
+    assert figure.axes[0].get_xscale() == "linear"
+
+
+def test_two_values_are_no_sweep(make_record):
+    with pytest.raises(RequestError, match="nothing that a figure of kind sweep"):
+        figures_of(Material(sweep(make_record, [0.01, 0.1]), (), ()), "sweep")
+
+
+def test_the_number_of_a_defense_is_swept_over_its_settings(make_record):
+    records = [
+        make_record("dlg", repetition, (20.0 - index,), defense=f"gaussian_noise[sigma={sigma}]", order=index)
+        for index, sigma in enumerate([0.001, 0.01, 0.1])
+        for repetition in range(2)
+    ]
+    ((name, figure),) = figures_of(Material(records, (), ()), "sweep").items()
+    assert name.startswith("sweep-defense-gaussian_noise-sigma")
+    assert figure.axes[0].containers[0][0].get_ydata().tolist() == [20.0, 19.0, 18.0]
+    assert "no defense" not in figure.get_suptitle()
