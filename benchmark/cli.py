@@ -12,6 +12,7 @@ from gradinv.benchmark.commands import (
     boards,
     check,
     compare,
+    data,
     identify,
     labels,
     look,
@@ -61,6 +62,7 @@ app.command()(compare.compare)
 app.command()(labels.labels)
 app.command()(identify.identify)
 app.command()(train.train)
+app.command()(data.data)
 app.command()(tune.tune)
 app.command()(utility.utility)
 app.command()(utility.recommend)

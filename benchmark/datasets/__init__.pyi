@@ -22,6 +22,12 @@ from .loose_folder import (
     loose_dataset as loose_dataset,
     loose_split as loose_split,
 )
+from .obtainable import OBTAINABLE as OBTAINABLE
+from .recipes import (
+    compared as compared,
+    make as make,
+    recipe_of as recipe_of,
+)
 from .registry import (
     DATASETS as DATASETS,
     LARGEST_IMAGE_SIZE as LARGEST_IMAGE_SIZE,

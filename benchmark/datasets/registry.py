@@ -11,6 +11,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradinv.benchmark.datasets.obtainable import hint
 from gradinv.benchmark.machine import data_root
 from gradinv.metrics.registry import Registry, RequestError, UnknownNameError, natural_key, unknown
 
@@ -96,7 +97,7 @@ def create_dataset(name: str, image_size: int | None = None, *, download: bool =
 
         return folder_dataset(folder, image_size)
     reason = unknown("data set", name, dataset_names())
-    raise UnknownNameError(f"{reason} (image folders are looked for in {data_root()}; set GRADINV_DATA)")
+    raise UnknownNameError(f"{reason} (image folders are looked for in {data_root()}; set GRADINV_DATA){hint(name)}")
 
 
 def _registered(name: str, image_size: int | None, download: bool, folder: Path) -> "Dataset":
