@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from ray.cluster_utils import Cluster
 
 KILLS = int(os.environ.get("GRADINV_TEST_KILLS", "2"))
 RAY_KILLS = max(1, KILLS // 5)
@@ -100,14 +101,14 @@ def kill_worker(process: "subprocess.Popen[bytes]") -> None:
         os.kill(int(children[-1]), signal.SIGKILL)
 
 
-def kill_actor(process: "subprocess.Popen[bytes]") -> None:
-    """One of Ray's processes below the run that has an actor of ours; there are none while Ray is starting."""
+def kill_actor(_: "subprocess.Popen[bytes]") -> None:
+    """One of the cluster's processes that has an actor of ours; there are none while the run is being prepared."""
     listing = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], check=True, capture_output=True, text=True).stdout
     rows = [line.split(maxsplit=2) for line in listing.splitlines()]
-    below = {process.pid}
+    below = {os.getpid()}
     for _ in rows:  # as deep as processes can be nested
         below |= {int(pid) for pid, parent, *_ in rows if int(parent) in below}
-    if actors := [int(pid) for pid, _, *words in rows if int(pid) in below and "".join(words).startswith("ray::")]:
+    if actors := [int(pid) for pid, _, *words in rows if int(pid) in below and "".join(words).startswith("ray::_W")]:
         os.kill(actors[-1], signal.SIGKILL)
 
 
@@ -148,7 +149,26 @@ def test_killed_runs_lose_double_and_change_nothing(campaign: Campaign) -> None:
     same_in_the_end(campaign, "cut")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="process groups are POSIX")
-def test_killed_actors_of_ray_lose_double_and_change_nothing(campaign: Campaign) -> None:
-    disturbed(campaign, [kill_actor], RAY_KILLS, "ray", "--executor", "ray")
-    same_in_the_end(campaign, "ray", "--executor", "ray")
+@pytest.fixture
+def two_machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A Ray cluster of two nodes with one processor each."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ray's clusters on one machine are POSIX")
+def test_dead_actors_and_a_dead_machine_of_ray_lose_double_and_change_nothing(
+    campaign: Campaign, two_machines: Cluster
+) -> None:
+    ray = ("--executor", "ray", "--cluster", f"address={two_machines.address}")
+    disturbed(campaign, [kill_actor], RAY_KILLS, "ray", *ray)
+    shutil.rmtree(campaign.folder / "ray")
+    process = campaign.start("ray", *ray)
+    campaign.wait_for_a_moment(process, "ray", 1)
+    assert process.poll() is None
+    two_machines.remove_node(next(iter(two_machines.worker_nodes)), allow_graceful=False)
+    assert process.wait() == 0
+    same_in_the_end(campaign, "ray", *ray)
