@@ -86,6 +86,16 @@ class Block(_Strict):
             raise ValueError(f"bn_statistics {level} are those of tuning images; attack the evaluation images")
         return self
 
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _image_size(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            raise ValueError(  # noqa: TRY004 - pydantic adds the place to this one type
+                "images are squares of so many pixels; give one number: short sides are scaled to it, and the centre "
+                "is cut out and counted by `gradinv check`"
+            )
+        return value
+
     @field_validator("controls", mode="before")
     @classmethod
     def _controls(cls, value: Any) -> Any:

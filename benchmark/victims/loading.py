@@ -16,7 +16,7 @@ from gradinv.benchmark.victims.checkpoints import load_weights
 from gradinv.benchmark.victims.networks import VictimError, build_network, require_model
 from gradinv.benchmark.victims.normalisation import Normalisation, normalisation_of
 from gradinv.benchmark.victims.packaged_weights import PACKAGED, fill_from_package, packaged_source
-from gradinv.benchmark.victims.requirements import require_pure, require_two_derivatives
+from gradinv.benchmark.victims.requirements import require_logits, require_pure, require_two_derivatives
 from gradinv.benchmark.victims.spec import VictimSpec
 from gradinv.benchmark.victims.training import correct_share, default_recipe, train_victim, victim_path
 from gradinv.benchmark.victims.zero_gradients import zero_gradient_share
@@ -77,6 +77,7 @@ def load_victim(
         module, accuracy = _trained(spec, dataset, progress)
     twin = _build(spec.model_copy(update={"seed": spec.seed + 1}), dataset)
     require_pure(module, twin, dataset.image_size, spec.model)
+    require_logits(module, dataset.image_size, spec.model)
     share = zero_gradient_share(require_two_derivatives(module, dataset.image_size, spec.model))
     degenerate = spec.state == "untrained" and share > DEGENERATE_SHARE
     state = "untrained_degenerate" if degenerate else spec.state

@@ -31,6 +31,21 @@ def require_pure(network: nn.Module, twin: nn.Module, image_size: int, title: st
         )
 
 
+def require_logits(network: nn.Module, image_size: int, title: str) -> None:
+    """Nothing where the outputs are logits, or their logarithmic softmax, which cross-entropy takes for the same.
+
+    VictimError where they are probabilities: cross-entropy would take the softmax of a softmax.
+    """
+    with torch.no_grad():
+        outputs = network(noise_images(image_size))
+    sums = outputs.sum(1)
+    if bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=AGREEMENT):
+        raise VictimError(
+            f"{title} returns probabilities (a softmax is its last layer), and cross-entropy is of logits; leave the "
+            "softmax out, or return their logarithm if that is what its clients train with"
+        )
+
+
 def require_two_derivatives(network: nn.Module, image_size: int, title: str) -> tuple[Tensor, ...]:
     """The gradients of the trained parameters for noise, which must have a gradient for the images themselves.
 

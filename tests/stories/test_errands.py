@@ -90,6 +90,17 @@ def test_an_example_has_its_rows_on_the_board(folder, file):
         assert all(row[f"{name}_mean"] for row in entries if columns)
 
 
+def test_a_loop_of_its_own_has_its_curve_its_snapshots_and_its_control(folder):
+    (index,) = [index for index, command in enumerate(COMMANDS) if "attacks.py" in command]
+    records = [json.loads(path.read_text()) for path in (folder / f"run{index}" / "trials").glob("*/record.json")]
+    mine = [record for record in records if record["cell"]["attack"] == "sign_descent"]
+    assert [[step for step, _ in record["curve"]] for record in mine] == [[1, 2, 3, 4]]
+    assert [record["snapshots"] for record in mine] == [[1, 2, 4]]
+    assert all(len(record["snapshot_psnr"]) == 3 for record in mine)
+    blind = [r for r in records if r["cell"]["attack"] == "prior_only" and r["cell"]["preset"] == "sign_descent"]
+    assert [(record["state"], record["evaluations_counted"]) for record in blind] == [("done", 0)]
+
+
 def test_what_shows_an_entry_says_what_its_file_says(folder):
     shown = [(index, command) for index, command in enumerate(COMMANDS) if command[1] == "show"]
     assert shown

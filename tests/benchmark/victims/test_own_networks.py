@@ -40,6 +40,8 @@ class Net(nn.Module):
         ways: dict[str, Callable[[], Any]] = {
             "tuple": lambda: (logits, features),
             "dict": lambda: {"logits": logits},
+            "softmax": lambda: logits.softmax(1),
+            "log softmax": lambda: logits.log_softmax(1),
             "tied": lambda: self.last(self.hidden(logits).sigmoid()),
             "item": lambda: logits * (1.0 if features.sum().item() > -1e9 else 2.0),
             "random": lambda: logits + torch.randn_like(logits),
@@ -123,6 +125,16 @@ def test_tied_weights_and_steps_by_value_are_victims(register, make_dataset, tmp
         torch.testing.assert_close(one, other)
 
 
+def test_a_logarithmic_softmax_at_the_end_changes_no_update(register, make_dataset) -> None:
+    names = [register(lambda way=way, **_: Net(way)) for way in ("", "log softmax")]
+    specs = [VictimSpec(model=name, state="untrained") for name in names]
+    bare, ended = (load_victim(spec, make_dataset(size=SIZE)) for spec in specs)
+    images, labels = torch.randn(2, 3, SIZE, SIZE), torch.tensor([0, 1])
+    updates = [Victim(victim.module).update(images, labels) for victim in (bare, ended)]
+    for one, other in zip(*updates, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def frozen(**_: Any) -> nn.Module:
     return Net().requires_grad_(False)
 
@@ -140,6 +152,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
     "raising": (lambda **_: Net("raising"), "cannot be built for 8 x 8 images: 'nothing'"),
     "constructor": (lambda **_: {}["depth"], "cannot be built for 8 x 8 images: 'depth'"),
     "missing argument": (lambda depth: Net(), "cannot be built .* missing 1 required .* 'depth'"),
+    "softmax": (lambda **_: Net("softmax"), r"returns probabilities .* leave the softmax out"),
     "random": (lambda **_: Net("random"), "gives other logits for the same images"),
     "counting": (lambda **_: Net("counting"), "gives other logits for the same images"),
     "drawn": (lambda **_: Net("drawn"), "depends on more than its parameters and saved buffers"),
