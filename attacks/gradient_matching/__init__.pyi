@@ -10,14 +10,19 @@ from .distances import (
     Pullback as Pullback,
     SquaredL2 as SquaredL2,
     norm as norm,
+    paired as paired,
 )
 from .evaluation import (
     Engine as Engine,
     Kind as Kind,
     Precision as Precision,
 )
-from .group_consistency import GroupConsistency as GroupConsistency
+from .group_consistency import (
+    GroupConsistency as GroupConsistency,
+    slot_orders as slot_orders,
+)
 from .lbfgs import LBFGS as LBFGS
+from .matched_trial import MatchedTrial as MatchedTrial
 from .needs import LabelPolicy as LabelPolicy
 from .objective import (
     Given as Given,
