@@ -13,6 +13,7 @@ from gradinv.metrics.figures.objective import objective_drawings
 from gradinv.metrics.figures.presentation import Presentation
 from gradinv.metrics.figures.progress import progress_drawings
 from gradinv.metrics.figures.quality import quality_drawings
+from gradinv.metrics.figures.ranks import rank_drawings
 from gradinv.metrics.figures.recovery import recovery_drawings
 from gradinv.metrics.figures.sheets import sheet_drawings
 from gradinv.metrics.figures.skeleton import Drawing, drawn, save_all
@@ -36,6 +37,7 @@ FIGURES: dict[str, Callable[[Material], Iterator[Drawing]]] = {
     "terms": lambda material: term_drawings(material.records),
     "recovery": lambda material: recovery_drawings(material.records),
     "progress": lambda material: progress_drawings(material.records),
+    "ranks": lambda material: rank_drawings(material.records),
     "defenses": lambda material: defense_drawings(material.records, material.runs),
     "sweep": lambda material: sweep_drawings(material.records),
     "ablation": lambda material: ablation_drawings(material.records, material.contrasts),

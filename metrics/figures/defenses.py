@@ -12,11 +12,19 @@ from matplotlib.figure import Figure
 from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, scenes
 from gradinv.metrics.figures.style import BEST_CONTROL, DARK_GREY, GREY
+from gradinv.metrics.images import facts_of
 from gradinv.metrics.records import Cell, Record, Setting, batch_means, controls_of, granted, mean
 
 UTILITY_TABLE = "utility.csv"
 """What `gradinv utility` writes, looked for beside the trials: accuracy with each defense."""
 _PLACE = ("dataset", "image_size", "victim", "victim_seed")
+MEASURES = ("psnr", "structure", "identity_lowpass")
+MOST_NAMES = 15
+"""Defenses of one panel that are all named."""
+_UTILITY = {
+    "accuracy_mean": "accuracy after a federated training with the defense",
+    "update_cosine": "cosine of the update before and after the defense (1: nothing lost)",
+}
 _NUMBERS = ("accuracy_mean", "accuracy_low", "accuracy_high")
 Utility = Mapping[tuple[str, ...], Mapping[str, float]]
 
@@ -49,41 +57,53 @@ def _utility(runs: Sequence[Path]) -> Utility:
 
 
 def _table(scene: Scene, utility: Utility) -> pd.DataFrame:
-    """One row per attack, defense and attacker that has values and says what is left of the update."""
+    """One row per measure, attack, defense and attacker that has values and says what is left of the update."""
     place = tuple(str(scene.setting[name]) for name in _PLACE)
     table = pd.DataFrame([
         {**row, **utility.get((*place, cell.defense), {})}
         for cell, runs in scene.trials.items()
-        for row in _row(cell, runs, scene.trials)
+        for measure in MEASURES
+        for row in _row(measure, cell, runs, scene.trials)
     ])  # fmt: skip
     if table.empty:
         return table
-    strongest = table.groupby(["key", "defense"])["psnr_mean"].transform("max")
+    strongest = table.groupby(["measure", "key", "defense"])["leakage"].transform("max")
     # Of two that leak alike the first: one marker for each attack and defense.
-    table["worse_of_two"] = (table["psnr_mean"] == strongest) & ~table[["key", "defense", "psnr_mean"]].duplicated()
-    table["on_front"] = table["defense"].isin(pareto_front(table, _axis_of(table)))
-    return table
+    repeated = table[["measure", "key", "defense", "leakage"]].duplicated()
+    table["worse_of_two"] = (table["leakage"] == strongest) & ~repeated
+    table["on_front"] = False
+    for measure, rows in table.groupby("measure"):
+        front = pareto_front(rows, _axis_of(table))
+        table.loc[(table["measure"] == measure) & table["defense"].isin(front), "on_front"] = True
+    return table.drop(columns="leakage")
 
 
-def _row(cell: Cell, runs: Sequence[Record], trials: Trials) -> Iterator[dict[str, Any]]:
+def _row(measure: str, cell: Cell, runs: Sequence[Record], trials: Trials) -> Iterator[dict[str, Any]]:
     cosine = mean([run.update_cosine for run in runs if run.update_cosine is not None])
-    psnr = interval_of(runs, "psnr")
+    values, sign = interval_of(runs, measure), sign_of(measure)
     # Controls are the bars; without a cosine there is no place on the axis.
-    if cell.is_control or cosine is None or not psnr.n:
+    if cell.is_control or cosine is None or not values.n:
         return
-    controls = [mean(list(batch_means(trials[control], "psnr").values())) for control in controls_of(cell, trials)]
+    controls = [mean(list(batch_means(trials[control], measure).values())) for control in controls_of(cell, trials)]
     yield {
+        "measure": measure,
         "key": cell.key,
         "defense": cell.defense,
         "adaptive": cell.adaptive,
         "update_cosine": cosine,
-        "psnr_mean": psnr.mean,
-        "psnr_low": psnr.low,
-        "psnr_high": psnr.high,
-        "structure_mean": interval_of(runs, "structure").mean,
-        "best_control_psnr": max((value for value in controls if value is not None), default=None),
-        "n_batches": psnr.n,
+        "mean": values.mean,
+        "low": values.low,
+        "high": values.high,
+        "best_control": max((value for value in controls if value is not None), default=None, key=lambda v: sign * v),
+        "n_batches": values.n,
+        "leakage": sign * values.mean,
     }
+
+
+def sign_of(measure: str) -> float:
+    """1 where a higher value leaks more, -1 where a lower one does."""
+    facts = facts_of(measure)
+    return facts.sign if facts else 1.0
 
 
 def _axis_of(table: pd.DataFrame) -> str:
@@ -93,37 +113,49 @@ def _axis_of(table: pd.DataFrame) -> str:
 
 
 def pareto_front(table: pd.DataFrame, utility: str) -> list[str]:
-    """The defenses that no other beats in one of leakage (PSNR of the strongest attack) and `utility`, and equals in
-    the other.
+    """The defenses that no other beats in one of `leakage` (of the strongest attack) and `utility`, and equals in the
+    other.
 
-    >>> table = pd.DataFrame({"defense": ["a", "b", "c"], "psnr_mean": [30, 10, 12], "accuracy": [0.9, 0.7, 0.6]})
+    >>> table = pd.DataFrame({"defense": ["a", "b", "c"], "leakage": [30, 10, 12], "accuracy": [0.9, 0.7, 0.6]})
     >>> pareto_front(table, "accuracy")
     ['a', 'b']
     """
-    points = table.groupby("defense", sort=False).agg({"psnr_mean": "max", utility: "mean"})
+    points = table.groupby("defense", sort=False).agg({"leakage": "max", utility: "mean"})
     front = []
     for defense, point in points.iterrows():
-        no_worse = (points["psnr_mean"] <= point["psnr_mean"]) & (points[utility] >= point[utility])
-        better = (points["psnr_mean"] < point["psnr_mean"]) | (points[utility] > point[utility])
+        no_worse = (points["leakage"] <= point["leakage"]) & (points[utility] >= point[utility])
+        better = (points["leakage"] < point["leakage"]) | (points[utility] > point[utility])
         if not (no_worse & better).any():
             front.append(str(defense))
     return front
 
 
 def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
-    figure = canvas(7.5, 5)
-    axis, utility = figure.subplots(), _axis_of(table)
-    shown = table[table["worse_of_two"]]
+    measures = list(dict.fromkeys(table["measure"]))
+    figure, utility = canvas(7.5, 1.5 + 3.2 * len(measures)), _axis_of(table)
+    axes = figure.subplots(len(measures), sharex=True, squeeze=False)[:, 0]
+    for axis, measure in zip(axes, measures, strict=True):
+        _panel(axis, table[(table["measure"] == measure) & table["worse_of_two"]], utility)
+        facts = facts_of(measure)
+        axis.set_ylabel(facts.heading if facts else measure)
+        if sign_of(measure) < 0:
+            axis.invert_yaxis()
+    axes[-1].set_xlabel(_UTILITY[utility])
+    key_below(figure, *axes[0].get_legend_handles_labels(), columns=2)
+    head(figure, _heading(scene.title, scene.setting, table), scene.absent)
+    return figure
+
+
+def _panel(axis: Axes, shown: pd.DataFrame, utility: str) -> None:
     for key, rows in shown.groupby("key", sort=False):
         color, marker = look_of(str(key))
-        errors = [rows["psnr_mean"] - rows["psnr_low"], rows["psnr_high"] - rows["psnr_mean"]]
+        errors = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
         sideways = None
         if utility == "accuracy_mean":
             sideways = [rows[utility] - rows["accuracy_low"], rows["accuracy_high"] - rows[utility]]
-        x, y = rows[utility], rows["psnr_mean"]
         axis.errorbar(
-            x,
-            y,
+            rows[utility],
+            rows["mean"],
             errors,
             sideways,
             color=color,
@@ -133,34 +165,28 @@ def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
             elinewidth=0.7,
             label=name_of(str(key)),
         )
-        axis.plot(x, rows["best_control_psnr"], color=color, marker="_", markersize=14, linestyle="none")
+        axis.plot(rows[utility], rows["best_control"], marker="_", markersize=14, color=color, linestyle="none")
     _name(axis, shown, utility)
     # One entry for all bars: each attack's own would double the legend.
     axis.plot([], [], color=GREY, marker="_", markersize=14, linestyle="none", label=f"bar: {BEST_CONTROL}")
-    words = {
-        "accuracy_mean": "accuracy after a federated training with the defense",
-        "update_cosine": "cosine of the update before and after the defense (1: nothing lost)",
-    }
-    axis.set(xlabel=words[utility], ylabel="PSNR (dB): lower leaks less")
-    handles, labels = axis.get_legend_handles_labels()
-    key_below(figure, handles, labels, columns=2)
-    head(
-        figure,
-        _heading(scene.title, scene.setting, table),
-        scene.absent,
-    )
-    return figure
 
 
 def _name(axis: Axes, shown: pd.DataFrame, utility: str) -> None:
-    """The defense's name at its highest marker, so that it hides none; in bold, with a ring, on the Pareto front."""
-    for defense, rows in shown.groupby("defense", sort=False):
-        on_front = bool(rows["on_front"].iloc[0])
-        place = (rows[utility].iloc[0], rows["psnr_mean"].max())
-        weight = "bold" if on_front else "normal"
-        axis.annotate(str(defense), place, xytext=(4, 8), textcoords="offset points", fontsize=6, fontweight=weight)
-        if on_front:
-            axis.plot(*place, marker="o", markersize=11, fillstyle="none", color=DARK_GREY, linestyle="none")
+    """The defense's name at the marker that leaks most, so that it hides none; bold, with a ring, on the front.
+
+    Of many defenses those on the front alone are named: the others would hide them.
+    """
+    names_all = shown["defense"].nunique() <= MOST_NAMES
+    leakage = shown["mean"] * sign_of(str(shown["measure"].iloc[0]))
+    for place in leakage.groupby(shown["defense"], sort=False).idxmax():
+        row = shown.loc[place].to_dict()
+        point, weight = (row[utility], row["mean"]), "bold" if row["on_front"] else "normal"
+        if row["on_front"] or names_all:
+            axis.annotate(
+                row["defense"], point, xytext=(4, 8), textcoords="offset points", fontsize=6, fontweight=weight
+            )
+        if row["on_front"]:
+            axis.plot(*point, marker="o", markersize=11, fillstyle="none", color=DARK_GREY, linestyle="none")
     axis.plot([], [], marker="o", markersize=11, fillstyle="none", color=DARK_GREY, linestyle="none", label="front")
 
 
@@ -171,5 +197,5 @@ def _heading(title: str, setting: Setting, table: pd.DataFrame) -> str:
     told = attackers if table["adaptive"].any() else "the attacker does not know the defense"
     return (
         f"What does a defense protect, and what does it cost?\n{heading}\nMean over batches with 95 % intervals; {told}"
-        ".\nA marker on its bar leaks nothing. Front: nobody leaks less at no less utility."
+        ".\nHigher leaks more; a marker on its bar leaks nothing. Front: nobody leaks less at no less utility."
     )

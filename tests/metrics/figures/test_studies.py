@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 
 from gradinv.metrics.figures.defenses import defense_drawings
+from gradinv.metrics.figures.presentation import Presentation
 from gradinv.metrics.figures.progress import progress, progress_drawings
-from gradinv.metrics.figures.skeleton import save_all
+from gradinv.metrics.figures.skeleton import drawn, save_all
 from gradinv.metrics.records.record import Record
 
 
@@ -57,9 +58,40 @@ def test_leakage_stands_beside_what_is_left_of_the_update(defended: list[Record]
     paths = save_all(defense_drawings(defended), tmp_path)
     assert {path.suffix for path in paths} == {".png", ".pdf", ".csv"}
     table = pd.read_csv(next(path for path in paths if path.suffix == ".csv"))
+    assert table["measure"].tolist() == ["psnr", "psnr"]
     assert table["update_cosine"].tolist() == [1.0, 0.5]
-    assert table["psnr_mean"].tolist() == [25.5, 11.5]
-    assert table["best_control_psnr"].tolist() == [10.0, 10.0]
+    assert table["mean"].tolist() == [25.5, 11.5]
+    assert table["best_control"].tolist() == [10.0, 10.0]
+
+
+def test_a_lower_rank_leaks_more(defended: list[Record], tmp_path) -> None:
+    """Of two attackers, and for the front, in identity as in pixels; its axis points the other way."""
+
+    def ranked(record: Record, rank: float) -> Record:
+        images = [
+            image.model_copy(update={"metrics": {**image.metrics, "identity_lowpass": rank}}) for image in record.images
+        ]
+        return record.model_copy(update={"images": images})
+
+    ranks = {("none", False): 0.0, ("gaussian_noise[sigma=0.1]", False): 0.4}
+    records = [
+        ranked(record, 0.5 if record.cell.is_control else ranks[record.cell.defense, record.cell.adaptive])
+        for record in defended
+    ]
+    told = [
+        ranked(record.model_copy(update={"cell": record.cell.model_copy(update={"adaptive": True})}), 0.1)
+        for record in records
+        if record.cell.defense != "none" and not record.cell.is_control
+    ]
+    (drawing,) = defense_drawings([*records, *told])
+    table = drawing.table.set_index(["measure", "defense", "adaptive"]).loc["identity_lowpass"]
+    assert table["worse_of_two"].to_dict() == {
+        ("none", False): True, ("gaussian_noise[sigma=0.1]", False): False, ("gaussian_noise[sigma=0.1]", True): True
+    }  # fmt: skip
+    assert table["best_control"].iloc[0] == 0.5
+    pixels, ranks_of_originals = drawn(drawing, Presentation()).axes
+    assert not pixels.yaxis_inverted()
+    assert ranks_of_originals.yaxis_inverted()
 
 
 def test_of_two_attackers_the_worse_counts_and_the_front_is_marked(
