@@ -45,3 +45,8 @@ from .priors import (
     TotalVariation as TotalVariation,
     TotalVariationL2 as TotalVariationL2,
 )
+from .published_distances import (
+    SapagDistance as SapagDistance,
+    TagDistance as TagDistance,
+    TopEntries as TopEntries,
+)
