@@ -89,7 +89,7 @@ def _attack_remark(key: str) -> str:
     declared = ATTACKS.declaration(key)
     kind = "exact" if declared.get("exact") else "approximate"
     needs = declared.get("needs")
-    return f"  {kind}, from letter {declared.get('letter', 'B')} on" + (f"; needs {needs}" if needs else "")
+    return f"  {kind}, passive, from letter {declared.get('letter', 'B')} on" + (f"; needs {needs}" if needs else "")
 
 
 def _names(kind: Kind) -> list[str]:

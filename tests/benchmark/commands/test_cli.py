@@ -59,8 +59,8 @@ def test_lists(gradinv, kind, pattern, names):
 
 def test_the_list_of_attacks_says_what_each_is_and_needs(gradinv):
     listed = gradinv("list", "attacks").out
-    assert "ratio  exact, from letter B on; needs one image; a fully connected layer" in listed
-    assert "inverting_gradients  approximate, from letter B on\n" in listed
+    assert "ratio  exact, passive, from letter B on; needs one image; a fully connected layer" in listed
+    assert "inverting_gradients  approximate, passive, from letter B on\n" in listed
 
 
 @pytest.mark.parametrize(
