@@ -97,6 +97,7 @@ def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVic
                 "upload_bytes": update.upload_bytes,
                 "notes": [*outcome.notes, *update.notes],
                 "weights_source": loaded.source,
+                "victim_accuracy": loaded.accuracy,
             }
         )
         for outcome, update, reconstruction, spent in zip(outcomes, received, reconstructions, counted, strict=True)

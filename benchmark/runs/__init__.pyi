@@ -19,7 +19,7 @@ from .plan import (
     hash_of as hash_of,
 )
 from .prepare import (
-    prepare as prepare,
+    prepare_plan as prepare_plan,
     without_training as without_training,
 )
 from .rerun import rerun_of as rerun_of

@@ -19,9 +19,16 @@ class Weights(NamedTuple):
 
     module: nn.Module
     source: str
+    accuracy: float | None = None
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What stands beside the weights in their file: the source, and the accuracy where it is known."""
+        known = {} if self.accuracy is None else {"accuracy": repr(self.accuracy)}
+        return {"source": self.source, **known}
 
 
-def prepare(plan: Plan, run: RunDirectory, *, download: bool = False, progress: bool = True) -> Plan:
+def prepare_plan(plan: Plan, run: RunDirectory, *, download: bool = False, progress: bool = True) -> Plan:
     """Load or train every victim and keep its weights where workers read them; returns the plan with every trial's id.
 
     Raises VictimError or DataError where a victim cannot be had, and then nothing is written.
@@ -37,7 +44,7 @@ def prepare(plan: Plan, run: RunDirectory, *, download: bool = False, progress: 
     for victim, weights in victims.items():
         path = run.weights(hashes[victim])
         if not path.exists():  # another shard's process, or an earlier run, may have put it there
-            write_tensors(path, weights.module.state_dict(), {"source": weights.source})
+            write_tensors(path, weights.module.state_dict(), weights.metadata)
     return _with_weights(plan, hashes)
 
 
@@ -77,7 +84,7 @@ def _weights(plan: Plan, victim: PlannedVictim, *, download: bool, progress: boo
     if said and loaded.source:
         share = "" if loaded.accuracy is None else f"; {loaded.accuracy:.1%} of its tuning images right"
         print(one_line(f"victim {victim}: {loaded.source}{share}"), file=sys.stderr)
-    return Weights(loaded.module, loaded.source)
+    return Weights(loaded.module, loaded.source, loaded.accuracy)
 
 
 def _with_weights(plan: Plan, hashes: Mapping[PlannedVictim, str]) -> Plan:

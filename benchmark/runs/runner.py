@@ -24,7 +24,7 @@ from gradinv.benchmark.runs.console import (
 )
 from gradinv.benchmark.runs.executors import Job, in_order, jobs_of, run_here
 from gradinv.benchmark.runs.plan import Plan, PlannedTrial
-from gradinv.benchmark.runs.prepare import prepare, without_training
+from gradinv.benchmark.runs.prepare import prepare_plan, without_training
 from gradinv.benchmark.runs.store import Store
 from gradinv.benchmark.runs.worker_processes import WorkerProcesses
 from gradinv.benchmark.runs.workers import run_in_workers
@@ -88,7 +88,7 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> Ended:
     if not _of_shard(plan.trials, options.shard):
         console.print("this shard has no trials: there are more shards than trials")
         return Ended([], 0)
-    plan = prepare(plan, options.run, download=options.download)
+    plan = prepare_plan(plan, options.run, download=options.download)
     trials = _of_shard(plan.trials, options.shard)
     _run_missing(plan, trials, options, console)
     # Read again from the disk: what counts is not what was run but what whoever reads the directory will find.

@@ -15,7 +15,7 @@ from gradinv.benchmark.runs import (
     WorkerProcesses,
     hash_of,
     jobs_of,
-    prepare,
+    prepare_plan,
     run_here,
 )
 from gradinv.benchmark.tuning.space import TuneError
@@ -97,7 +97,7 @@ class Bench:
         suite = self.setting.model_copy(update={"blocks": (block.model_copy(update=changes),)})
         plan = self.planner.plan(suite, hash_of(self.setting))
         if self.weights_hash is None:
-            self.weights_hash = prepare(plan, self.run).trials[0].spec.weights_hash
+            self.weights_hash = prepare_plan(plan, self.run).trials[0].spec.weights_hash
         trials = {t.spec.attack: t.changed(weights_hash=self.weights_hash) for t in plan.trials if _is_of(t, batch)}
         if reason := next((trial.skip_reason for trial in trials.values() if trial.skip_reason), None):
             raise TuneError(f"{keys[0]} is impossible in this cell: {reason}")

@@ -115,6 +115,37 @@ UTILITY = {
 }
 """What a defense costs the update; boards from before have none of these columns."""
 
+VICTIM = {
+    "victim_accuracy": Column(
+        "share of held-out images that the victim classifies rightly; empty: untrained, or not known",
+        "share",
+        0,
+        1,
+        "higher",
+    ),
+}
+
+
+def _share_columns(name: str, what: str) -> dict[str, Column]:
+    return {
+        f"{name}_share": Column(f"share of images {what}", "share", 0, 1, "higher"),
+        f"{name}_low": Column("lower 95 % bound of that share, over batches", "share", 0, 1, "higher"),
+        f"{name}_high": Column("upper 95 % bound of that share, over batches", "share", 0, 1, "higher"),
+    }
+
+
+THRESHOLDS = (20, 30)
+"""PSNR in dB above which an image is called recovered."""
+SHARES = {
+    **{
+        column: facts
+        for threshold in THRESHOLDS
+        for column, facts in _share_columns(f"psnr{threshold}", f"with a PSNR above {threshold} dB").items()
+    },
+    **_share_columns("identified", "whose original is the first of the pool for every judge that looked"),
+}
+"""Boards from before have none of these columns, and no `VICTIM`."""
+
 _PROVED = {
     "n_recovered": Column("images that are the original in every 8-bit pixel; empty: not counted", "count", 0),
     "recovered_low": Column("lower 95 % bound of n_recovered / n_images", "share", 0, 1, "higher"),
@@ -199,7 +230,7 @@ def leaderboard_columns(extra_metrics: Iterable[str] = ()) -> dict[str, Column]:
     columns |= _COUNTS
     for metric in (*board_metrics(), *extra_metrics):
         columns |= metric_columns(metric)
-    return {**columns, **_PROVED, **_CONTROLS, **UTILITY, **_COSTS, **IDENTITY, **_TAIL}
+    return {**columns, **SHARES, **_PROVED, **_CONTROLS, **VICTIM, **UTILITY, **_COSTS, **IDENTITY, **_TAIL}
 
 
 def image_columns(extra_metrics: Iterable[str] = (), details: Iterable[str] = ()) -> dict[str, Column]:

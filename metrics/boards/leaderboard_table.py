@@ -17,7 +17,7 @@ from gradinv.metrics.boards.columns import (
 from gradinv.metrics.boards.published import series
 from gradinv.metrics.boards.rows import images_beside
 from gradinv.metrics.boards.taxonomy import letter_of
-from gradinv.metrics.boards.verdict_fields import Fields, pool_fields, rank_fields, verdict_fields
+from gradinv.metrics.boards.verdict_fields import Fields, pool_fields, rank_fields, recovered_fields, verdict_fields
 from gradinv.metrics.images import board_metrics, counting
 from gradinv.metrics.records import (
     IDENTITY,
@@ -73,7 +73,7 @@ def _row(
 ) -> Fields:
     notes = _state_notes(trials)
     row = _text_fields(cell, trials) | _counts(trials) | _costs(trials) | pool_fields(trials)
-    row |= _shares("recovered", trials) | _shares("certified", trials)
+    row |= _shares("recovered", trials) | _shares("certified", trials) | recovered_fields(trials)
     row |= {"works": _word(False)}  # of a control, and of an attack of which nothing can be said
     notes += ["one batch: no intervals"] * (row["n_batches"] == 1)
     for metric in metrics:
@@ -188,6 +188,7 @@ def _costs(trials: Sequence[Record]) -> Fields:
         "update_cosine_mean": _mean(trial.update_cosine for trial in scored),
         "update_error_mean": _mean(trial.update_error for trial in scored),
         "upload_bytes": _mean(trial.upload_bytes for trial in scored),
+        "victim_accuracy": _mean(trial.victim_accuracy for trial in scored),
         "objective_start": _mean(trial.objective_start for trial in scored),
         "objective_end": _mean(trial.objective_end for trial in scored),
         "evaluations": _mean(trial.evaluations for trial in scored),

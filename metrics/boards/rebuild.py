@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gradinv.metrics.boards.columns import LETTER, UTILITY
+from gradinv.metrics.boards.columns import LETTER, SHARES, UTILITY, VICTIM
 from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.boards.rows import PublishedRow, Words, cell_in
 from gradinv.metrics.boards.rules import has_bounds, metrics_of
@@ -59,7 +59,7 @@ def _rows_of(records: Sequence[Record]) -> dict[Address, Words]:
 def _differing(published: Words, words: Words) -> list[str]:
     """Names of the columns in which two rows differ, those of the moment left out."""
     # A board from before a column came has nothing there that could be wrong.
-    passed_over = {*_OF_THE_MOMENT, *(name for name in (*LETTER, *UTILITY) if name not in published)}
+    passed_over = {*_OF_THE_MOMENT, *(name for name in (*LETTER, *SHARES, *VICTIM, *UTILITY) if name not in published)}
     names = [name for name in dict.fromkeys((*published, *words)) if name not in passed_over]
     return [name for name in names if not _same(published.get(name, ""), words.get(name, ""))]
 

@@ -26,6 +26,7 @@ QUESTIONS: Mapping[str, Sequence[str]] = {
     "SSIM": ("ssim_mean",),
     "LPIPS, with its backbone": ("lpips_alex_mean", "lpips_vgg_mean"),
     "semantic measure": ("identity_judge", "identity_lowpass_mean"),
+    "images recovered above 20 and 30 dB, identified": ("psnr20_share", "psnr30_share", "identified_share"),
     "images recovered exactly, and proven so": ("n_recovered", "n_certified"),
     "best control, gain over it": ("best_control", "psnr_gain_mean"),
     "verdict: what leaks, from where": ("works", "leaks", "from_gradient"),

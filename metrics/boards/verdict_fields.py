@@ -1,12 +1,14 @@
-"""The fields of a row that hold its verdict: gains over the controls, what leaks and from where, ranks."""
+"""The fields of a row that hold its verdict: gains over the controls, what leaks, ranks, shares recovered."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from gradinv.metrics.boards.columns import THRESHOLDS
 from gradinv.metrics.images import judge_of, rank_of
 from gradinv.metrics.leakage import Leakage, joined, leakage_of, sentence
-from gradinv.metrics.records import Cell, Record, sample_of
+from gradinv.metrics.records import Cell, ImageScore, Record, sample_of
+from gradinv.metrics.statistics import interval_of_shares
 from gradinv.metrics.typesetting import state_in_words
 
 Fields = dict[str, Any]
@@ -82,6 +84,35 @@ def rank_fields(metric: str, trials: Sequence[Record]) -> Fields:
         f"{metric}_top10": sum(rank <= 10 for rank in ranks) / len(ranks),
         f"{metric}_median": median(ranks),
     }
+
+
+def recovered_fields(trials: Sequence[Record]) -> Fields:
+    """Shares of images recovered above the stated thresholds, and identified, with 95 % intervals over batches."""
+    batches = [trial.images for trial in trials if trial.is_scored and trial.images]
+    fields: Fields = {}
+    for threshold in THRESHOLDS:
+        values = [
+            [image.metrics["psnr"] > threshold for image in batch if "psnr" in image.metrics] for batch in batches
+        ]
+        fields |= _share_fields(f"psnr{threshold}", values)
+    looked = [[first for image in batch if (first := _is_first(image)) is not None] for batch in batches]
+    return fields | _share_fields("identified", looked)
+
+
+def _is_first(image: ImageScore) -> bool | None:
+    """Whether every judge that looked names the original first; None where none looked."""
+    judged = [value for name, value in image.metrics.items() if judge_of(name)]
+    if not judged or "identity_pool" not in image.details:
+        return None
+    return all(rank_of(value, image.details["identity_pool"]) <= 1 for value in judged)
+
+
+def _share_fields(name: str, batches: Sequence[Sequence[bool]]) -> Fields:
+    shares = [sum(values) / len(values) for values in batches if values]
+    if not shares:
+        return {}
+    share = interval_of_shares(shares)
+    return {f"{name}_share": share.mean, f"{name}_low": share.low, f"{name}_high": share.high}
 
 
 def pool_fields(trials: Sequence[Record]) -> Fields:

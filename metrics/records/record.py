@@ -100,8 +100,9 @@ class Measured(_Frozen):
     it was. `alignments` counts the alignments of agents' images that were accepted and, by reason, rejected.
     `zero_gradient_share` of the parameters lie in tensors whose gradient is zero; `update_cosine` is that of the
     defended to the true update, `update_error` the length of their difference over the true length, `upload_bytes` what
-    the client uploads; `weights_source` says where pretrained weights came from, `judges` who ranked the originals
-    (metric -> weights in words), in which `pool`.
+    the client uploads; `weights_source` says where pretrained weights came from, `victim_accuracy` which share of
+    held-out images the victim has right, `judges` who ranked the originals (metric -> weights in words), in which
+    `pool`.
     """
 
     state: State
@@ -133,6 +134,7 @@ class Measured(_Frozen):
     peak_memory_mb: float | None = None
     engine: str = "eager"
     weights_source: str = ""
+    victim_accuracy: float | None = None
     notes: list[str] = Field(default_factory=list)
 
 

@@ -16,7 +16,7 @@ from gradinv.attacks.registry import ATTACKS, PRESETS
 from gradinv.benchmark import cli
 from gradinv.benchmark.datasets.base import ArraySplit, Dataset, held_out_loaders
 from gradinv.benchmark.runs.plan import Plan, Planner
-from gradinv.benchmark.runs.prepare import prepare
+from gradinv.benchmark.runs.prepare import prepare_plan
 from gradinv.benchmark.runs.suite import load_suite
 from gradinv.metrics.images.scoring import METRICS
 from gradinv.metrics.records.layout import RunDirectory
@@ -176,7 +176,7 @@ def run_directory(tmp_path: Path) -> RunDirectory:
 @pytest.fixture
 def make_ready_plan(make_plan: Callable[..., Plan], run_directory: RunDirectory) -> Callable[..., Plan]:
     """Plans a suite with these settings and puts its victims into the run directory."""
-    return lambda **settings: prepare(make_plan(**settings), run_directory, progress=False)
+    return lambda **settings: prepare_plan(make_plan(**settings), run_directory, progress=False)
 
 
 @pytest.fixture

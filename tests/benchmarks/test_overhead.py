@@ -8,7 +8,7 @@ from gradinv.benchmark.datasets.batches import Batch
 from gradinv.benchmark.experiment.outcome import score
 from gradinv.benchmark.runs.executors import execute, jobs_of
 from gradinv.benchmark.runs.plan import Planner, hash_of
-from gradinv.benchmark.runs.prepare import prepare
+from gradinv.benchmark.runs.prepare import prepare_plan
 from gradinv.benchmark.runs.store import Store
 from gradinv.benchmark.runs.suite import Suite
 from gradinv.metrics.figures.all_figures import draw_all
@@ -43,7 +43,7 @@ def jobs(directory):
     """The jobs, one a trial, of a suite whose attacks evaluate once."""
     suite = Suite.model_validate(SUITE)
     run = RunDirectory(directory)
-    plan = prepare(Planner(device="cpu", download=False).plan(suite, hash_of(suite)), run, progress=False)
+    plan = prepare_plan(Planner(device="cpu", download=False).plan(suite, hash_of(suite)), run, progress=False)
     return [single for job in jobs_of(plan.trials, run) for single in job.singly()]
 
 

@@ -13,7 +13,7 @@ from gradinv.benchmark import cli
 from gradinv.benchmark.experiment import trial
 from gradinv.benchmark.runs import executors, workers
 from gradinv.benchmark.runs.executors import execute, in_order, jobs_of, run_here
-from gradinv.benchmark.runs.prepare import prepare
+from gradinv.benchmark.runs.prepare import prepare_plan
 from gradinv.benchmark.runs.worker_processes import WorkerProcesses
 from gradinv.benchmark.stopping import Stopped, watch_signals
 from gradinv.metrics.records.identity import row_identity
@@ -276,7 +276,7 @@ def test_a_pack_leaves_every_trial_the_bits_that_it_has_alone(make_plan, tmp_pat
     pictures = []
     for name, singly in (("together", False), ("alone", True)):
         run = RunDirectory(tmp_path / name)
-        trials = prepare(plan, run, progress=False).trials
+        trials = prepare_plan(plan, run, progress=False).trials
         for job in jobs_of(trials, run):
             for part in job.singly() if singly else [job]:
                 execute(part)

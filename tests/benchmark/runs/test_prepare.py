@@ -5,7 +5,7 @@ from safetensors.torch import load_file
 
 from gradinv.benchmark.runs import prepare as preparing
 from gradinv.benchmark.runs.executors import jobs_of
-from gradinv.benchmark.runs.prepare import prepare, without_training
+from gradinv.benchmark.runs.prepare import prepare_plan, without_training
 from gradinv.benchmark.victims.loading import weights_hash
 from gradinv.benchmark.victims.networks import VictimError
 
@@ -20,7 +20,7 @@ def files(run):
 
 def test_every_trial_gets_an_id_and_nothing_else_changes(make_plan, run_directory):
     plan = make_plan(victims=[LENET, RESNET], controls=["mean_image"], batches=2)
-    ready = prepare(plan, run_directory, progress=False)
+    ready = prepare_plan(plan, run_directory, progress=False)
     assert len({trial.id for trial in ready.trials}) == len(plan.trials)
     assert [trial.changed(weights_hash=None) for trial in ready.trials] == list(plan.trials)
     assert ready.untrained_yet == ()
@@ -28,9 +28,9 @@ def test_every_trial_gets_an_id_and_nothing_else_changes(make_plan, run_director
 
 def test_victims_are_kept_once_under_the_hash_of_their_weights(make_plan, run_directory):
     plan = make_plan(victims=[LENET, RESNET])
-    ready = prepare(plan, run_directory, progress=False)
+    ready = prepare_plan(plan, run_directory, progress=False)
     written = {path: path.stat().st_mtime_ns for path in run_directory.victims.iterdir()}
-    again = prepare(plan, run_directory, progress=False)
+    again = prepare_plan(plan, run_directory, progress=False)
     assert {path: path.stat().st_mtime_ns for path in run_directory.victims.iterdir()} == written
     assert again.trials == ready.trials
     assert set(files(run_directory)) == {trial.spec.weights_hash for trial in ready.trials}
@@ -43,7 +43,7 @@ def test_victims_are_kept_once_under_the_hash_of_their_weights(make_plan, run_di
 def test_a_victim_is_trained_and_its_trained_weights_are_kept(make_plan, run_directory, tmp_path):
     plan = make_plan(victims=[TRAINED], image_size=16)
     untrained = weights_hash(plan.network_of(plan.trials[0].spec))
-    ready = prepare(plan, run_directory, progress=False)
+    ready = prepare_plan(plan, run_directory, progress=False)
     assert list((tmp_path / "cache" / "victims").glob("*.safetensors"))
     assert set(files(run_directory)) == {ready.trials[0].spec.weights_hash} != {untrained}
     assert without_training(plan).trials == ready.trials, "the cache has it now"
@@ -53,11 +53,11 @@ def test_rounds_of_one_training_are_trained_once(make_plan, run_directory, monke
     trainings, train = [], preparing.train_victim
     monkeypatch.setattr(preparing, "train_victim", lambda *a, **k: trainings.append(k["rounds"]) or train(*a, **k))
     stages = [{**TRAINED, "round": number} for number in (0, 1)]
-    ready = prepare(make_plan(victims=stages), run_directory, progress=False)
+    ready = prepare_plan(make_plan(victims=stages), run_directory, progress=False)
     assert trainings == [[0, 1]]
     assert len({trial.spec.weights_hash for trial in ready.trials}) == 2
     assert {trial.cell.victim for trial in ready.trials} == {f"test_resnet[epochs=1,round={n}]" for n in (0, 1)}
-    prepare(make_plan(victims=stages), run_directory, progress=False)
+    prepare_plan(make_plan(victims=stages), run_directory, progress=False)
     assert trainings == [[0, 1]]
 
 
@@ -75,7 +75,7 @@ def test_without_training_what_is_not_trained_yet_is_named(make_plan, run_direct
 
 def test_a_victim_that_cannot_be_had_stops_before_anything_is_written(make_plan, run_directory):
     plan = make_plan(victims=[LENET, {"model": "test_resnet", "state": "trained", "weights": "nowhere.pth"}])
-    for attempt in (lambda: prepare(plan, run_directory), lambda: without_training(plan)):
+    for attempt in (lambda: prepare_plan(plan, run_directory), lambda: without_training(plan)):
         with pytest.raises(VictimError, match=r"weight file nowhere\.pth does not exist"):
             attempt()
     assert not run_directory.victims.exists()
@@ -87,7 +87,7 @@ def test_an_interrupted_write_leaves_no_weights(make_plan, run_directory, monkey
 
     monkeypatch.setattr(preparing, "write_tensors", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        prepare(make_plan(), run_directory, progress=False)
+        prepare_plan(make_plan(), run_directory, progress=False)
     assert not list(run_directory.path.glob("victims/*"))
 
 

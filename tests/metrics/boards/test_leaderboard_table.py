@@ -230,3 +230,30 @@ def test_an_exact_image_has_its_rows_and_counts_as_recovered(make_record):
     (silent,) = leaderboard(records).to_dict("records")
     assert pd.isna(silent["n_recovered"])
     assert pd.isna(silent["n_certified"])
+
+
+def test_shares_of_images_recovered_and_identified_with_intervals_over_batches(make_record):
+    """Two batches of two; in the second the judges disagree about the second image."""
+    scores = [((31.0, 19.9), (0.0, 0.5)), ((20.0, 25.0), (0.0, 0.0))]
+    records = []
+    for repetition, (psnr, ranks) in enumerate(scores):
+        record, images = make_record("dlg", repetition, psnr), []
+        for slot, (image, rank) in enumerate(zip(record.images, ranks, strict=True)):
+            second = 0.1 if (repetition, slot) == (1, 1) else rank
+            metrics = image.metrics | {"identity_lowpass": rank, "identity_net": second}
+            images.append(image.model_copy(update={"metrics": metrics, "details": {"identity_pool": 1000.0}}))
+        records.append(record.model_copy(update={"images": images, "victim_accuracy": 0.57}))
+    row = leaderboard(records).iloc[0]
+    assert (row["psnr20_share"], row["psnr30_share"], row["identified_share"]) == (0.5, 0.25, 0.5)
+    assert row["victim_accuracy"] == pytest.approx(0.57)
+    # By hand: of batch shares 0.5 and 0.0 Student's interval, cut off at what a share can be.
+    half = 12.7062 * 0.25
+    assert (row["psnr30_low"], row["psnr30_high"]) == pytest.approx((max(0, 0.25 - half), min(1, 0.25 + half)))
+
+
+def test_all_or_nothing_has_the_exact_interval_and_what_nobody_looked_for_is_empty(make_record):
+    row = leaderboard([make_record("dlg", r, (35.0,)) for r in range(10)]).iloc[0]
+    assert (row["psnr20_share"], row["psnr20_high"]) == (1.0, 1.0)
+    assert row["psnr20_low"] == pytest.approx(0.025**0.1)
+    assert pd.isna(row["identified_share"])
+    assert pd.isna(row["victim_accuracy"])

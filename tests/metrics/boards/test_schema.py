@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 
 from gradinv.benchmark.commands.show import granted_levels
-from gradinv.metrics.boards.columns import DETAILS, image_columns, leaderboard_columns
+from gradinv.metrics.boards.columns import (
+    DETAILS,
+    LETTER,
+    SHARES,
+    UTILITY,
+    VICTIM,
+    image_columns,
+    leaderboard_columns,
+)
 from gradinv.metrics.boards.label_table import LABEL_BATCH_COLUMNS, LABEL_COLUMNS
 from gradinv.metrics.boards.schema import schema_page
 from gradinv.metrics.images.facts import board_metrics
@@ -40,7 +48,8 @@ def test_published_tables_have_the_documented_columns(name):
     columns = LABEL_COLUMNS if name.startswith("labels-") else leaderboard_columns(extra)
     # In order; what a board from before a column lacks, `gradinv check` knows.
     assert header == [column for column in columns if column in header]
-    assert len(header) > 0.6 * len(columns)
+    later = {*LETTER, *SHARES, *VICTIM, *UTILITY}
+    assert len(header) > 0.6 * len([column for column in columns if column not in later])
 
 
 @pytest.mark.parametrize("path", sorted(BOARDS.glob("*.images.csv")), ids=lambda path: path.name)
