@@ -31,7 +31,9 @@ def page_of(findings: AuditFindings) -> AuditPage:
 def _facts(findings: AuditFindings) -> Iterator[str]:
     request, dataset, victim = findings.request, findings.dataset, findings.victim
     parameters = sum(parameter.numel() for parameter in victim.module.parameters())
-    accuracy = "" if victim.accuracy is None else f", {percent(victim.accuracy)} of its tuning images right"
+    # What it predicts itself it always gets right.
+    share = None if request.inputs.labels_are_predicted else victim.accuracy
+    accuracy = "" if share is None else f", {percent(share)} of its tuning images right"
     yield f"network: {request.inputs.model}, {parameters:,} parameters, {victim.source or 'as it is made'}{accuracy}"
     held = ", ".join(f"{len(dataset.split(role)):,} {role}" for role in ("train", "tuning", "evaluation"))
     yield f"images: {request.inputs.data} at {dataset.image_size} px, {len(dataset.classes)} classes ({held})"
@@ -161,6 +163,11 @@ def limits(findings: AuditFindings) -> Iterator[str]:
         "Labels were inferred without a defense. What a defense stops may yet leak to an attack that is made against "
         "that defense alone."
     )
+    if findings.request.inputs.labels_are_predicted:
+        yield (
+            "Labels are what the network itself predicts: how many are found, and what a training reaches, is measured "
+            "against these and says little; put the images into class folders to know."
+        )
     yield (
         f"Prices are those of a short training ({_training(findings)}), not of yours; they rank defenses and predict "
         "no accuracy."
