@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from gradinv.benchmark.audit.findings import NONE, DefenseFinding, finding_of_each_defense
-from gradinv.benchmark.audit.words import leaking, price_in_words, what_leaks, what_stops
+from gradinv.benchmark.audit.words import leaking, listed, price_in_words, what_leaks, what_stops
+from gradinv.benchmark.defenses import create_defense
 from gradinv.metrics.records import Cell, Record
 from gradinv.metrics.registry import RequestError
 from gradinv.metrics.typesetting import counted, fixed
@@ -87,9 +88,20 @@ def _of_setting(records: Sequence[Record], prices: Mapping[str, Mapping[str, Any
     )
     for standing in sorted(front, key=lambda standing: -standing.accuracy):
         finding = standing.finding
-        yield f"    {finding.defense}: {what_stops(finding, undefended)}. {price_in_words(finding, undefended)}"
+        stopped, price = what_stops(finding, undefended), price_in_words(finding, undefended)
+        yield f"    {finding.defense}: {stopped}. {price}{_caution(finding)}"
     yield from _falling(defended)
     yield "  No attack that succeeds is no proof of safety: these attacks at these budgets are what was tried."
+
+
+def _caution(finding: DefenseFinding) -> str:
+    """What must be known of a defense that stops something by chance or by another network."""
+    defense = create_defense(finding.defense)
+    kinds = {"randomises": defense.randomises, "changes the network": defense.changes_model}
+    reasons = [words for words, holds in kinds.items() if holds]
+    if not reasons or finding.leaks:
+        return ""
+    return f" It {listed(reasons)}: an attack made against just that may get more than these did."
 
 
 def _falling(defended: Sequence[DefenseFinding]) -> Iterator[str]:

@@ -62,6 +62,7 @@ def test_clipping_falls_to_who_knows_it_and_noise_is_dear(run_suite, write_suite
     assert (
         "Price: accuracy 12.0 % [12.0, 12.0] after a short federated training, 60.0 % [60.0, 60.0] without it" in said
     )
+    assert "It randomises: an attack made against just that may get more than these did." in said
     assert "clipping[max_norm=1.0] falls to an attacker who knows it: pixels" in said
     assert "gaussian_noise[sigma=1.0] falls" not in said
     assert said.index("clipping[max_norm=1.0]:") < said.index("gaussian_noise[sigma=1.0]:")  # by accuracy
