@@ -5,7 +5,7 @@ What an author of a variant may override is marked so: `start`, `images`, `proje
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from gradinv.attacks.gradient_matching.coupling import Coupling
 from gradinv.attacks.gradient_matching.descent import Agents, Descent
 from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.evaluation import Counted, Engine, InTurn
-from gradinv.attacks.gradient_matching.matched_trial import MatchedTrial, each, filled
+from gradinv.attacks.gradient_matching.matched_trial import MatchedTrial, each, filled, reason_of_rest
 from gradinv.attacks.gradient_matching.needs import (
     LabelPolicy,
     lacks_budget,
@@ -27,12 +27,10 @@ from gradinv.attacks.gradient_matching.needs import (
 from gradinv.attacks.gradient_matching.objective import Given, Objective
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
 from gradinv.attacks.gradient_matching.priors import Prior, limits_of_statistics
-from gradinv.attacks.gradient_matching.variables import Variables
-from gradinv.attacks.labels import limits_of, resolve_labels
+from gradinv.attacks.gradient_matching.variables import Variables, valid_range
+from gradinv.attacks.labels import limits_of
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.victim import Victim
-
-Box = tuple[Tensor, Tensor]
 
 
 class GradientMatching(Attack):
@@ -112,7 +110,7 @@ class GradientMatching(Attack):
         # Drawn on the CPU, so that equal seeds start from equal images on every device.
         generator = torch.Generator().manual_seed(seed)
         images = torch.randn(leak.shape, generator=generator, dtype=dtype)
-        variables = [images.clamp(*_box(leak.mean, leak.std, dtype, images.device)) if self.box else images]
+        variables = [images.clamp(*valid_range(leak.mean, leak.std, dtype, images.device)) if self.box else images]
         if self.labels.joint:
             variables.append(torch.randn(leak.batch_size, leak.num_classes, generator=generator, dtype=dtype))
         return [variable.to(victim.device) for variable in variables]
@@ -133,7 +131,7 @@ class GradientMatching(Attack):
         """
         if self.box:
             images = variables[0]
-            torch.clamp(images, *_box(leak.mean, leak.std, images.dtype, images.device), out=images)
+            torch.clamp(images, *valid_range(leak.mean, leak.std, images.dtype, images.device), out=images)
 
     def reason_to_skip(self, conditions: Conditions) -> str | None:
         """Why priors, labels, budget or coupling make the attack impossible; None where it is possible."""
@@ -188,7 +186,8 @@ class GradientMatching(Attack):
         if too_little:
             raise ValueError(too_little)
         trials = [
-            MatchedTrial(leak, seed, *self._labels(leak, victim)) for leak, seed in zip(leaks, seeds, strict=True)
+            MatchedTrial(leak, seed, *self.labels.resolved(leak, victim, blind=self.distance is None))
+            for leak, seed in zip(leaks, seeds, strict=True)
         ]
         with self.engine.numerics():
             # Trials of a pack may have different defenses, hence transforms, and an objective has one.
@@ -288,17 +287,9 @@ class GradientMatching(Attack):
             values = victim.bn_values(trial.leak.image_shape)
             limits += limits_of_statistics([trial.leak.batch_size * count for count in values])
         notes = (*result.notes, *trial.engine_notes, *limits)
-        return replace(result, stopped=self._stopped(result, budget), notes=notes, engine=str(engine))
-
-    def _stopped(self, reconstruction: Reconstruction, budget: int) -> str:
-        """Why the budget was not spent: the descent came to an end, or the rest is too little to share; else empty."""
-        sharing = self.restarts * self.agents
-        left = budget - reconstruction.evaluations
-        if left == 0 or reconstruction.diverged:
-            return ""
-        if left < sharing:
-            return f"{left} evaluations are too few for {sharing} restarts and agents to share"
-        return "stopped early, the objective was below the tolerance or did not move any more"
+        left = 0 if result.diverged else budget - result.evaluations
+        stopped = reason_of_rest(left, sharing=self.restarts * self.agents)
+        return replace(result, stopped=stopped, notes=notes, engine=str(engine))
 
     def _lacks_budget(self, budget: int | None) -> str | None:
         spend = self.evaluations(budget)
@@ -309,15 +300,6 @@ class GradientMatching(Attack):
         """Evaluations before the first restart."""
         return 1 if self.shares else 0
 
-    def _labels(self, leak: Leak, victim: Victim) -> tuple[Tensor | None, str]:
-        """The labels that candidates get, None where they are optimised, and how the attack has them."""
-        if self.labels.joint:
-            return None, "optimised"
-        if self.distance is None and (leak.labels is None or self.labels.always_infer):
-            return torch.empty(0, dtype=torch.int64), ""  # to infer them would be to look at the gradient
-        labels, method = resolve_labels(leak, victim, self.labels.rule, always_infer=self.labels.always_infer)
-        return labels.to(victim.device), method
-
     def _uses(self, label_method: str) -> tuple[str, ...]:
         named = {
             "gradient": self.distance is not None,
@@ -325,12 +307,3 @@ class GradientMatching(Attack):
             "bn_statistics": self.uses_statistics,
         }
         return tuple(name for name, used in named.items() if used)
-
-
-# Cached, because it is asked for at every step, and to make tensors from numbers of the host waits for the device.
-@lru_cache(maxsize=16)
-def _box(mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Box:
-    """The images of pixel values 0 and 1 after normalisation, each (1, C, 1, 1)."""
-    means = torch.tensor(mean, device=device, dtype=dtype).view(1, -1, 1, 1)
-    stds = torch.tensor(std, device=device, dtype=dtype).view(1, -1, 1, 1)
-    return -means / stds, (1 - means) / stds

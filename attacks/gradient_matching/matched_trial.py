@@ -48,3 +48,16 @@ def each(parts: Sequence[Part], times: int) -> list[Part]:
 def filled(parts: list[Part], fillers: int) -> list[Part]:
     """The parts, and then the first so many times more."""
     return parts + parts[:1] * fillers
+
+
+def reason_of_rest(left: int, sharing: int) -> str:
+    """Why evaluations were left of a budget: too few for so many to share, or the descent came to an end; else empty.
+
+    >>> reason_of_rest(3, sharing=4)
+    '3 evaluations are too few for 4 restarts and agents to share'
+    """
+    if left == 0:
+        return ""
+    if left < sharing:
+        return f"{left} evaluations are too few for {sharing} restarts and agents to share"
+    return "stopped early, the objective was below the tolerance or did not move any more"

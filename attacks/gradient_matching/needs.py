@@ -3,12 +3,18 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from gradinv.attacks.attack import Conditions
 from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.priors import Prior
 from gradinv.attacks.grants import LABELS, reason_without_statistics
 from gradinv.attacks.label_rules import AUXILIARY_IMAGES, create_rule
+from gradinv.attacks.labels import resolve_labels
+from gradinv.attacks.leak import Leak
 from gradinv.attacks.update import create_update
+from gradinv.attacks.victim import Victim
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,18 @@ class LabelPolicy:
 
     def __post_init__(self) -> None:
         create_rule(self.rule)  # for its error alone, which is to come before a trial
+
+    def resolved(self, leak: Leak, victim: Victim, *, blind: bool) -> tuple[Tensor | None, str]:
+        """The labels (B,) that candidates get, None where they are optimised, and how the attack has them.
+
+        An attack that is `blind` to the gradient infers none from it: it has the granted ones, or no labels.
+        """
+        if self.joint:
+            return None, "optimised"
+        if blind and (leak.labels is None or self.always_infer):
+            return torch.empty(0, dtype=torch.int64), ""
+        labels, method = resolve_labels(leak, victim, self.rule, always_infer=self.always_infer)
+        return labels.to(victim.device), method
 
 
 def lacks_statistics(priors: Iterable[Prior], conditions: Conditions) -> str | None:

@@ -1,6 +1,7 @@
 """What the optimizer moves: the variables of N candidates, the images that they stand for, and what is beside them."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -62,3 +63,14 @@ class Variables:
     def _are_images(self) -> bool:
         """Whether the first tensor is the images themselves: then nothing is copied and there is no chain rule."""
         return self._images is self._leaves[0]
+
+
+# Cached, because it is asked for at every step, and to make tensors from numbers of the host waits for the device.
+@lru_cache(maxsize=16)
+def valid_range(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The images of pixel values 0 and 1 after normalisation, each (1, C, 1, 1)."""
+    means = torch.tensor(mean, device=device, dtype=dtype).view(1, -1, 1, 1)
+    stds = torch.tensor(std, device=device, dtype=dtype).view(1, -1, 1, 1)
+    return -means / stds, (1 - means) / stds

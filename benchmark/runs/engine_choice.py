@@ -10,7 +10,8 @@ from torch import nn
 from gradinv.attacks.attack import Attack
 from gradinv.attacks.gradient_matching import Engine, Kind, Precision
 from gradinv.attacks.registry import ATTACKS, create_attack
-from gradinv.benchmark.runs.suite import Block, Suite
+from gradinv.benchmark.runs.block import Block
+from gradinv.benchmark.runs.suite import Suite
 from gradinv.benchmark.victims import VictimError, build_network
 from gradinv.metrics.keys import parse_key
 from gradinv.metrics.registry import RequestError

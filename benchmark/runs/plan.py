@@ -23,8 +23,9 @@ from gradinv.benchmark.experiment import (
     result_versions,
     sources_of,
 )
+from gradinv.benchmark.runs.block import Block, SuiteError
 from gradinv.benchmark.runs.engine_choice import EngineChoice
-from gradinv.benchmark.runs.suite import Block, Suite, SuiteError
+from gradinv.benchmark.runs.suite import Suite
 from gradinv.benchmark.victims import VictimSpec, load_victim, untrained_network
 from gradinv.metrics.keys import parse_key
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from gradinv.benchmark.runs.suite import Block, Suite, SuiteError, canonical_attack
+from gradinv.benchmark.runs.block import Block, SuiteError, canonical_attack
+from gradinv.benchmark.runs.suite import Suite
 from gradinv.metrics.plain_text import cut
 
 
