@@ -70,6 +70,7 @@ class Operations(TorchDispatchMode):
 
     Works for tensors of any device, "meta" included.
 
+    >>> import torch
     >>> with Operations() as counted:
     ...     _ = torch.ones(2, 3) @ torch.ones(3, 4)
     >>> counted.floating_point  # a product and a sum for each of the 2 x 3 x 4

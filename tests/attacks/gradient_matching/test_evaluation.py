@@ -301,8 +301,9 @@ def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_captured_program_sees_new_inputs_and_changed_ones_and_copies_no_others(without_cuda: None) -> None:
-    def program(images: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor]]:
-        return (images - target).square().sum(), [2 * (images - target)]
+    def program(images: Tensor, target: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        value = (images - target).square().sum()
+        return value, [2 * (images - target)], value[None]
 
     images, target, far = torch.ones(2), torch.zeros(2), torch.full((2,), 5.0)
     captured = programs.Captured(program, [images, target])
