@@ -29,6 +29,8 @@ class Geometry(NamedTuple):
 def grouped_convolutions(network: nn.Module) -> AbstractContextManager[object]:
     """A block in which the network's grouped convolutions are those of this file; nothing changes for one without any.
 
+    It may be entered as often as one likes.
+
     >>> grouped_convolutions(nn.Conv2d(4, 4, 3))
     <contextlib.nullcontext object at ...>
     """

@@ -78,6 +78,7 @@ class Victim:
         self.named_parameters = trained_parameters(self.module)
         self.parameter_names, self.parameters = list(self.named_parameters), list(self.named_parameters.values())
         self.evaluations = EvaluationCount(self.parameters)
+        self._convolutions = grouped_convolutions(self.module)  # once, for it looks at every layer
 
     @property
     def device(self) -> torch.device:
@@ -86,7 +87,7 @@ class Victim:
 
     def logits(self, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """Logits (B, classes) of normalised images (B, C, H, W) under these parameters."""
-        with grouped_convolutions(self.module):
+        with self._convolutions:
             # The network as it is: calling it costs less than putting others in.
             if parameters is self.named_parameters:
                 return self.module(images)
@@ -129,7 +130,7 @@ class Victim:
         """
 
         def logits(parameters: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
-            with grouped_convolutions(self.module):
+            with self._convolutions:
                 outputs = call_with(self.module, state | dict(parameters), images)
             # Handed out of the transform in a copy: what the hooks leave in `recorded` itself is dead outside of it.
             return outputs, dict(recorded)

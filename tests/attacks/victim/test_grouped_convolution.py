@@ -1,6 +1,7 @@
 """Grouped convolutions: torch's values and derivatives, in far fewer operations."""
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gradinv.attacks.gradient_matching import Engine, Objective, SquaredL2
 from gradinv.attacks.victim import Victim
 from gradinv.attacks.victim.grouped_convolution import grouped_convolutions
 
@@ -73,12 +75,14 @@ def objective_gradient(victim, images):
 @pytest.mark.parametrize("model", ["mobilenetv2_050", "tf_efficientnet_lite0"])
 def test_a_depthwise_network_has_the_same_gradient_to_the_bit_in_a_fraction_of_the_calls(model, monkeypatch):
     torch.manual_seed(0)
-    victim, images = Victim(timm.create_model(model, num_classes=10).eval()), torch.randn(2, 3, 32, 32)
+    network, images = timm.create_model(model, num_classes=10).eval(), torch.randn(2, 3, 32, 32)
+    victim = Victim(network)
+    monkeypatch.setattr("gradinv.attacks.victim.network.grouped_convolutions", lambda _: nullcontext())
+    plain = Victim(network)
     with Calls() as grouped:
         gradient = objective_gradient(victim, images)
-    monkeypatch.setattr("gradinv.attacks.victim.network.grouped_convolutions", lambda _: nullcontext())
     with Calls() as one_by_one:
-        expected = objective_gradient(victim, images)
+        expected = objective_gradient(plain, images)
     assert torch.equal(gradient, expected)
     assert grouped.count < one_by_one.count / 3
 
@@ -94,16 +98,30 @@ class Small(nn.Sequential):
 
 def test_candidates_together_have_the_gradients_that_each_has_alone(monkeypatch):
     torch.manual_seed(0)
-    victim, labels = Victim(Small().double()), torch.tensor([1, 2])
+    network, labels = Small().double(), torch.tensor([1, 2])
     candidates = torch.randn(3, 2, 3, 7, 7, dtype=torch.float64)
 
-    def objective(images):
+    def objective(victim, images):
         gradients, _ = victim.functional_update(images, labels, victim.state, {})
         return sum(value.square().sum() for value in gradients)
 
-    together = torch.func.vmap(torch.func.grad(objective))(candidates)
+    together = torch.func.vmap(torch.func.grad(partial(objective, Victim(network))))(candidates)
     monkeypatch.setattr("gradinv.attacks.victim.network.grouped_convolutions", lambda _: nullcontext())
-    torch.testing.assert_close(together, torch.stack([torch.func.grad(objective)(images) for images in candidates]))
+    alone = torch.func.grad(partial(objective, Victim(network)))
+    torch.testing.assert_close(together, torch.stack([alone(images) for images in candidates]))
+
+
+def test_a_compiled_program_has_the_values_of_autograd():
+    torch.manual_seed(0)
+    victim = Victim(Small())
+    objective = Objective(victim, SquaredL2(), [])
+    target = [value.detach() for value in victim.update(torch.randn(2, 3, 7, 7), torch.tensor([1, 2]))]
+    given = [{"labels": [torch.tensor([1, 2])], "target": target, "granted": [], "observed": [], "factors": []}] * 2
+    candidates = [torch.randn(2, 2, 3, 7, 7)]
+    with objective.ready():
+        evaluator, note = Engine("compiled", together=2).evaluator(objective, candidates, given)
+        assert note is None  # it is compared with autograd before it is taken
+        evaluator(candidates, [False, False])
 
 
 def test_a_network_without_groups_is_called_as_it_is():
