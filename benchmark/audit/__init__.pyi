@@ -7,7 +7,4 @@ from .inputs import (
     Inputs as Inputs,
     register_inputs as register_inputs,
 )
-from .recommending import (
-    recommendation as recommendation,
-    utility_place as utility_place,
-)
+from .recommending import recommendation as recommendation

@@ -3,19 +3,19 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from gradinv.benchmark.audit.findings import NONE, DefenseFinding, finding_of_each_defense
 from gradinv.benchmark.audit.words import leaking, listed, price_in_words, what_leaks, what_stops
 from gradinv.benchmark.defenses import create_defense
-from gradinv.metrics.records import Cell, Record
+from gradinv.metrics.records import Prices, Record, by_setting, granted, title, utility_place, varying
 from gradinv.metrics.registry import RequestError
+from gradinv.metrics.statistics import undominated
 from gradinv.metrics.typesetting import counted, fixed
 
-Place = tuple[str, ...]
-Prices = Mapping[Place, Mapping[str, Mapping[str, Any]]]
-"""Data set, image size, victim and seed -> defense -> its row in the table of `gradinv utility`."""
+_UNDEFENDED = {"defense": NONE, "adaptive": False}
+_VARIED = tuple(_UNDEFENDED)
+"""The fields of a setting that one choice runs over."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,10 @@ class Standing:
             float(price.get("accuracy_mean", math.nan)),
         )
 
-    def beats(self, other: "Standing") -> bool:
-        """Leaks no more in structure and identity at no less accuracy, and is better in one of the three."""
-        values = (-self.structure, self.rank, self.accuracy)
-        others = (-other.structure, other.rank, other.accuracy)
-        return all(a >= b for a, b in zip(values, others, strict=True)) and values != others
+    @property
+    def merits(self) -> tuple[float, float, float]:
+        """Of which more is better: little structure, a high rank, accuracy."""
+        return (-self.structure, self.rank, self.accuracy)
 
 
 def recommendation(records: Sequence[Record], prices: Prices) -> Iterator[str]:
@@ -54,24 +53,17 @@ def recommendation(records: Sequence[Record], prices: Prices) -> Iterator[str]:
 
     RequestError where there is no such setting.
     """
-    groups = [list(group) for _, group in groupby(sorted(records, key=_place_of), key=_place_of)]
-    compared = [group for group in groups if {NONE} < {record.cell.defense for record in group}]
+    every = by_setting(dict.fromkeys(record.cell for record in records), _VARIED)
+    compared = [(setting, cells) for setting, cells in every if {NONE} < {cell.defense for cell in cells}]
     if not compared:
         raise RequestError("no victim was attacked both without a defense and with one: nothing to choose from")
-    for group in compared:
-        cell = group[0].cell
-        size = f"{cell.image_size} px, batch size {cell.batch_size}"
-        yield f"{cell.victim} ({cell.victim_state}) on {cell.dataset}, {size}"
-        yield from _of_setting(group, prices.get(utility_place(cell), {}))
-
-
-def utility_place(cell: Cell) -> Place:
-    """What the table of `gradinv utility` and the trials of a setting have in common."""
-    return (cell.dataset, str(cell.image_size), cell.victim, str(cell.victim_seed))
-
-
-def _place_of(record: Record) -> tuple[str, ...]:
-    return (*utility_place(record.cell), str(record.cell.batch_size))
+    names = varying([{**setting, **_UNDEFENDED} for setting, _ in compared])
+    for setting, cells in compared:
+        yield title({**setting, **_UNDEFENDED}, names).replace(" · no defense", "")
+        yield granted({**setting, **_UNDEFENDED})
+        chosen = set(cells)
+        of_setting = [record for record in records if record.cell in chosen]
+        yield from _of_setting(of_setting, prices.get(utility_place(cells[0]), {}))
 
 
 def _of_setting(records: Sequence[Record], prices: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -81,7 +73,8 @@ def _of_setting(records: Sequence[Record], prices: Mapping[str, Mapping[str, Any
     standings = [Standing.of(finding) for finding in defended]
     if any(math.isnan(standing.accuracy) for standing in standings):
         yield "  What the defenses cost was not measured for all of them: run `gradinv utility` into utility.csv."
-    front = [standing for standing in standings if not any(other.beats(standing) for other in standings)]
+    named = {standing.finding.defense: standing for standing in standings}
+    front = [named[name] for name in undominated({name: standing.merits for name, standing in named.items()})]
     yield (
         f"  {counted(len(front), 'defense')} of {len(standings)} to choose from: of the others each leaks no less "
         "structure and identity than one of these, at no more accuracy."
@@ -96,12 +89,10 @@ def _of_setting(records: Sequence[Record], prices: Mapping[str, Mapping[str, Any
 
 def _caution(finding: DefenseFinding) -> str:
     """What must be known of a defense that stops something by chance or by another network."""
-    defense = create_defense(finding.defense)
-    kinds = {"randomises": defense.randomises, "changes the network": defense.changes_model}
-    reasons = [words for words, holds in kinds.items() if holds]
-    if not reasons or finding.leaks:
+    disguises = create_defense(finding.defense).disguises
+    if not disguises or finding.leaks:
         return ""
-    return f" It {listed(reasons)}: an attack made against just that may get more than these did."
+    return f" It {listed(disguises)}: an attack made against just that may get more than these did."
 
 
 def _falling(defended: Sequence[DefenseFinding]) -> Iterator[str]:

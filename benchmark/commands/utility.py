@@ -55,24 +55,9 @@ def recommend(runs: list[Path]) -> None:
     Prices are read from the utility.csv that lies in a run directory.
     """
     from gradinv.benchmark.audit import recommendation
-    from gradinv.metrics.records import read_records
+    from gradinv.metrics.records import read_prices, read_records
 
     records, faults = read_records(runs)
     for fault in faults:
         say(fault)
-    print("\n".join(recommendation(records, _prices(runs))))
-
-
-def _prices(runs: list[Path]) -> dict[tuple[str, ...], dict[str, dict[str, object]]]:
-    import pandas as pd
-
-    from gradinv.metrics.figures import UTILITY_TABLE
-
-    prices: dict[tuple[str, ...], dict[str, dict[str, object]]] = {}
-    paths = [run / UTILITY_TABLE for run in runs if (run / UTILITY_TABLE).is_file()]
-    # As words, so that empty notes are no numbers.
-    for table in (pd.read_csv(path, dtype={"notes": "string"}) for path in paths):
-        for row in table.fillna({"notes": ""}).to_dict("records"):
-            place = tuple(str(row[name]) for name in ("dataset", "image_size", "victim", "victim_seed"))
-            prices.setdefault(place, {})[str(row["defense"])] = {str(name): value for name, value in row.items()}
-    return prices
+    print("\n".join(recommendation(records, read_prices(runs))))

@@ -82,6 +82,12 @@ class Defense(Parametrised):
         if "acts" not in body:
             cls.acts = tuple(dict.fromkeys([*cls.acts, *(place for hook, place in _PLACES.items() if hook in body)]))
 
+    @property
+    def disguises(self) -> "tuple[str, ...]":
+        """What it does, in words, by which an attack that is not made against it may fail without being stopped."""
+        kinds = {"randomises": self.randomises, "changes the network": self.changes_model}
+        return tuple(words for words, holds in kinds.items() if holds)
+
     def on_model(self, module: "nn.Module") -> "nn.Module":
         """The network that the client trains, and that the server therefore knows; `module` itself is left alone."""
         return module

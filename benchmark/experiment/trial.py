@@ -237,11 +237,9 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
 def _warnings(spec: TrialSpec, defense: Defense) -> tuple[str, ...]:
     """What a reader must know of an attack that does not answer its defense."""
     answers = spec.threat_model.adaptive and bool(defense.known())
-    kinds = {"randomises": defense.randomises, "changes the network": defense.changes_model}
-    reasons = [words for words, holds in kinds.items() if holds]
-    if answers or not reasons:
+    if answers or not defense.disguises:
         return ()
-    return (f"standard attacks may overestimate protection: the defense {' and '.join(reasons)}",)
+    return (f"standard attacks may overestimate protection: the defense {' and '.join(defense.disguises)}",)
 
 
 def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim) -> ClientUpdate:

@@ -4,7 +4,6 @@ from .all_figures import (
     draw_all as draw_all,
     figures_of as figures_of,
 )
-from .defenses import UTILITY_TABLE as UTILITY_TABLE
 from .label_inference import draw_label_figure as draw_label_figure
 from .presentation import (
     WIDTHS as WIDTHS,

@@ -1,6 +1,6 @@
 """Leakage against utility: what a defense still leaks, beside what it leaves of the update or of the accuracy."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,20 @@ from gradinv.metrics.figures.presentation import canvas, head, key_below, look_o
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, scenes
 from gradinv.metrics.figures.style import BEST_CONTROL, DARK_GREY, GREY
 from gradinv.metrics.images import facts_of
-from gradinv.metrics.records import Cell, Record, Setting, batch_means, controls_of, granted, mean
+from gradinv.metrics.records import (
+    Cell,
+    Prices,
+    Record,
+    Setting,
+    batch_means,
+    controls_of,
+    granted,
+    mean,
+    read_prices,
+    utility_place,
+)
+from gradinv.metrics.statistics import undominated
 
-UTILITY_TABLE = "utility.csv"
-"""What `gradinv utility` writes, looked for beside the trials: accuracy with each defense."""
-_PLACE = ("dataset", "image_size", "victim", "victim_seed")
 MEASURES = ("psnr", "structure", "identity_lowpass")
 MOST_NAMES = 15
 """Defenses of one panel that are all named."""
@@ -26,7 +35,6 @@ _UTILITY = {
     "update_cosine": "cosine of the update before and after the defense (1: nothing lost)",
 }
 _NUMBERS = ("accuracy_mean", "accuracy_low", "accuracy_high")
-Utility = Mapping[tuple[str, ...], Mapping[str, float]]
 
 
 def defense_drawings(records: Sequence[Record], runs: Sequence[Path] = ()) -> Iterator[Drawing]:
@@ -37,30 +45,21 @@ def defense_drawings(records: Sequence[Record], runs: Sequence[Path] = ()) -> It
     """
     undefended = {"defense": "none", "adaptive": False}
     shown = scenes(records, lambda trial: trial.is_scored, without=tuple(undefended), stand_ins=undefended)
-    return _drawings(shown, _utility(runs))
+    return _drawings(shown, read_prices(runs))
 
 
-def _drawings(shown: Iterable[Scene], utility: Utility) -> Iterator[Drawing]:
+def _drawings(shown: Iterable[Scene], prices: Prices) -> Iterator[Drawing]:
     for scene in shown:
-        table = _table(scene, utility)
+        table = _table(scene, prices)
         if not table.empty and table["defense"].nunique() > 1:
             yield Drawing(f"defenses-{scene.name}", partial(_figure, scene, table), table)
 
 
-def _utility(runs: Sequence[Path]) -> Utility:
-    tables = [pd.read_csv(run / UTILITY_TABLE) for run in runs if (run / UTILITY_TABLE).is_file()]
-    return {
-        tuple(str(row[name]) for name in (*_PLACE, "defense")): {name: float(row[name]) for name in _NUMBERS}
-        for table in tables
-        for row in table.to_dict("records")
-    }
-
-
-def _table(scene: Scene, utility: Utility) -> pd.DataFrame:
+def _table(scene: Scene, prices: Prices) -> pd.DataFrame:
     """One row per measure, attack, defense and attacker that has values and says what is left of the update."""
-    place = tuple(str(scene.setting[name]) for name in _PLACE)
+    priced = prices.get(utility_place(scene.setting), {})
     table = pd.DataFrame([
-        {**row, **utility.get((*place, cell.defense), {})}
+        {**row, **{name: float(priced[cell.defense][name]) for name in _NUMBERS if cell.defense in priced}}
         for cell, runs in scene.trials.items()
         for measure in MEASURES
         for row in _row(measure, cell, runs, scene.trials)
@@ -73,7 +72,8 @@ def _table(scene: Scene, utility: Utility) -> pd.DataFrame:
     table["worse_of_two"] = (table["leakage"] == strongest) & ~repeated
     table["on_front"] = False
     for measure, rows in table.groupby("measure"):
-        front = pareto_front(rows, _axis_of(table))
+        points = rows.groupby("defense", sort=False).agg({"leakage": "max", _axis_of(table): "mean"})
+        front = undominated({str(name): (-leakage, utility) for name, leakage, utility in points.itertuples()})
         table.loc[(table["measure"] == measure) & table["defense"].isin(front), "on_front"] = True
     return table.drop(columns="leakage")
 
@@ -110,24 +110,6 @@ def _axis_of(table: pd.DataFrame) -> str:
     """The column that utility is read from: accuracy where every defense has it."""
     has_accuracy = "accuracy_mean" in table and table["accuracy_mean"].notna().all()
     return "accuracy_mean" if has_accuracy else "update_cosine"
-
-
-def pareto_front(table: pd.DataFrame, utility: str) -> list[str]:
-    """The defenses that no other beats in one of `leakage` (of the strongest attack) and `utility`, and equals in the
-    other.
-
-    >>> table = pd.DataFrame({"defense": ["a", "b", "c"], "leakage": [30, 10, 12], "accuracy": [0.9, 0.7, 0.6]})
-    >>> pareto_front(table, "accuracy")
-    ['a', 'b']
-    """
-    points = table.groupby("defense", sort=False).agg({"leakage": "max", utility: "mean"})
-    front = []
-    for defense, point in points.iterrows():
-        no_worse = (points["leakage"] <= point["leakage"]) & (points[utility] >= point[utility])
-        better = (points["leakage"] < point["leakage"]) | (points[utility] > point[utility])
-        if not (no_worse & better).any():
-            front.append(str(defense))
-    return front
 
 
 def _figure(scene: Scene, table: pd.DataFrame) -> Figure:

@@ -98,4 +98,11 @@ from .settings import (
     varying as varying,
     wrap_key as wrap_key,
 )
+from .utility_table import (
+    UTILITY_TABLE as UTILITY_TABLE,
+    Place as Place,
+    Prices as Prices,
+    read_prices as read_prices,
+    utility_place as utility_place,
+)
 from .validation import checksums as checksums

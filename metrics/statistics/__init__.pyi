@@ -13,6 +13,7 @@ from .paired_tests import (
     holm as holm,
     paired as paired,
 )
+from .pareto import undominated as undominated
 from .proportions import (
     interval_of_shares as interval_of_shares,
     proportion as proportion,

@@ -1,32 +1,6 @@
 """Which defenses of a run no other beats, what they cost, and which fall to who knows them."""
 
 import pandas as pd
-import pytest
-
-from gradinv.benchmark.audit.findings import DefenseFinding
-from gradinv.benchmark.audit.recommending import Standing
-
-NONE = DefenseFinding("none", ())
-
-
-@pytest.mark.parametrize(("better", "worse"), [
-    ((0.1, 0.5, 0.9), (0.2, 0.5, 0.9)),
-    ((0.1, 0.5, 0.9), (0.1, 0.4, 0.9)),
-    ((0.1, 0.5, 0.9), (0.1, 0.5, 0.8)),
-    ((0.1, 0.5, 0.9), (0.3, 0.1, 0.2)),
-])  # fmt: skip
-def test_a_defense_beats_what_is_worse_in_one_and_better_in_nothing(better, worse):
-    first, second = Standing(NONE, *better), Standing(NONE, *worse)
-    assert first.beats(second)
-    assert not second.beats(first)
-
-
-@pytest.mark.parametrize("other", [(0.1, 0.5, 0.9), (0.0, 0.5, 0.8), (0.1, 0.4, 1.0), (0.1, 0.5, float("nan"))])
-def test_neither_beats_its_equal_what_is_better_in_something_or_what_nobody_measured(other):
-    first, second = Standing(NONE, 0.1, 0.5, 0.9), Standing(NONE, *other)
-    assert not first.beats(second)
-    assert not second.beats(first)
-
 
 ROW = {"dataset": "photos", "image_size": 16, "victim": "lenet_dlg", "victim_state": "untrained", "victim_seed": 0}
 
