@@ -104,25 +104,8 @@ register_preset("gradinversion.no_bn", agents=1, alpha_bn=0.0)
 register_preset("gradinversion.no_noise", agents=1, alpha_noise=0.0)
 # The paper does not give the weight of its cosine: this one makes the term start about where the l2 term starts.
 register_preset("gradinversion.cosine", agents=1, distance="cosine", alpha_grad=0.3)
-# An extension of ours, not of the paper: weights as shares of the objective where the attack starts. One agent.
-register_preset(
-    "gradinversion.balanced",
-    weights="shares",
-    agents=1,
-    alpha_grad=0.6,
-    alpha_tv=0.2,
-    alpha_l2=0.0,
-    alpha_bn=0.2,
-    alpha_group=0.0,
-)
-# The same for a network without batch norm, or without its statistics.
-register_preset(
-    "gradinversion.balanced_no_bn",
-    weights="shares",
-    agents=1,
-    alpha_grad=0.6,
-    alpha_tv=0.2,
-    alpha_l2=0.0,
-    alpha_bn=0.0,
-    alpha_group=0.0,
-)
+# An extension of ours, not of the paper: weights as shares of the objective where the attack starts, one agent. The
+# shares are a guess, which nobody has tuned; without batch norm, or its statistics, the rest keeps its weights.
+_BALANCED = {"weights": "shares", "agents": 1, "alpha_grad": 0.6, "alpha_tv": 0.2, "alpha_l2": 0.0, "alpha_group": 0.0}
+register_preset("gradinversion.balanced", **_BALANCED, alpha_bn=0.2)
+register_preset("gradinversion.balanced_no_bn", **_BALANCED, alpha_bn=0.0)

@@ -136,11 +136,11 @@ def _label_sentences(labels: pd.DataFrame) -> Iterator[str]:
             yield f"Labels of {counted(int(str(size)), 'image')}: no rule can be run on this network."
             continue
         best = measured.sort_values("accuracy_mean", kind="stable").iloc[-1]
-        found = _share(best, "accuracy")
+        share = _share(best, "accuracy")
         leak = "leak" if best["accuracy_low"] > best["chance"] else "are found no better than by guessing"
         yield (
             f"Labels of {counted(int(str(size)), 'image')} {leak}: {best['rule']}, the best of "
-            f"{counted(len(measured), 'rule')}, finds {found} of them in the undefended gradient (guessing: "
+            f"{counted(len(measured), 'rule')}, finds {share} of them in the undefended gradient (guessing: "
             f"{percent(best['chance'], 1)})."
         )
 

@@ -157,26 +157,26 @@ class Compared(NamedTuple):
 def compared(name: str) -> list[Compared]:
     """The data set below the data root beside the hashes of ours, split by split; DataError where it is not there."""
     recipe_of(name)
-    folder, ours = data_root() / name, _published()[name]
+    folder, splits = data_root() / name, _published()[name]
     if not folder.is_dir():
         raise DataError(f"{folder} is not there; `gradinv data {name} --source FOLDER` makes it")
-    return [_compared(folder / split, split, classes) for split, classes in ours.items()]
+    return [_compared(folder / split, split, classes) for split, classes in splits.items()]
 
 
-def _compared(folder: Path, split: str, ours: Mapping[str, list[Any]]) -> Compared:
-    here = {label: list(hash_of_class(folder / label)) for label in (class_folders(folder) if folder.is_dir() else [])}
+def _compared(folder: Path, split: str, published: Mapping[str, list[Any]]) -> Compared:
+    held = {label: list(hash_of_class(folder / label)) for label in (class_folders(folder) if folder.is_dir() else [])}
     differing = [
-        f"{label} ({_difference(here.get(label), ours.get(label))})"
-        for label in sorted({*here, *ours})
-        if here.get(label) != ours.get(label)
+        f"{label} ({_difference(held.get(label), published.get(label))})"
+        for label in sorted({*held, *published})
+        if held.get(label) != published.get(label)
     ]
-    return Compared(split, sum(here.get(label) == hashed for label, hashed in ours.items()), differing)
+    return Compared(split, sum(held.get(label) == hashed for label, hashed in published.items()), differing)
 
 
-def _difference(here: list[Any] | None, ours: list[Any] | None) -> str:
-    if here is None or ours is None:
-        return "missing" if here is None else "not ours"
-    return f"{here[0]} files, ours {ours[0]}" if here[0] != ours[0] else "other names or bytes"
+def _difference(held: list[Any] | None, published: list[Any] | None) -> str:
+    if held is None or published is None:
+        return "missing" if held is None else "not ours"
+    return f"{held[0]} files, ours {published[0]}" if held[0] != published[0] else "other names or bytes"
 
 
 def hash_of_class(folder: Path) -> tuple[int, str]:

@@ -91,8 +91,8 @@ class Operations(TorchDispatchMode):
         return result
 
 
-def _evaluation_seconds(card: Card, plan: Plan, spec: TrialSpec) -> float:
-    """Seconds of one candidate's evaluation."""
+def _evaluation_seconds(card: Card, plan: Plan, spec: TrialSpec, together: int) -> float:
+    """Seconds of one candidate's evaluation among so many."""
     evaluation = MetaEvaluation(
         plan.network_of(spec),
         spec.batch_size,
@@ -100,8 +100,8 @@ def _evaluation_seconds(card: Card, plan: Plan, spec: TrialSpec) -> float:
         len(plan.dataset_of(spec).classes),
         bn_mode=spec.threat_model.bn_mode,
         update=spec.threat_model.known_update,
-        together=spec.together,
+        together=together,
     )
     with Operations() as counted:
         evaluation.run()
-    return card.seconds(counted.floating_point, counted.calls) / spec.together
+    return card.seconds(counted.floating_point, counted.calls) / together

@@ -24,15 +24,15 @@ def estimated_seconds(plan: Plan, trials: Sequence[PlannedTrial], device: str) -
     NaN where a victim cannot be evaluated: its own trials will say why.
     """
 
-    def measured(spec: TrialSpec) -> float:
+    def measured(spec: TrialSpec, together: int) -> float:
         torch.set_num_threads(spec.threads)  # as many as the trial will have
-        return seconds_per_evaluation(plan, spec, device)
+        return seconds_per_evaluation(plan, spec, device, together)
 
     return estimates_of(trials, measured)
 
 
-def estimates_of(trials: Sequence[PlannedTrial], seconds: Callable[[TrialSpec], float]) -> list[float]:
-    """The time of each trial, from the `seconds` of one evaluation, which are asked for once for trials alike."""
+def estimates_of(trials: Sequence[PlannedTrial], seconds: Callable[[TrialSpec, int], float]) -> list[float]:
+    """The time of each trial, from the `seconds` of one evaluation among so many, asked for once for trials alike."""
     unit: dict[tuple[PlannedVictim, int, int, str], float] = {}
     estimates = []
     for trial in trials:
@@ -40,34 +40,25 @@ def estimates_of(trials: Sequence[PlannedTrial], seconds: Callable[[TrialSpec], 
         # What an attacker simulates of many local steps takes as many times as long.
         kind = (PlannedVictim.of(spec), spec.batch_size, spec.together, spec.threat_model.known_update)
         if kind not in unit and trial.evaluations:
-            unit[kind] = _or_unknown(seconds, spec)
+            unit[kind] = _known(seconds, spec)
         # What evaluates nothing takes no time, whatever is known of its victim.
         spends = trial.evaluations and not trial.skip_reason
         estimates.append(trial.evaluations * unit[kind] if spends else 0.0)
     return estimates
 
 
-def _or_unknown(seconds: Callable[[TrialSpec], float], spec: TrialSpec) -> float:
-    try:
-        return seconds(spec)
-    except Exception:  # noqa: BLE001 - a network raises anything; the estimate is no reason to end a suite
-        return math.nan
-
-
-def seconds_per_evaluation(plan: Plan, spec: TrialSpec, device: str) -> float:
-    """Measured seconds of one candidate's squared-l2 evaluation; the best of two after a warm-up.
-
-    In turn for a victim that cannot be evaluated together, as its trials will be; NaN for one that cannot be at all.
-    """
+def _known(seconds: Callable[[TrialSpec, int], float], spec: TrialSpec) -> float:
+    """In turn for a victim that cannot be evaluated together, as its trials will be; NaN for one that cannot be."""
     for together in dict.fromkeys((spec.together, 1)):
         try:
-            return _measured_seconds(plan, spec, device, together)
-        except Exception:  # noqa: BLE001 - a network raises anything; the estimate is no reason to end a suite
+            return seconds(spec, together)
+        except Exception:  # noqa: BLE001 - a network raises anything; an estimate is no reason to end a suite
             continue
     return math.nan
 
 
-def _measured_seconds(plan: Plan, spec: TrialSpec, device: str, together: int) -> float:
+def seconds_per_evaluation(plan: Plan, spec: TrialSpec, device: str, together: int) -> float:
+    """Measured seconds of one candidate's squared-l2 evaluation among so many; the best of two after a warm-up."""
     victim = Victim(plan.network_of(spec).to(device), update=spec.threat_model.known_update)
     objective, classes = Objective(victim, SquaredL2(), []), len(plan.dataset_of(spec).classes)
     shape = (together, spec.batch_size, 3, spec.image_size, spec.image_size)

@@ -46,7 +46,7 @@ def tune(asked: Asked, bench: Bench) -> Iterator[Progress]:
     def measure(settings: Sequence[Values], batch: int) -> list[float]:
         return bench.score([asked.space.key_of(values) for values in settings], batch)
 
-    found = search(
+    generations = search(
         asked.space.ranges,
         asked.space.published,
         measure,
@@ -55,7 +55,7 @@ def tune(asked: Asked, bench: Bench) -> Iterator[Progress]:
         direction=direction,
         seed=asked.seed,
     )
-    for every in found:
+    for every in generations:
         best = best_of(every, direction)
         yield Progress(every, best, _preset(asked, bench, every, best))
 

@@ -1,7 +1,8 @@
 """The skeleton of every figure: trials by setting, drawn in one style, saved with the table they were drawn from."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +66,15 @@ class Drawing(NamedTuple):
     name: str
     draw: Callable[[], Figure]
     table: pd.DataFrame | None = None
+
+
+def paged(
+    kind: str, scene: Scene, per_page: int, draw: Callable[[int], Figure], table: pd.DataFrame
+) -> Iterator[Drawing]:
+    """The pages of a figure, which `draw` makes for the attacks from a number on; one table for all, by the first."""
+    for page, start in enumerate(range(0, len(scene.attack_keys), per_page), start=1):
+        name = f"{kind}-{scene.name}" + (f"-{page}" if page > 1 else "")
+        yield Drawing(name, partial(draw, start), table if page == 1 else None)
 
 
 def every_trial(_: Record) -> bool:

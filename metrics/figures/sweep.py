@@ -51,12 +51,12 @@ def sweep_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
 
 def _sweeps(scene: Scene, field: str) -> dict[tuple[str, str], dict[str, list[Point]]]:
     """(entry, number) -> its lines: cells that differ in that number alone."""
-    found: dict[tuple[str, str], dict[str, list[Point]]] = {}
+    every: dict[tuple[str, str], dict[str, list[Point]]] = {}
     for cell in scene.attacks:
         for entry, number, value, rest in _numbers(cell, field):
-            lines = found.setdefault((entry, number), {})
+            lines = every.setdefault((entry, number), {})
             lines.setdefault(rest, []).append(_point(cell, value, scene))
-    swept = {names: _complete(lines) for names, lines in found.items()}
+    swept = {names: _complete(lines) for names, lines in every.items()}
     return {names: lines for names, lines in swept.items() if lines}
 
 

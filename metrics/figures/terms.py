@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gradinv.metrics.figures.presentation import canvas, head, key_below, look, name_of
-from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, scenes
+from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, paged, scenes
 from gradinv.metrics.figures.style import GREY
 from gradinv.metrics.records import BATCH_SIZE_FIELDS, Record
 
@@ -32,10 +32,7 @@ def term_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
 
 def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
     for scene in shown:
-        for page, start in enumerate(range(0, len(scene.attack_keys), ATTACKS_PER_FIGURE), start=1):
-            name = f"terms-{scene.name}" + (f"-{page}" if page > 1 else "")
-            # One table for all pages, beside the first.
-            yield Drawing(name, partial(_figure, scene, start), _table(scene.trials) if page == 1 else None)
+        yield from paged("terms", scene, ATTACKS_PER_FIGURE, partial(_figure, scene), _table(scene.trials))
 
 
 def _figure(scene: Scene, start: int) -> Figure:

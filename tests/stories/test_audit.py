@@ -1,11 +1,7 @@
 """An engineer audits a network and a folder of images: from one command to a page that says what leaks."""
 
 import csv
-import json
-import os
 import re
-import subprocess
-import sys
 from html import unescape
 from pathlib import Path
 
@@ -27,13 +23,10 @@ COMMANDS = {
     "no such attack": [*AUDIT, "--attack", "idgl", "--out", "a"],
     "another": [*AUDIT, *FEW, "--batches", "3", "--out", "audit"],
 }
-# One fresh process imports torch; each command then runs in a fork of it, one after another.
-SCRIPT = """
-import json, os, sys
+PREPARE = """
 import numpy as np
 from PIL import Image
 import gradinv.benchmark.audit.carrying_out
-from gradinv.benchmark.cli import main
 from gradinv.benchmark.datasets import create_dataset
 
 photos = create_dataset("photos", 12)
@@ -43,29 +36,15 @@ for role in ("train", "tuning", "evaluation"):
         folder = f"images/{photos.classes[split.labels[place]]}"
         os.makedirs(folder, exist_ok=True)
         Image.fromarray(split.pixels([place])[0]).save(f"{folder}/{role}{place}.png")
-for name, arguments in json.loads(sys.argv[1]).items():
-    child = os.fork()
-    if child:
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(status, file=open(f"{name}.status", "w"))
-        continue
-    for stream, ending in ((1, "out"), (2, "err")):
-        os.dup2(os.open(f"{name}.{ending}", os.O_WRONLY | os.O_CREAT), stream)
-    sys.argv = ["gradinv", *arguments]
-    main()
-    sys.exit()
 """
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, run_in_forks):
     """Where all commands have run: NAME.out, NAME.err and NAME.status."""
     path = tmp_path_factory.mktemp("audit")
     (path / "my_model.py").write_text(MODEL, encoding="utf-8")
-    environment = os.environ | {"GRADINV_CACHE": str(path), "GRADINV_DATA": str(path), "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, "-P", "-c", SCRIPT, json.dumps(COMMANDS)], cwd=path, env=environment, check=True
-    )  # fmt: skip
+    run_in_forks(path, COMMANDS, PREPARE)
     return path
 
 

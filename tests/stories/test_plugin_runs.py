@@ -1,12 +1,7 @@
 """A run made with a plug-in, moved to where the plug-in is not: every command knows it, each in a fresh process."""
 
 import csv
-import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -77,28 +72,13 @@ READERS = {
     "check": ["check", "moved/leaderboard.csv", "--runs", "moved"],
     "compare": ["compare", "moved", "--attack", "mine", "--against", "dlg"],
 }
-# The run in one process; then, in forks of another that never saw the plug-in, whatever reads it.
-FORKS = """
-import json, os, sys
+PREPARE = """
 import gradinv.metrics.boards.leaderboard_table, gradinv.metrics.figures.all_figures, gradinv.benchmark.runs.rerun
-from gradinv.benchmark.cli import main
-
-for name, arguments in json.loads(sys.argv[1]).items():
-    child = os.fork()
-    if child:
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(name, status, file=open("ended.txt", "a"))
-        continue
-    for stream, ending in ((1, "out"), (2, "err")):
-        os.dup2(os.open(f"{name}.{ending}", os.O_WRONLY | os.O_CREAT), stream)
-    sys.argv = ["gradinv", *arguments]
-    main()
-    sys.exit()
 """
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, run_in_forks):
     """Where the run was moved to, and every reader has written its output."""
     path = tmp_path_factory.mktemp("plugin")
     (path / "files").mkdir()
@@ -108,26 +88,18 @@ def folder(tmp_path_factory):
     (path / "mine.mplstyle").write_text("font.size: 7\n", encoding="utf-8")
     (path / "suite.yaml").write_text(yaml.safe_dump(SUITE), encoding="utf-8")
     run = ["run", "suite.yaml", "--plugin", "files/my_plugin.py", "--out", "run", "--jobs", "1", "--no-figures"]
-    python(path, {"run": [*run, "--device", "cpu"]})
+    assert run_in_forks(path, {"run": [*run, "--device", "cpu"]}, PREPARE) == {"run": 0}, said(path, "run", "err")
     shutil.copytree(path / "run", path / "moved")
     shutil.rmtree(path / "run")
     shutil.rmtree(path / "files")
-    python(path, READERS)
+    # In forks of another process, which never saw the plug-in.
+    ended = run_in_forks(path, READERS, PREPARE)
+    assert ended == dict.fromkeys(READERS, 0), [said(path, name, "err") for name in READERS]
     return path
 
 
-def python(folder: Path, commands):
-    environment = os.environ | {"GRADINV_CACHE": str(folder), "GRADINV_DATA": str(folder), "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, "-P", "-c", FORKS, json.dumps(commands)]
-    subprocess.run(arguments, cwd=folder, env=environment, check=True)
-    ended = dict(line.split() for line in (folder / "ended.txt").read_text().splitlines())
-    assert {name: ended[name] for name in commands} == dict.fromkeys(commands, "0"), [
-        (folder / f"{name}.err").read_text() for name in commands
-    ]
-
-
-def said(folder, name):
-    return (folder / f"{name}.out").read_text(encoding="utf-8")
+def said(folder, name, stream="out"):
+    return (folder / f"{name}.{stream}").read_text(encoding="utf-8")
 
 
 def test_the_run_remembers_its_file(folder):

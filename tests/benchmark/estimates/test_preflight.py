@@ -14,9 +14,7 @@ RESNET = {"model": "resnet18", "state": "untrained"}
 def test_a_candidate_among_eight_is_timed_among_eight(make_plan):
     spec = make_plan(attacks=["inverting_gradients"]).trials[0].spec
     assert spec.together == 8
-    together, alone = (
-        seconds_per_evaluation(make_plan(), spec.model_copy(update={"together": n}), "cpu") for n in (8, 1)
-    )
+    together, alone = (seconds_per_evaluation(make_plan(), spec, "cpu", n) for n in (8, 1))
     assert 0 < together < alone
 
 
@@ -51,9 +49,9 @@ def test_a_victim_that_takes_no_vmap_is_timed_in_turn(make_plan, monkeypatch):
         raise RuntimeError(".item() on a Tensor inside vmap")
 
     monkeypatch.setattr(preflight.torch.func, "vmap", refused)
-    spec = make_plan(attacks=["inverting_gradients"]).trials[0].spec
-    assert spec.together == 8
-    assert seconds_per_evaluation(make_plan(), spec, "cpu") > 0
+    plan = make_plan(attacks=["inverting_gradients"])
+    assert plan.trials[0].spec.together == 8
+    assert estimated_seconds(plan, plan.trials[:1], "cpu")[0] > 0
 
 
 def test_a_victim_that_cannot_be_evaluated_leaves_the_others_their_estimates(make_plan, monkeypatch):
@@ -70,7 +68,7 @@ def test_a_victim_that_cannot_be_evaluated_leaves_the_others_their_estimates(mak
 def test_what_simulates_local_steps_is_timed_by_itself(make_plan, monkeypatch):
     asked = []
 
-    def seconds(plan, spec, device):
+    def seconds(plan, spec, device, together):
         asked.append(spec.threat_model.known_update)
         return 1.0 + len(asked)
 
@@ -83,4 +81,4 @@ def test_what_simulates_local_steps_is_timed_by_itself(make_plan, monkeypatch):
 
 def test_a_simulation_is_measured(make_plan):
     plan = make_plan(threat_model={"update": "weight_update[epochs=2,lr=0.01]"})
-    assert seconds_per_evaluation(plan, plan.trials[0].spec, "cpu") > 0
+    assert seconds_per_evaluation(plan, plan.trials[0].spec, "cpu", 1) > 0
