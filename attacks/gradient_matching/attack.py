@@ -15,7 +15,7 @@ from gradinv.attacks.attack import Attack, Conditions
 from gradinv.attacks.gradient_matching.coupling import Coupling
 from gradinv.attacks.gradient_matching.descent import Agents, Descent
 from gradinv.attacks.gradient_matching.distances import Distance
-from gradinv.attacks.gradient_matching.evaluation import Counted, Engine, InTurn
+from gradinv.attacks.gradient_matching.evaluation import Engine
 from gradinv.attacks.gradient_matching.matched_trial import MatchedTrial, each, filled, reason_of_rest
 from gradinv.attacks.gradient_matching.needs import (
     LabelPolicy,
@@ -24,7 +24,7 @@ from gradinv.attacks.gradient_matching.needs import (
     lacks_scale,
     lacks_statistics,
 )
-from gradinv.attacks.gradient_matching.objective import Given, Objective
+from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
 from gradinv.attacks.gradient_matching.priors import Prior, limits_of_statistics
 from gradinv.attacks.gradient_matching.variables import Variables, valid_range
@@ -202,25 +202,10 @@ class GradientMatching(Attack):
         with objective.ready():
             if self.shares:
                 for trial in trials:
-                    self._weigh(objective, trial)
+                    start = self.start(trial.leak, victim, trial.seed)
+                    trial.weigh(objective, self._variables([start], trial.leak))
             for restart in range(self.restarts):
                 self._restart(objective, trials, restart, budget)
-
-    def _weigh(self, objective: Objective, trial: MatchedTrial) -> None:
-        """Find what the trial's terms are to be multiplied by, so that each starts at its weight.
-
-        By one evaluation of where its first candidate starts; agents and restarts share the result, so that their
-        objectives can be compared. A term that starts at nothing keeps its weight.
-        """
-        variables = self._variables([self.start(trial.leak, objective.victim, trial.seed)], trial.leak)
-        evaluator = Counted(InTurn(objective, [self._given(objective, trial)]), objective.victim.evaluations)
-        terms = evaluator(variables.candidates(), [False]).terms[0]
-        weights = terms.new_tensor(objective.weights)
-        usable = torch.isfinite(terms) & (terms > 0)
-        trial.factors, trial.weighing = [torch.where(usable, weights / terms, torch.ones_like(terms))], 1
-
-    def _given(self, objective: Objective, trial: MatchedTrial) -> Given:
-        return {**objective.given(trial.leak, trial.labels), "factors": trial.factors}
 
     def _restart(self, objective: Objective, trials: Sequence[MatchedTrial], restart: int, budget: int) -> None:
         """One restart of every trial that has not reached the tolerance, with a fair share of what it has left."""
@@ -241,7 +226,7 @@ class GradientMatching(Attack):
         seeds = [trial.seed + restart * agents + agent for trial in trials for agent in range(agents)]
         pairs = zip(each(trials, agents), seeds, strict=True)
         starts = [self.start(trial.leak, victim, seed) for trial, seed in pairs]
-        given = each([self._given(objective, trial) for trial in trials], agents)
+        given = each([trial.given(objective) for trial in trials], agents)
         # The first candidate again and again, so that every call has the same shape, however many trials there are:
         # convolutions and BLAS round by shape, and no bit of a trial may depend on its company.
         fillers = self.engine.fillers(len(seeds))

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from gradinv.attacks.gradient_matching.descent import Agents
+from gradinv.attacks.gradient_matching.evaluation import Counted, InTurn
+from gradinv.attacks.gradient_matching.objective import Given, Objective
+from gradinv.attacks.gradient_matching.variables import Variables
 from gradinv.attacks.leak import Leak
 
 Part = TypeVar("Part")
@@ -38,6 +42,22 @@ class MatchedTrial:
     def best(self) -> Agents:
         """The restart with the best objective."""
         return min(self.restarts, key=lambda agents: agents.best_value)
+
+    def given(self, objective: Objective) -> Given:
+        """What the trial gives an evaluation besides the candidate."""
+        return {**objective.given(self.leak, self.labels), "factors": self.factors}
+
+    def weigh(self, objective: Objective, variables: Variables) -> None:
+        """Find what the trial's terms are to be multiplied by, so that each starts at its weight.
+
+        By one evaluation of where its first candidate starts (`variables`); agents and restarts share the result, so
+        that their objectives can be compared. A term that starts at nothing keeps its weight.
+        """
+        evaluator = Counted(InTurn(objective, [self.given(objective)]), objective.victim.evaluations)
+        terms = evaluator(variables.candidates(), [False]).terms[0]
+        weights = terms.new_tensor(objective.weights)
+        usable = torch.isfinite(terms) & (terms > 0)
+        self.factors, self.weighing = [torch.where(usable, weights / terms, torch.ones_like(terms))], 1
 
 
 def each(parts: Sequence[Part], times: int) -> list[Part]:
