@@ -27,7 +27,8 @@ def plot(
     width: Literal["column", "page"] | float | None = None,
     titles: bool = True,
 ) -> Figure:
-    """One figure: `quality`, `objective`, `terms`, `recovery`, `progress`, `defenses`, `sweep`, `ablation`, `images`.
+    """One figure, of a kind of `gradinv plot`: `quality`, `objective`, `terms`, `recovery`, `progress`, `ranks`,
+    `defenses`, `sweep`, `ablation`, `images`.
 
     A run of several settings has one of each kind for each setting, which `name` chooses (as `gradinv plot` names its
     files). `attacks` are keys or wildcards, in the order of the figure; `names` are keys with names for display, in the

@@ -78,9 +78,21 @@ class Inputs(BaseModel):
         write_text(path, text)
 
 
+_known: dict[str, Inputs] = {}
+"""What this process knows by which name: a name stands for the same thing until the process ends."""
+
+
 def register_inputs(inputs: Inputs) -> None:
-    """Make network and images known by their names. RequestError in one line where either cannot be had."""
+    """Make network and images known by their names.
+
+    RequestError in one line where either cannot be had, or where a name already stands for something else.
+    """
     factory = _factory(inputs.model)
+    if _known.setdefault(inputs.model_name, inputs).model != inputs.model:
+        raise RequestError(f"--model {inputs.model}: this process audits another {inputs.model_name}; start a new one")
+    same = _known.setdefault(inputs.data_name, inputs)
+    if (same.data, same.model, same.mean, same.std) != (inputs.data, inputs.model, inputs.mean, inputs.std):
+        raise RequestError(f"--data {inputs.data}: this process audits another {inputs.data_name}; start a new one")
     if not timm.is_model(inputs.model_name):
         register_model(_entry(inputs.model_name, factory))
     if inputs.data_name not in DATASETS.names():

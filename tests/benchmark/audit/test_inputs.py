@@ -32,15 +32,16 @@ def wide():
 @pytest.fixture
 def inputs(tmp_path):
     """Makes inputs of a function of the file above and of a folder with images in these class folders."""
-    (tmp_path / "nets.py").write_text(MODEL, encoding="utf-8")
+    # By the test's own folder: a name is registered once a process.
+    nets = tmp_path / f"nets_{tmp_path.name}.py"
+    nets.write_text(MODEL, encoding="utf-8")
 
     def make(function, *folders):
-        # By the test's own folder: a name is registered once a process.
         data = tmp_path / f"{tmp_path.name}_{function}"
         for number, folder in enumerate(folders * 4):
             (data / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((8, 8, 3), 16 * number, dtype=np.uint8)).save(data / folder / f"{number}.png")
-        return Inputs(model=f"{tmp_path / 'nets.py'}:{function}", data=str(data), image_size=8, std=(0.5, 0.5, 0.5))
+        return Inputs(model=f"{nets}:{function}", data=str(data), image_size=8, std=(0.5, 0.5, 0.5))
 
     return make
 
@@ -91,3 +92,14 @@ def test_what_is_no_function_is_refused(inputs):
         register_inputs(made.model_copy(update={"model": made.model.replace("three", "tree")}))
     with pytest.raises(RequestError, match=r"FILE\.py:FUNCTION"):
         register_inputs(made.model_copy(update={"model": "nets"}))
+
+
+def test_a_name_does_not_come_to_stand_for_something_else(inputs, tmp_path):
+    made = inputs("three", "ant", "bee", "cat")
+    dataset_of(made)
+    register_inputs(made)
+    elsewhere = tmp_path / "elsewhere" / made.data.rpartition("/")[2]
+    with pytest.raises(RequestError, match="this process audits another audit_"):
+        register_inputs(made.model_copy(update={"data": str(elsewhere)}))
+    with pytest.raises(RequestError, match="this process audits another audit_"):
+        register_inputs(made.model_copy(update={"mean": (0.1, 0.1, 0.1)}))
