@@ -84,6 +84,7 @@ class Dimitrov(GradientMatching):
 
     def start(self, leak: Leak, victim: Victim, seed: int) -> list[Tensor]:
         """Images (E B, C, H, W), those of the first epoch, then those of the next: every epoch starts with the same."""
+        # Equal starts: epochs that begin apart are drawn together by the prior before the update has said anything.
         (images,) = super().start(leak, victim, seed)
         return [images.repeat(simulated(victim.update_kind)[1], 1, 1, 1)]
 
@@ -93,6 +94,7 @@ class Dimitrov(GradientMatching):
 
     def _reconstruction(self, trial: MatchedTrial, victim: Victim, budget: int) -> Reconstruction:
         """With the epochs averaged, in what is returned and in what is shown of its way."""
+        # The attack gives B images as every other does; that it carried E B of them is its own affair.
         result = super()._reconstruction(trial, victim, budget)
         size = trial.leak.batch_size
         return replace(
@@ -117,6 +119,7 @@ def averaged(images: Tensor, batch_size: int, labels: Tensor | None) -> Tensor:
     Slots trade places within equal labels (B,), so that the sum of squared differences is smallest.
     """
     epochs = images.unflatten(0, (-1, batch_size))
+    # Within an epoch nothing ties a slot to an image but its label, so that epochs may hold them in other orders.
     orders = slot_orders(epochs, labels, reference=0)
     return torch.stack([part[order] for part, order in zip(epochs, orders, strict=True)]).mean(0)
 
@@ -134,6 +137,7 @@ class SeparateEpochs(WeightUpdate):
 
     def _minibatches(self, batch_size: int) -> list[list[int] | None]:
         """The slots that every step sees, of all E B."""
+        # Called with E B slots: the steps of the client's plan for B of them are laid out epoch after epoch.
         size = batch_size // self.epochs
         if self.order != "guessed":
             steps = self.kind._minibatches(size)
@@ -144,6 +148,7 @@ class SeparateEpochs(WeightUpdate):
         guessed: list[list[int] | None] = []
         for epoch in range(self.epochs):
             slots = list(range(epoch * size, (epoch + 1) * size))
+            # Fixed by the epoch alone: an objective that changes between evaluations cannot be descended.
             random.Random(f"guess {epoch}").shuffle(slots)
             length = self.minibatch or size
             guessed += [slots[start : start + length] for start in range(0, size, length)]
@@ -177,6 +182,7 @@ class EpochsObjective(Objective):
         return self.victim.functional_update(candidate[0], everyone, state, self._recorded, kind=self.kind)
 
     def _expected(self, update: Sequence[Tensor], given: Given, batch_size: int) -> Sequence[Tensor]:
+        # The expected update is stated for the client's B images, not for the E B that stand for them.
         return super()._expected(update, given, batch_size // self.epochs)
 
     def _penalties(self, images: Tensor, recorded: Recorded, given: Given) -> Tensor:
@@ -207,6 +213,7 @@ class OrderInvariance(Prior):
         return 2 * (seen - seen.mean(0)).square().sum() / len(seen)
 
     def _maxima(self, images: Tensor) -> Tensor:
+        # The same features at every evaluation; which ones does not matter, and the paper draws them too.
         generator = torch.Generator().manual_seed(0)
         channels = images.shape[2]
         kernels = torch.randn(FEATURES, channels, 3, 3, generator=generator) / math.sqrt(9 * channels)

@@ -83,6 +83,7 @@ class April(ClosedForm):
         attention = find_bare_attention(victim.module, leak.image_shape)
         state = {name: value.detach().double() for name, value in victim.named_parameters.items()}
         gradients = {name: leak.gradients[name].double() for name in (attention.positions, *attention.projections)}
+        # Of the precision that was sent, though all is solved in double: the client's rounding is the data's noise.
         rounding = self.cutoff * torch.finfo(leak.gradients[attention.positions].dtype).eps
         image = solved(attention, state, gradients, leak.image_shape, rounding).to(victim.parameters[0])
         label, method, spent = likeliest_label(leak, victim, image)
@@ -104,6 +105,7 @@ def solved(
     `rounding` is that of a number of what was sent, relative.
     """
     positions = state[attention.positions].squeeze(0)
+    # Each W^T dL/dW is that projection's part of dL/dE, times E^T; their sum has the embeddings' whole gradient.
     sums = torch.stack([state[name].T @ gradients[name] for name in attention.projections]).sum(0)
     embeddings = _least_squares(gradients[attention.positions].squeeze(0).T, sums, rounding)
     conv = attention.patches
@@ -188,6 +190,7 @@ def _positions(network: nn.Module, embeddings: Tensor, patches: Tensor) -> Tenso
     count = patches.shape[1]
     for parameter in network.parameters():
         if parameter.shape == embeddings.shape and embeddings.ndim == 3:
+            # The last tokens, for a class token stands before the patches and has positions of its own.
             difference = embeddings[:, -count:] - parameter.detach()[:, -count:] - patches
             if float(difference.abs().max()) < HOLDS:
                 return parameter
@@ -211,6 +214,7 @@ def _require_equation(network: nn.Module, attention: BareAttention, image: Tenso
     loss = nn.functional.cross_entropy(network(image), torch.tensor([0], device=image.device))
     positions, *weights = torch.autograd.grad(loss, wanted)
     flat = positions.squeeze(0)
+    # Tried, and not deduced from the layers: a skip inside a `forward` leaves no trace among the modules.
     left = flat.T @ embeddings.squeeze(0)
     pairs = zip(attention.projections, weights, strict=True)
     right = torch.stack([parameters[name].detach().T @ gradient for name, gradient in pairs]).sum(0)

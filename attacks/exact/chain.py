@@ -63,6 +63,7 @@ def _leaky(layer: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _sigmoid(layer: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
+    # A saturated unit rounds to 0 or 1, whose inverse is infinite and would spoil the whole layer's solution.
     inside = output.clamp(1e-15, 1 - 1e-15)
     return inside.logit(), inside * (1 - inside)
 
@@ -100,6 +101,7 @@ def _calls(network: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
     def after(layer: nn.Module, _: tuple[Any, ...], output: Any) -> None:
         calls.append((layer, inputs_of[layer], _copied(output)))
 
+    # Containers only pass on what their parts compute.
     leaves = [layer for layer in network.modules() if not list(layer.children())]
     handles = [layer.register_forward_pre_hook(before) for layer in leaves]
     handles += [layer.register_forward_hook(after) for layer in leaves]
@@ -117,6 +119,7 @@ def _copied(value: Any) -> Tensor:
 
 def _require_links(calls: list[Call], images: Tensor, logits: Tensor, names: dict[nn.Module, str]) -> None:
     """NoChainError where something that is no layer stands between two, or a layer is called twice."""
+    # To the bit: an addition, a reshape or a skip between two layers shows as a difference, whatever `forward` says.
     before = images
     for layer, inputs, output in calls:
         if before.numel() != inputs.numel() or not torch.equal(before.flatten(), inputs.flatten()):

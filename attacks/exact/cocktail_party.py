@@ -100,6 +100,7 @@ class CocktailParty(Attack):
     def _separate(self, whitened: Tensor, image_shape: tuple[int, int, int], seed: int) -> tuple[Tensor, list[float]]:
         """The directions (K, K) after all iterations from a random rotation, and the objective's values."""
         generator = torch.Generator().manual_seed(seed)
+        # A rotation: white data have no direction of their own, and rows that start parallel find one source twice.
         start = torch.randn(len(whitened), len(whitened), generator=generator, dtype=torch.float64)
         directions = torch.linalg.qr(start)[0].to(whitened.device).requires_grad_(True)
         optimizer = torch.optim.Adam([directions], lr=self.lr)
@@ -115,6 +116,7 @@ class CocktailParty(Attack):
 
 def whiten(rows: Tensor, components: int) -> Tensor:
     """(K, n): uncorrelated mixtures of mean 0 and variance 1 of rows (m, n), K at most `components`."""
+    # Independence says nothing of a mean, which would be the strongest component of all.
     centred = rows - rows.mean(1, keepdim=True)
     directions = torch.linalg.svd(centred, full_matrices=False).Vh[:components]
     return math.sqrt(rows.shape[1]) * directions
@@ -141,6 +143,7 @@ def objective(directions: Tensor, whitened: Tensor, image_shape: tuple[int, int,
     loss = weights.tv * tv - weights.negentropy * negentropy(sources).mean()
     apart = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
     if bool(apart.any()):
+        # Exponential, so that directions may be somewhat alike (images are) and never the same.
         loss = loss + weights.decorrelation * torch.expm1(SHARPNESS * (rows @ rows.T)[apart].abs()).mean()
     return loss
 

@@ -112,6 +112,7 @@ class Peeling(ClosedForm):
         spent = 0
         while spent < self.evaluations(budget) and peeler.peel():
             spent += 1
+        # Round by round, so that what was certified first comes first: no order of the client's is known.
         images: list[Tensor] = [image for batch in peeler.peeled for image in batch.images]
         labels: list[int] = [label for batch in peeler.peeled for label in batch.labels.tolist()]
         certified = [self.loosen == 1 and peeler.is_proof] * len(labels)
@@ -152,10 +153,12 @@ class Peeler:
     def estimate_scale(self) -> None:
         """Divide both gradients by the factor that most neurons agree on; where too few do, nothing will be found."""
         candidates = self._candidates()
+        # Every true (neuron, label) pair gives the same factor, every wrong one another: the truth is where they crowd.
         ratios = self.leak.batch_size * self.bias[candidates.neurons, None] / candidates.predicted
         self.scale = voted(ratios[ratios > 0].flatten(), self.tolerance)
         if self.scale is not None:
             self.weight, self.bias = self.weight / self.scale, self.bias / self.scale
+            # Thresholds are in the units of the gradient, which has just been rescaled.
             self.zero, self.length = self.zero / self.scale, self.length / self.scale
 
     def peel(self) -> bool:
@@ -175,6 +178,7 @@ class Peeler:
         """The quotients of all live neurons that are images, with what they would predict."""
         neurons = (self.bias.abs() > self.zero).nonzero().flatten()
         images = self.weight[neurons] / self.bias[neurons, None]
+        # Cheap and first: with every label tried, a candidate costs as many backward passes as there are classes.
         inside = self._inside(images)
         images, neurons = images[inside], neurons[inside]
         chunks = zip(images.split(CHUNK), neurons.split(CHUNK), strict=True)
@@ -218,11 +222,13 @@ class Peeler:
                 for label in range(logits.shape[1])
             ]
             derivatives = torch.cat(columns, dim=1)
+            # d CE(c)/dz = sum_k p_k J_k - J_c: all labels from one set of derivatives of the logits.
             return (logits.softmax(1) * derivatives).sum(1, keepdim=True).detach() - derivatives
 
     def _output_gradients(self, accepted: Peeled) -> Tensor:
         """(K, m): what the accepted images give each neuron's output in the batch's mean loss."""
         with cut_at(self.layer, self.victim.module, self._shaped(accepted.images)) as (outputs, logits):
+            # The client's mean is over its whole batch, not over those that were accepted in this round.
             loss = nn.functional.cross_entropy(logits, accepted.labels, reduction="sum") / self.leak.batch_size
             return torch.autograd.grad(loss, outputs)[0]
 
@@ -236,6 +242,7 @@ def _distinct(images: Tensor, earlier: list[Tensor]) -> list[list[int]]:
         distances = (leaders - image).norm(dim=1) / image.norm().clamp_min(1e-12)
         nearest = int(distances.argmin()) if len(leaders) else -1
         if nearest >= 0 and float(distances[nearest]) < PRECISIONS[images.dtype].same:
+            # Agreeing with an image of an earlier round is no vote: it was subtracted, what is left of it is rounding.
             if nearest >= taken:
                 groups[nearest - taken].append(index)
         else:
@@ -250,6 +257,7 @@ def voted(ratios: Tensor, tolerance: float) -> float | None:
     >>> round(voted(torch.tensor([0.5, 0.3, 0.5, 0.7, 0.5, 0.5, 0.5, 0.1]), 1e-3), 6)
     0.5
     """
+    # In logarithms a relative tolerance is an interval of one length, which two pointers can slide along.
     values = ratios[torch.isfinite(ratios)].double().log().sort().values
     if not len(values):
         return None

@@ -101,6 +101,7 @@ class RGap(ClosedForm):
             output, rank = solved_input(convolution, output, gradient, leak.gradients[convolution.weight], self.cutoff)
             indices.append(SecurityIndex(rank, convolution.unknowns, convolution.weight))
             gradient = _back(convolution, gradient).flatten()
+        # The weakest layer bounds what can be known of the image, however well the others are determined.
         return output.view(leak.image_shape), min(indices, key=lambda index: index.rank / index.unknowns)
 
 
@@ -145,6 +146,7 @@ def head_inputs(chain: Chain, leak: Leak) -> list[tuple[Tensor, Tensor, int]]:
     for sign in (1.0, -1.0):
         errors, direction = sign * float(values[0]) * left[:, 0], sign * right[0]
         # Only the true class has a negative entry: of two classes both signs are possible.
+        # softmax - onehot is negative in the true class and positive elsewhere: a wrong sign betrays itself.
         if int((errors < 0).sum()) == 1:
             label = int(errors.argmin())
             for residual, length in _lengths(weight @ direction, errors):
@@ -167,6 +169,7 @@ def _lengths(logits: Tensor, errors: Tensor) -> list[tuple[float, float]]:
     along = rest(SCALES.to(logits))[:, label]
     changes = (along[:-1].sign() != along[1:].sign()).nonzero().flatten().tolist()
     roots = []
+    # A sign change on the grid holds a root; the true class alone is searched, the others decide between roots below.
     for index in changes:
         low, high = float(SCALES[index]), float(SCALES[index + 1])
         length = float(brentq(lambda value: float(rest_of(value)[label]), low, high, xtol=1e-300, rtol=1e-15))
@@ -188,6 +191,7 @@ def solved_input(
     bias = 0 if layer.bias is None else layer.bias.detach().double()[:, None]
     known = (output.view(channels, -1) - bias).flatten()
     forward, backward = [], []
+    # The linear maps' matrices by their effect on unit images: no index arithmetic of stride, padding and dilation.
     for units in torch.eye(convolution.unknowns, dtype=torch.float64, device=weight.device).split(CHUNK):
         images = units.view(-1, *shape)
         forward.append(_convolved(layer, images, weight).flatten(1))

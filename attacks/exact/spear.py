@@ -113,6 +113,8 @@ class Spear(ClosedForm):
         passed = solved.agreement >= precision.pattern
         images = solved.images[passed].to(leak.gradients[layer.weight])
         labels = likeliest_labels(leak, victim, layer, images, solved.gradients[passed])
+        # In double precision a wrong direction fails some neuron; in single precision the check is loose, and
+        # only that nothing of the batch is left over speaks for its images.
         proved = precision.pattern == 1 or (bool(passed.all()) and len(images) == leak.batch_size)
         notes = [note] if note else []
         return partial_result(
@@ -134,12 +136,14 @@ class Spear(ClosedForm):
         if not 0 < rank <= leak.batch_size:
             return None, f"the first layer's gradient has rank {rank}, of {leak.batch_size} images it has no more"
         lengths = left.norm(dim=1, keepdim=True)
+        # Unit rows make one threshold for "zero" serve all neurons, however strongly each of them is driven.
         rows = torch.where(lengths > precision.dead * lengths.max(), left / lengths, 0.0)
         live = rows.any(dim=1)
         generator = torch.Generator().manual_seed(seed)
         basis, solved = left.new_zeros(0, rank), None
         for start in range(0, self.submatrices, CHUNK):
             drawn = null_directions(rows[live], min(CHUNK, self.submatrices - start), generator)
+            # The best so far compete with what was drawn now: memory stays that of one chunk, and no direction is lost.
             basis = sparsest_basis(torch.cat([basis, drawn]), rows[live], precision)
             if len(basis) == rank:
                 solved = _solved_by(basis, rows, left, right, bias.double(), layer.module, precision)
@@ -156,6 +160,7 @@ def factors(gradient: Tensor) -> tuple[Tensor, Tensor]:
     (torch.Size([2, 1]), torch.Size([1, 2]))
     """
     left, values, right = torch.linalg.svd(gradient.double(), full_matrices=False)
+    # The error of a sum of n rounded terms grows like the square root of n, not like n.
     limit = ROUNDING * torch.finfo(gradient.dtype).eps * max(gradient.shape) ** 0.5
     rank = int((values > limit * values[0]).sum())
     return left[:, :rank] * values[:rank], right[:rank]
@@ -167,6 +172,7 @@ def null_directions(rows: Tensor, count: int, generator: torch.Generator) -> Ten
     if rank == 1:
         return rows.new_ones(1, 1)
     drawn = torch.randint(len(rows), (count, rank - 1), generator=generator).to(rows.device)
+    # The last column of a complete QR is orthogonal to all r - 1 rows: a batched null space without an SVD each.
     complete, _ = torch.linalg.qr(rows[drawn].transpose(1, 2), mode="complete")
     return complete[:, :, -1]
 
@@ -211,8 +217,10 @@ def _solved_by(
 ) -> Solved:
     """Images by directions (r, r): scales d solve L Q d = bias, and X^T = (Q diag d)^-1 R; and what the check says."""
     columns = left @ basis.T
+    # A direction is known up to a factor; the bias gradient, the sum of the columns, fixes all factors at once.
     scales = torch.linalg.lstsq(columns, bias[:, None]).solution[:, 0]
     images = torch.linalg.lstsq(basis.T * scales, right).solution
+    # The rows were not used to solve for activity: whether a neuron fires for an image is evidence of its own.
     active = layer(images.to(layer.weight)) > 0
     gradients = (rows @ basis.T).abs().T
     return Solved(images, (columns * scales).T, (active == (gradients > precision.zero)).double().mean(1))
@@ -223,6 +231,7 @@ def likeliest_labels(leak: Leak, victim: Victim, layer: FirstLayer, images: Tens
     if not len(images):
         return []
     with cut_at(layer, victim.module, images.view(-1, *leak.image_shape)) as (outputs, logits):
+        # The loss of every image for every label at once; images do not meet, so one backward serves a whole column.
         losses = -logits.log_softmax(1)
         likeness = [
             torch.cosine_similarity(

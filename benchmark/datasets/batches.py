@@ -95,6 +95,7 @@ def draw_like(
     for label in batch.labels.tolist():
         forbidden = [*batch.indices, *drawn]
         candidates = (i for i in order if any_class or split.labels[i] == label)
+        # A generator: with a thousand images a class only as many are looked at as overlap.
         fitting = next((i for i in candidates if _fits(split, i, forbidden)), None)
         if fitting is None:
             return None
@@ -106,6 +107,7 @@ def draw_like(
 def mean_image(dataset: Dataset) -> Tensor:
     """The mean (3, H, W) in [0, 1] of up to 1,000 seeded training images; of tuning images where there are none."""
     split = dataset.split("train" if dataset.has("train") else "tuning")
+    # In double precision: the last bits of a float32 sum of a thousand images depend on the machine's order.
     sample = _order(split, "mean_image", dataset.name)[:MEAN_SAMPLE]
     total = torch.zeros(3, dataset.image_size, dataset.image_size, dtype=torch.float64)
     for start in range(0, len(sample), MEAN_PART):

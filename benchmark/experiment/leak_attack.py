@@ -85,6 +85,7 @@ def attack_leak(
     reason = attack.reason_to_skip(conditions)
     if reason is not None:
         raise LeakAttackError(f"the attack is impossible on this leak: {reason}")
+    # The check of the leak has evaluated too; what counts is what the attack spends.
     victim.evaluations.restart()
     try:
         with restored_switches():

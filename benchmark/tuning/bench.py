@@ -96,6 +96,7 @@ class Bench:
         changes = {"attacks": tuple(dict.fromkeys(keys)), "batches": batch + 1}
         suite = self.setting.model_copy(update={"blocks": (block.model_copy(update=changes),)})
         plan = self.planner.plan(suite, hash_of(self.setting))
+        # The victim is the same for every key: trained and hashed once, whatever the number of trials to come.
         if self.weights_hash is None:
             self.weights_hash = prepare_plan(plan, self.run).trials[0].spec.weights_hash
         trials = {t.spec.attack: t.changed(weights_hash=self.weights_hash) for t in plan.trials if _is_of(t, batch)}

@@ -63,6 +63,7 @@ def load_weights(module: nn.Module, path: Path, *, title: str, num_classes: int)
     in one line where the file is none of tensors, where nothing or more than one thing in it fits, or where a weight is
     not finite.
     """
+    # All places are looked at before one is chosen: a file with two that fit is ambiguous, and the first is no answer.
     candidates = list(_candidates(_read(path), module))
     if not candidates:
         raise VictimError(f"weight file {path} holds no dictionary of tensors; save a state_dict")
@@ -89,6 +90,7 @@ def _said(chosen: _Candidate, fitting: list[_Candidate]) -> str:
 
 def _chosen(fitting: list[_Candidate], path: Path) -> _Candidate:
     """The weights as they were trained before their moving average; VictimError where there are two of a kind."""
+    # A federated client holds the weights that it trains; their average exists on the server's shelf alone.
     first = [candidate for candidate in fitting if not candidate.is_ema] or fitting
     same = all(_equal(first[0].tensors, other.tensors) for other in first[1:])
     if not same:
@@ -189,6 +191,7 @@ def _prefixes(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
     counts: dict[str, int] = {}
     for name in tensors:
         parts = name.split(".")
+        # Every beginning is tried, so that `module.`, `model.`, `student.backbone.` need no list of wrappers.
         for start in range(len(parts)):
             if ".".join(parts[start:]) in expected:
                 prefix = "".join(f"{part}." for part in parts[:start])
