@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gradinv.attacks.gradient_matching import LBFGS, GradientMatching, LabelPolicy, SquaredL2
+from gradinv.attacks.gradient_matching import LBFGS, GradientMatching, LabelPolicy, create_distance
 from gradinv.attacks.registry import Paper, register_attack
 
 ZHU_2019 = Paper(
@@ -21,7 +21,7 @@ class DLG(GradientMatching):
     """Squared l2 over images and label logits, minimised by L-BFGS (Zhu et al. 2019, Algorithm 1).
 
     `iterations` are L-BFGS steps of 20 evaluations each (300 in the authors' code). The labels returned are the
-    optimised ones. A restart stops when the distance is below `tolerance`.
+    optimised ones. A restart stops when the distance is below `tolerance`. `distance`: `DISTANCES`, by key.
     """
 
     label_policy = LabelPolicy(joint=True)
@@ -33,9 +33,10 @@ class DLG(GradientMatching):
         iterations: Annotated[int, Field(ge=1)] = 300,
         restarts: Annotated[int, Field(ge=1)] = 1,
         tolerance: Annotated[float, Field(ge=0)] = 1e-6,
+        distance: str = "squared_l2",
     ) -> None:
         super().__init__(
-            distance=SquaredL2(),
+            distance=create_distance(distance),
             optimizer=LBFGS(lr),
             # A step of PyTorch's L-BFGS is 20 iterations by default; without line search each is one evaluation.
             iterations=20 * iterations,

@@ -7,13 +7,12 @@ from pydantic import Field
 from gradinv.attacks.gradient_matching import (
     Adam,
     BatchNormStatistics,
-    CosineDistance,
     GradientMatching,
     GroupConsistency,
     ImageL2,
     LabelPolicy,
-    LayerwiseL2,
     TotalVariationL2,
+    create_distance,
     warmup_cosine,
 )
 from gradinv.attacks.registry import Paper, register_attack, register_preset
@@ -44,7 +43,8 @@ class GradInversion(GradientMatching):
     times N(0, 1) and are clipped to the pixel box, as in the authors' DeepInversion code (the paper does not say). Of
     the agents the one is returned whose gradient and fidelity terms are best, among its iterates from `group_start` on;
     group term and noise have no part in it. `iterations` are those of each agent. `distance` cosine (the paper's Table
-    5) is 1 - cosine, times `alpha_grad`. One agent is no group; with `alpha_group` 0 the agents are restarts.
+    5) is 1 - cosine, times `alpha_grad`, and so is any other of `DISTANCES`. One agent is no group; with `alpha_group`
+    0 the agents are restarts.
 
     `weights` shares is an extension of ours and none of the paper's: the alphas of the objective are shares of it where
     the first agent starts, and the group's is what its term would be there, so that one setting means the same on a
@@ -66,16 +66,15 @@ class GradInversion(GradientMatching):
         # Shares and not numbers of steps, so that a suite's smaller budget keeps the phases of the paper.
         group_start: Annotated[float, Field(ge=0, lt=1)] = 5_000 / 20_000,
         group_every: Annotated[float, Field(gt=0, le=1)] = 100 / 20_000,
-        distance: Literal["l2", "cosine"] = "l2",
+        distance: str = "l2",
         lr: Annotated[float, Field(gt=0)] = 0.1,
         iterations: Count = 20_000,
         restarts: Count = 1,
         label_rule: str = "min",
     ) -> None:
-        kind = LayerwiseL2 if distance == "l2" else CosineDistance
         super().__init__(
             # None and not a weight of 0: no gradient is computed then, and the record does not claim that one was used.
-            distance=kind(alpha_grad) if alpha_grad else None,
+            distance=create_distance(distance, alpha_grad) if alpha_grad else None,
             priors=[TotalVariationL2(alpha_tv), ImageL2(alpha_l2), BatchNormStatistics(alpha_bn)],
             coupling=GroupConsistency(agents, alpha_group, consensus, group_start, group_every, weights == "shares"),
             optimizer=Adam(lr, warmup_cosine(50), noise=alpha_noise),

@@ -33,7 +33,8 @@ class IDLG(DLG):
         restarts: Annotated[int, Field(ge=1)] = 1,
         tolerance: Annotated[float, Field(ge=0)] = 1e-6,
         label_rule: str = "sum",
+        distance: str = "squared_l2",
     ) -> None:
         # A granted label would leave nothing of iDLG: its inference is all that sets it apart from DLG.
         self.label_policy = LabelPolicy(rule=label_rule, always_infer=True)
-        super().__init__(lr=lr, iterations=iterations, restarts=restarts, tolerance=tolerance)
+        super().__init__(lr=lr, iterations=iterations, restarts=restarts, tolerance=tolerance, distance=distance)

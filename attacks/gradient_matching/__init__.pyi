@@ -37,6 +37,11 @@ from .optimizers import (
     step_decay as step_decay,
     warmup_cosine as warmup_cosine,
 )
+from .parts import (
+    DISTANCES as DISTANCES,
+    create_distance as create_distance,
+    register_distance as register_distance,
+)
 from .priors import (
     BatchNormStatistics as BatchNormStatistics,
     Candidate as Candidate,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradinv.attacks.gradient_matching.parts import register_distance
+
 
 @dataclass(frozen=True)
 class Pullback:
@@ -32,11 +34,14 @@ class Distance:
     `prepare` computes once what depends on the observed gradients alone. `pullback` is for one candidate at a time: a
     closed form there spares the backward pass through `value`, whose temporaries of the network's size cost more than
     a small batch. Programs are traced from `value`. `needs_scale`: it means something only for gradients whose length
-    is known, not for directions. `scale` is its weight in the objective.
+    is known, not for directions. `scale` is its weight in the objective, which `value` has in it.
     """
 
     needs_scale = True
     scale = 1.0
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
 
     def prepare(self, target: Sequence[Tensor]) -> list[Tensor]:
         """What `value` and `pullback` take for the observed gradients; the gradients themselves, unless overridden."""
@@ -71,8 +76,9 @@ def norm(value: Tensor) -> Tensor:
     return torch.linalg.vector_norm(value)
 
 
+@register_distance("squared_l2")
 class SquaredL2(Distance):
-    """Sum over the layers of squared l2 norms (DLG, Zhu et al. 2019; iDLG, Zhao et al. 2020).
+    """Sum over the layers of squared l2 norms (DLG, Zhu et al. 2019; iDLG, Zhao et al. 2020), times `scale`.
 
     >>> SquaredL2().value([torch.tensor([3.0, 4.0])], [torch.zeros(2)]).item()
     25.0
@@ -80,25 +86,23 @@ class SquaredL2(Distance):
 
     def value(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Tensor:
         """The distance, a scalar."""
-        return torch.stack([(g - t).square().sum() for g, t in paired(gradients, prepared)]).sum()
+        return self.scale * torch.stack([(g - t).square().sum() for g, t in paired(gradients, prepared)]).sum()
 
     def pullback(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Pullback:
         """The distance with its gradient, twice the differences."""
         differences = [g - t for g, t in zip(gradients, prepared, strict=True)]
         # By norms, because `d.square()` would be one more temporary of the network's size.
-        value = torch.stack([norm(d) for d in differences]).square().sum()
-        return Pullback(value, differences, torch.full_like(value, 2.0))
+        value = self.scale * torch.stack([norm(d) for d in differences]).square().sum()
+        return Pullback(value, differences, torch.full_like(value, 2.0 * self.scale))
 
 
+@register_distance("l2")
 class LayerwiseL2(Distance):
     """Sum over the layers of *un-squared* l2 norms, times `scale` (GradInversion, Yin et al. 2021, Eq. 3).
 
     >>> LayerwiseL2(scale=0.5).value([torch.tensor([3.0, 4.0]), torch.ones(1)], [torch.zeros(2), torch.zeros(1)]).item()
     3.0
     """
-
-    def __init__(self, scale: float = 1.0) -> None:
-        self.scale = scale
 
     def value(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Tensor:
         """The distance, a scalar."""
@@ -114,6 +118,7 @@ class LayerwiseL2(Distance):
         return Pullback(value, directions, torch.ones_like(value))
 
 
+@register_distance("cosine")
 class CosineDistance(Distance):
     """1 - cosine of the angle between all gradients taken as one vector, times `scale` (Geiping et al. 2020, Eq. 4).
 
@@ -126,9 +131,6 @@ class CosineDistance(Distance):
     """
 
     needs_scale = False
-
-    def __init__(self, scale: float = 1.0) -> None:
-        self.scale = scale
 
     def prepare(self, target: Sequence[Tensor]) -> list[Tensor]:
         """The direction of the observed gradients: length 1, or 0 where they are zero."""

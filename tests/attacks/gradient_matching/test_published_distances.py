@@ -1,12 +1,14 @@
 """Published distances are their equations, finite with finite gradients everywhere, and have the gradient they say."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 
-from gradinv.attacks.gradient_matching import SapagDistance, TagDistance, TopEntries
+from gradinv.attacks.gradient_matching import DISTANCES, SapagDistance, TagDistance, TopEntries, create_distance
+from gradinv.metrics.registry import RequestError
 
 
 def lists(seed=0):
@@ -34,7 +36,7 @@ def top(ours, theirs):
     return ((a - b)[chosen] ** 2).sum()
 
 
-CASES = [(TagDistance(0.1), tag), (SapagDistance(), sapag), (TopEntries(0.35), top)]
+CASES = [(TagDistance(share=0.1), tag), (SapagDistance(), sapag), (TopEntries(share=0.35), top)]
 
 
 @pytest.mark.parametrize(("distance", "equation"), CASES, ids=["tag", "sapag", "top"])
@@ -63,9 +65,30 @@ def test_zeros_are_at_no_distance_and_have_a_finite_gradient(distance):
 
 def test_what_is_not_compared_has_no_part():
     ours, theirs = lists()
-    distance = TopEntries(0.1)
+    distance = TopEntries(share=0.1)
     prepared = distance.prepare(theirs)
     masks = [t.isnan() for t in prepared]
     assert sum(int((~mask).sum()) for mask in masks) == 2
     moved = [torch.where(mask, g + 100, g) for g, mask in zip(ours, masks, strict=True)]
     assert torch.equal(distance.value(moved, prepared), distance.value(ours, prepared))
+
+
+@pytest.mark.parametrize("name", DISTANCES.names())
+def test_a_key_makes_the_distance_at_its_scale(name):
+    ours, theirs = lists()
+    plain, scaled = create_distance(name), create_distance(name, scale=3.0)
+    prepared = plain.prepare(theirs)
+    single, triple = plain.pullback(ours, prepared), scaled.pullback(ours, prepared)
+    assert float(triple.value) == pytest.approx(3 * float(single.value), rel=1e-12)
+    assert float(scaled.value(ours, prepared)) == pytest.approx(3 * float(plain.value(ours, prepared)), rel=1e-12)
+    for first, second in zip(single.cotangents, triple.cotangents, strict=True):
+        torch.testing.assert_close(triple.factor * second, 3 * single.factor * first, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [("cosin", "did you mean cosine"), ("top[share=2]", "share=2 is not valid"), ("tag.x", "unknown distance 'tag.x'")],
+)
+def test_a_wrong_key_is_one_line(key, message):
+    with pytest.raises(RequestError, match=re.escape(message)):
+        create_distance(key)
