@@ -15,6 +15,7 @@ from gradinv.benchmark.runs import (
     Planner,
     RunOptions,
     Suite,
+    Watcher,
     hash_of,
     load_suite,
     run_plan,
@@ -44,13 +45,15 @@ def run(
     engine: Literal["auto", "eager", "captured", "compiled"] = "auto",
     jobs: int = 1,
     figures: bool = False,
+    watchers: Sequence[Watcher] = (),
 ) -> Run:
     """Run what is missing of a suite, and give all that it asks for; the same call goes on where it was stopped.
 
     `suite` is a shipped name, a YAML file, or a mapping with the fields of one. The other arguments are the options of
     `gradinv run`, `settings` its `--set`; `out` is the run directory, else `runs/SUITE`. An attack that is defined in
     the notebook or script itself is known already; with `jobs` above 1 it has to stand in a file of `plugins`.
-    Raises RequestError in one line where the request is wrong; a trial that fails is in the records, with its reason.
+    Each of the `watchers` is told of every trial that ends (`gradinv.benchmark.runs.Watcher`: three methods). Raises
+    RequestError in one line where the request is wrong; a trial that fails is in the records, with its reason.
     """
     for path in plugins:
         load_plugin(Path(path))
@@ -59,7 +62,9 @@ def run(
     planner = Planner(device=resolve_device(device), download=False, choice=EngineChoice(engine))
     directory = Path(out) if out is not None else Path("runs") / short_name(whole.name)
     require_folder(directory, "out")
-    options = RunOptions(RunDirectory(directory), jobs, plugins=tuple(map(Path, plugins)), figures=figures)
+    options = RunOptions(
+        RunDirectory(directory), jobs, tuple(map(Path, plugins)), figures=figures, watchers=tuple(watchers)
+    )
     ended = run_plan(planner.plan(part, hash_of(whole), whole), options, Console(quiet=True))
     return Run((directory,), ended.records)
 

@@ -96,6 +96,9 @@ class RunRequest:
         Literal["pictures", "float"],
         typer.Option(help="float: keep reconstructions as float32 too (floats.safetensors), 24 bytes a pixel."),
     ] = "pictures"
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write curves, scores and pictures for TensorBoard (extra).")
+    ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells and the estimated time; run nothing.")] = (
         False
     )
@@ -147,14 +150,15 @@ def _card(request: RunRequest) -> "Card | None":
 
 
 def _options(request: RunRequest, plan: "Plan", device: str, shard: tuple[int, int]) -> "RunOptions":
-    from gradinv.benchmark.runs import RunOptions, default_jobs
+    from gradinv.benchmark.runs import RunOptions, TensorBoard, default_jobs
     from gradinv.metrics.records import RunDirectory, short_name
 
     jobs = request.jobs or default_jobs(device)
     if request.trial_timeout is not None and jobs == 1 and not HAS_ALARM:
         raise RequestError("--trial-timeout: this system cannot interrupt a trial in its own process; add --jobs 2")
+    directory = RunDirectory(request.out or Path("runs") / short_name(plan.suite.name))
     return RunOptions(
-        RunDirectory(request.out or Path("runs") / short_name(plan.suite.name)),
+        directory,
         jobs=jobs,
         plugins=tuple(request.plugin),
         shard=shard,
@@ -165,6 +169,7 @@ def _options(request: RunRequest, plan: "Plan", device: str, shard: tuple[int, i
         executor=request.executor,
         cluster=_cluster(request),
         keep_floats=request.keep == "float",
+        watchers=(TensorBoard(directory),) if request.tensorboard else (),
     )
 
 

@@ -41,4 +41,8 @@ from .suite import (
     suite_of as suite_of,
     suite_path as suite_path,
 )
+from .watchers import (
+    TensorBoard as TensorBoard,
+    Watcher as Watcher,
+)
 from .worker_processes import WorkerProcesses as WorkerProcesses

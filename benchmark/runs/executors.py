@@ -23,6 +23,7 @@ from gradinv.benchmark.experiment import (
     run_together,
 )
 from gradinv.benchmark.runs.store import Store
+from gradinv.benchmark.runs.trial_log import TrialLog
 from gradinv.benchmark.stopping import TrialTimeout, is_from_outside, time_limit
 from gradinv.benchmark.victims import LoadedVictim, Stem, VictimError, build_network, normalisation_for, weights_hash
 from gradinv.metrics.plain_text import plain
@@ -104,8 +105,9 @@ def execute(job: Job) -> list[Record]:
 
     Where one of several raises, each is run again by itself, so that it fails alone.
     """
+    log = TrialLog()
     try:
-        with time_limit(job.limit, job.lateness):
+        with log, time_limit(job.limit, job.lateness):
             outcomes = _outcomes(job)
             records = [make_record(trial, outcome) for trial, outcome in zip(job.trials, outcomes, strict=True)]
     except BaseException as error:  # contract 5: no failure of one trial stops the suite, whatever it raises
@@ -114,24 +116,24 @@ def execute(job: Job) -> list[Record]:
         failure = _failure(error)
     else:
         # Outside of `try`: a disk that is full or gone is no failure of a trial, and must stop the run.
-        return _stored(job, records, outcomes)
+        return _stored(job, records, outcomes, log.text)
     # Outside of `except`: the error's traceback holds on to all tensors of the pack.
     if len(job.trials) > 1:
         return [record for single in job.singly() for record in execute(single)]
-    return recorded(job, failure)
+    return recorded(job, failure, log.text)
 
 
-def recorded(job: Job, failure: Outcome) -> list[Record]:
+def recorded(job: Job, failure: Outcome, log: str = "") -> list[Record]:
     """The records of a job of which every trial ended in this way, now on disk."""
     outcomes = [failure] * len(job.trials)
-    return _stored(job, [make_record(trial, failure) for trial in job.trials], outcomes)
+    return _stored(job, [make_record(trial, failure) for trial in job.trials], outcomes, log)
 
 
-def _stored(job: Job, records: list[Record], outcomes: Sequence[Outcome]) -> list[Record]:
-    """The records, now on disk with their pictures."""
+def _stored(job: Job, records: list[Record], outcomes: Sequence[Outcome], log: str) -> list[Record]:
+    """The records, now on disk with their pictures and with what was said while they ran side by side."""
     store = Store(job.run)
     for record, outcome in zip(records, outcomes, strict=True):
-        store.write(record, outcome.tensors, outcome.floats if job.keep_floats else {})
+        store.write(record, outcome.tensors, outcome.floats if job.keep_floats else {}, log)
     return records
 
 

@@ -26,6 +26,7 @@ from gradinv.benchmark.runs.executors import Job, in_order, jobs_of, run_here
 from gradinv.benchmark.runs.plan import Plan, PlannedTrial
 from gradinv.benchmark.runs.prepare import prepare_plan, without_training
 from gradinv.benchmark.runs.store import Store
+from gradinv.benchmark.runs.watchers import Watcher, watched
 from gradinv.benchmark.runs.worker_processes import WorkerProcesses
 from gradinv.benchmark.runs.workers import run_in_workers
 from gradinv.metrics.boards import lines_by_setting, print_leaderboard, write_board
@@ -42,7 +43,7 @@ class RunOptions:
 
     `executor` is local, ray or slurm; `cluster` holds what it is to be asked for: for Ray `address` and `gpus` (a
     worker), for Slurm submitit's parameters. `deadline`, by `time.monotonic`, ends the run after the trial that it
-    finds at work; what is missing then is run by the same call.
+    finds at work; what is missing then is run by the same call. `watchers` are told of every trial that ends.
     """
 
     run: RunDirectory
@@ -57,6 +58,7 @@ class RunOptions:
     cluster: Mapping[str, Any] = field(default_factory=dict)
     keep_floats: bool = False
     deadline: float = math.inf
+    watchers: tuple[Watcher, ...] = ()
 
 
 class _Contrasts(BaseModel):
@@ -132,7 +134,7 @@ def _run_missing(plan: Plan, trials: Sequence[PlannedTrial], options: RunOptions
     jobs = jobs_of(missing, run, options.trial_timeout, keep_floats=options.keep_floats)
     jobs = in_order(jobs, estimates, options.jobs, breadth_first=options.breadth_first)
     with closing(_execute(jobs, options)) as records:
-        follow(_until(options.deadline, records), estimates)
+        follow(watched(_until(options.deadline, records), options.watchers, len(missing)), estimates)
 
 
 def _until(deadline: float, records: Iterable[Record]) -> Iterator[Record]:

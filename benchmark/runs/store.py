@@ -56,10 +56,13 @@ class Store:
         records = (self.read(trial_id) for trial_id in trial_ids)
         return [record for record in records if record is not None]
 
-    def write(self, record: Record, tensors: Mapping[str, Tensor], floats: Mapping[str, Tensor] = _NONE) -> None:
+    def write(
+        self, record: Record, tensors: Mapping[str, Tensor], floats: Mapping[str, Tensor] = _NONE, log: str = ""
+    ) -> None:
         """Put the trial's folder in place in one rename; an older folder of the same trial is replaced.
 
-        `tensors` are its pictures, `floats`, where there are any, its images as they were scored.
+        `tensors` are its pictures, `floats`, where there are any, its images as they were scored, `log` what
+        was printed meanwhile.
         """
         # A folder of its own for each write, so that two processes with one trial never write into the same one.
         unfinished = f".{record.id}-{uuid4().hex}"
@@ -67,6 +70,8 @@ class Store:
             write_tensors(self.run.tensors(unfinished), tensors)
         if floats:
             write_tensors(self.run.floats(unfinished), floats)
+        if log:
+            write_text(self.run.log(unfinished), log)
         write_text(self.run.record(unfinished), record.model_dump_json(indent=1))
         write_text(self.run.checksums(unfinished), checksums(self.run, unfinished))
         _put(self.run.trial(unfinished), self.run.trial(record.id))

@@ -37,6 +37,10 @@ class RunDirectory:
         """The images of a trial as they were scored, float32 safetensors; missing unless the run kept them."""
         return self.trial(trial_id) / "floats.safetensors"
 
+    def log(self, trial_id: str) -> Path:
+        """What was printed while the trial ran, warnings among it; missing where nothing was."""
+        return self.trial(trial_id) / "log.txt"
+
     def checksums(self, trial_id: str) -> Path:
         """SHA-256 of the record and of the pictures, as `sha256sum -c` reads them; older trials have none."""
         return self.trial(trial_id) / "SHA256SUMS"
@@ -73,6 +77,11 @@ class RunDirectory:
     def images(self) -> Path:
         """The image table that belongs to the leaderboard, one row an image."""
         return self.path / "leaderboard.images.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder that TensorBoard reads, one run a trial; missing unless the run was asked for it."""
+        return self.path / "tensorboard"
 
     @property
     def figures(self) -> Path:
