@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -28,6 +28,7 @@ from gradinv.attacks.gradient_matching import (
 )
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import Paper, register_attack, register_preset
+from gradinv.attacks.transforms import UnansweredError
 from gradinv.attacks.update import Update, WeightUpdate
 from gradinv.attacks.victim import Victim
 
@@ -172,8 +173,16 @@ class EpochsObjective(Objective):
         """With the simulation, which is not the client's own."""
         return (*super().terms, self.kind)
 
-    def _update(self, candidate: Sequence[Tensor], labels: Tensor, given: Given) -> Sequence[Tensor]:
-        return self.victim.update(candidate[0], labels.repeat(self.epochs), kind=self.kind)
+    def begin(self, leak: Leak, seed: int) -> list[Tensor]:
+        """UnansweredError where the client drew something for its batch: an epoch's images have no place in it."""
+        if self.secrets:
+            raise UnansweredError(f"images of their own for every epoch do not go with {self.transform_key}")
+        return super().begin(leak, seed)
+
+    def _update(
+        self, candidate: Sequence[Tensor], labels: Tensor, given: Given, buffers: Mapping[str, Tensor]
+    ) -> Sequence[Tensor]:
+        return self.victim.update(candidate[0], labels.repeat(self.epochs), kind=self.kind, buffers=buffers)
 
     def _functional_update(
         self, candidate: Sequence[Tensor], labels: Tensor, given: Given, state: dict[str, Tensor]

@@ -139,9 +139,11 @@ class SurrogateObjective(Objective):
         given = super().given(leak, labels)
         return {**given, "observed": [leak.gradients[name] for name in self.victim.parameter_names]}
 
-    def _update(self, candidate: Sequence[Tensor], labels: Tensor, given: Given) -> Sequence[Tensor]:
+    def _update(
+        self, candidate: Sequence[Tensor], labels: Tensor, given: Given, buffers: Mapping[str, Tensor]
+    ) -> Sequence[Tensor]:
         weights = self._weights(self.victim.named_parameters, candidate, given)
-        return self.victim.update(candidate[0], labels, kind=self.gradient, parameters=weights)
+        return self.victim.update(candidate[0], labels, kind=self.gradient, parameters=weights, buffers=buffers)
 
     def _functional_update(
         self, candidate: Sequence[Tensor], labels: Tensor, given: Given, state: dict[str, Tensor]

@@ -4,8 +4,9 @@ A leak names its transform by key, never as code: it is written to disk and read
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -13,11 +14,45 @@ from torch import Tensor
 
 from gradinv.attacks.registry import Parametrised
 from gradinv.metrics.keys import UNBOUNDED, checked_arguments, parse_key, split_keys
-from gradinv.metrics.registry import InvalidEntryError, Registry
+from gradinv.metrics.registry import InvalidEntryError, Registry, RequestError
+
+if TYPE_CHECKING:
+    from gradinv.attacks.leak import Leak
+    from gradinv.attacks.victim import Victim
+
+
+class UnansweredError(RequestError):
+    """A batch, network or attack for which a transform has no answer, in words: the cell is skipped with them."""
+
+
+class Seen(NamedTuple):
+    """What the client's network saw of a candidate: images, labels, and buffers by name in place of its own."""
+
+    images: Tensor
+    labels: Tensor
+    buffers: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Transform(Parametrised, ABC):
-    """A differentiable function of a candidate's update; hyperparameters are keyword-only and typed."""
+    """A differentiable function of a candidate's update; hyperparameters are keyword-only and typed.
+
+    What a client draws in secret and never sends may be found together with the images: `secrets` variables, which
+    begin where `start` says and decide what the client's network saw of a candidate.
+    """
+
+    secrets: int = 0
+    """How many variables stand for what the client drew."""
+
+    mixes_labels: bool = False
+    """Whether `seen` takes labels as probabilities (B, classes) alone."""
+
+    def start(self, leak: "Leak", victim: "Victim", generator: torch.Generator) -> list[Tensor]:
+        """Where the variables of the secrets begin; UnansweredError for a leak to which this has no answer."""
+        return []
+
+    def seen(self, images: Tensor, labels: Tensor, secrets: Sequence[Tensor]) -> Seen:
+        """What the network saw of a candidate's images (B, C, H, W) and labels, given the secrets; differentiable."""
+        return Seen(images, labels)
 
     @abstractmethod
     def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
@@ -63,6 +98,20 @@ class InOrder(Transform):
 
     def __init__(self, parts: Sequence[Transform]) -> None:
         self.parts = tuple(parts)
+        self.secrets = sum(part.secrets for part in self.parts)
+        self.mixes_labels = any(part.mixes_labels for part in self.parts)
+
+    def start(self, leak: "Leak", victim: "Victim", generator: torch.Generator) -> list[Tensor]:
+        """The secrets of every part, in their order."""
+        return [variable for part in self.parts for variable in part.start(leak, victim, generator)]
+
+    def seen(self, images: Tensor, labels: Tensor, secrets: Sequence[Tensor]) -> Seen:
+        """What is left after every part."""
+        buffers: dict[str, Tensor] = {}
+        for part in self.parts:
+            images, labels, drawn = part.seen(images, labels, secrets[: part.secrets])
+            secrets, buffers = secrets[part.secrets :], {**buffers, **drawn}
+        return Seen(images, labels, buffers)
 
     def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
         """What the last one makes."""

@@ -202,8 +202,8 @@ class GradientMatching(Attack):
         with objective.ready():
             if self.shares:
                 for trial in trials:
-                    start = self.start(trial.leak, victim, trial.seed)
-                    trial.weigh(objective, self._variables([start], trial.leak))
+                    start = self._start(objective, trial.leak, trial.seed)
+                    trial.weigh(objective, self._variables([start], trial.leak, objective))
             for restart in range(self.restarts):
                 self._restart(objective, trials, restart, budget)
 
@@ -221,16 +221,16 @@ class GradientMatching(Attack):
 
     def _descend(self, objective: Objective, trials: Sequence[MatchedTrial], restart: int, evaluations: int) -> None:
         """Let the agents of these trials descend, each from its own start, with `evaluations` each."""
-        agents, victim = self.agents, objective.victim
+        agents = self.agents
         # Numbered through all restarts, so that no agent starts where an earlier one did.
         seeds = [trial.seed + restart * agents + agent for trial in trials for agent in range(agents)]
         pairs = zip(each(trials, agents), seeds, strict=True)
-        starts = [self.start(trial.leak, victim, seed) for trial, seed in pairs]
+        starts = [self._start(objective, trial.leak, seed) for trial, seed in pairs]
         given = each([trial.given(objective) for trial in trials], agents)
         # The first candidate again and again, so that every call has the same shape, however many trials there are:
         # convolutions and BLAS round by shape, and no bit of a trial may depend on its company.
         fillers = self.engine.fillers(len(seeds))
-        variables = self._variables(filled(starts, fillers), trials[0].leak)
+        variables = self._variables(filled(starts, fillers), trials[0].leak, objective)
         evaluator, note = self.engine.evaluator(objective, variables.candidates(), filled(given, fillers))
         teams = [slice(first, first + agents) for first in range(0, len(seeds), agents)]
         bonds = [self.coupling.bond(evaluations, trial.labels) if self.coupling else None for trial in trials]
@@ -253,13 +253,20 @@ class GradientMatching(Attack):
             trial.engine_notes.extend([note] if note and note not in trial.engine_notes else [])
         descent.descend(self.tolerance)
 
-    def _variables(self, starts: Sequence[list[Tensor]], leak: Leak) -> Variables:
+    def _start(self, objective: Objective, leak: Leak, seed: int) -> list[Tensor]:
+        """Where one candidate starts, with what is known of a defense to be found beside its images."""
+        variables = self.start(leak, objective.victim, seed)
+        # Before label logits, which are the last wherever they are read.
+        variables[len(variables) - self.beside : len(variables) - self.beside] = objective.begin(leak, seed)
+        return variables
+
+    def _variables(self, starts: Sequence[list[Tensor]], leak: Leak, objective: Objective) -> Variables:
         """The variables of all candidates, stacked; trials side by side have the same shape and normalisation."""
         return Variables(
             [torch.stack(parts) for parts in zip(*starts, strict=True)],
             images=self.images,
             project=partial(self.project, leak=leak),
-            beside=self.beside,
+            beside=self.beside + objective.secrets,
         )
 
     def _reconstruction(self, trial: MatchedTrial, victim: Victim, budget: int) -> Reconstruction:

@@ -1,6 +1,6 @@
 """What is minimised, what selects and what the curve shows: the distance plus the weighted priors of a candidate."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypedDict
 
@@ -11,10 +11,13 @@ from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.priors import Candidate, Prior
 from gradinv.attacks.gradient_matching.variables import Evaluated, Gradients
 from gradinv.attacks.leak import Leak
-from gradinv.attacks.transforms import create_transform
+from gradinv.attacks.transforms import Seen, create_transform
 from gradinv.attacks.victim import Victim, call_with
 
 Recorded = dict[int, tuple[Tensor, Tensor]]
+
+SECRET_STREAM = 0x5EC2E7
+"""Keeps the draws for a client's secrets apart from the images' start, which is drawn from the seed itself."""
 
 
 class Given(TypedDict):
@@ -64,6 +67,8 @@ class Objective:
         if self.needs_bn_statistics and leak.bn_statistics is None:
             raise ValueError("a batch-norm prior needs bn_statistics, and the leak has none")
         observed = [leak.gradients[name] for name in self.victim.parameter_names]
+        if self._transform is not None and self._transform.mixes_labels and labels is not None:
+            labels = torch.nn.functional.one_hot(labels, leak.num_classes).to(observed[0].dtype)
         return {
             "labels": [] if labels is None else [labels],
             "target": self._target(observed, leak.batch_size),
@@ -118,12 +123,13 @@ class Objective:
         """
         leaves = [part.detach().requires_grad_(True) for part in candidate]
         update: Sequence[Tensor] = ()
+        known, seen = self._seen(leaves, given)
         with self._precision():
             if self.distance is not None:
-                update = self._update(leaves, _labels(leaves, given), given)
+                update = self._update(known, seen.labels, given, seen.buffers)
                 update = self._expected(update, given, len(leaves[0]))
             if self._needs_own_pass(len(leaves[0])):
-                self.victim.module(leaves[0])  # for the hooks alone: no term needs the logits
+                self.victim.module(seen.images)  # for the hooks alone: no term needs the logits
         # Outside of `_precision`: the priors' own arithmetic is not coarsened with the victim's.
         penalties = self._penalties(leaves[0], self._recorded, given)
         penalty = penalties.sum()
@@ -170,12 +176,14 @@ class Objective:
     ) -> tuple[Sequence[Tensor], Recorded]:
         update: Sequence[Tensor] = []
         recorded = self._recorded
+        known, seen = self._seen(candidate, given)
+        state = {**state, **seen.buffers}
         with self._precision():
             if self.distance is not None:
-                update, recorded = self._functional_update(candidate, _labels(candidate, given), given, state)
+                update, recorded = self._functional_update(known, seen.labels, given, state)
                 update = self._expected(update, given, len(candidate[0]))
             if self._needs_own_pass(len(candidate[0])):
-                call_with(self.victim.module, state, candidate[0])
+                call_with(self.victim.module, state, seen.images)
                 recorded = dict(self._recorded)
         return update, recorded
 
@@ -191,9 +199,36 @@ class Objective:
             return update
         return _lengthened(self._transform(update, given["observed"]), given["observed"])
 
-    def _update(self, candidate: Sequence[Tensor], labels: Tensor, given: Given) -> Sequence[Tensor]:
+    def begin(self, leak: Leak, seed: int) -> list[Tensor]:
+        """The variables of what the client drew in secret, where one candidate begins; mostly none.
+
+        UnansweredError where the transform has no answer to such a leak.
+        """
+        if self._transform is None:
+            return []
+        generator = torch.Generator().manual_seed(seed ^ SECRET_STREAM)
+        return [value.to(self.victim.device) for value in self._transform.start(leak, self.victim, generator)]
+
+    @property
+    def secrets(self) -> int:
+        """How many variables follow a candidate's images, before label logits, for what the client drew in secret."""
+        return 0 if self._transform is None else self._transform.secrets
+
+    def _seen(self, candidate: Sequence[Tensor], given: Given) -> tuple[Sequence[Tensor], Seen]:
+        """The candidate without its secrets and with the images that the network saw, and all that it saw."""
+        secrets, beside = candidate[1 : 1 + self.secrets], candidate[1 + self.secrets :]
+        labels = _labels([candidate[0], *beside], given)
+        # Without a distance nothing tells what was drawn, and there may be no labels to mix.
+        if self._transform is None or self.distance is None:
+            return [candidate[0], *beside], Seen(candidate[0], labels)
+        seen = self._transform.seen(candidate[0], labels, secrets)
+        return [seen.images, *beside], seen
+
+    def _update(
+        self, candidate: Sequence[Tensor], labels: Tensor, given: Given, buffers: Mapping[str, Tensor]
+    ) -> Sequence[Tensor]:
         """What the client would have sent for the candidate. May be overridden, together with the next."""
-        return self.victim.update(candidate[0], labels)
+        return self.victim.update(candidate[0], labels, buffers=buffers)
 
     def _functional_update(
         self, candidate: Sequence[Tensor], labels: Tensor, given: Given, state: dict[str, Tensor]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -100,18 +101,23 @@ class Victim:
         *,
         kind: Update | None = None,
         parameters: Mapping[str, Tensor] | None = None,
+        buffers: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> tuple[Tensor, ...]:
         """What a client would send for this batch, in the order of `parameter_names`, itself differentiable.
 
         Images (B, C, H, W) are normalised, labels class indices (B,) or probabilities (B, classes). `kind` stands in
-        for the update that the client sends, `parameters` for those of the network. Counts as one evaluation, however
-        many gradients it takes.
+        for the update that the client sends, `parameters` and `buffers` for those of the network. Counts as one
+        evaluation, however many gradients it takes.
         """
         if not self.evaluations.is_paused:
             self.evaluations.add(1)
         chosen = self.named_parameters if parameters is None else parameters
+
+        def logits(parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
+            return self.logits({**parameters, **buffers} if buffers else parameters, images)
+
         with self.evaluations.paused():
-            return (kind or self.update_kind).compute(self.logits, chosen, images, labels, create_graph=True)
+            return (kind or self.update_kind).compute(logits, chosen, images, labels, create_graph=True)
 
     def functional_update(
         self,

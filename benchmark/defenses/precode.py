@@ -31,7 +31,7 @@ class Precode(Defense):
 
     changes_model = True
     randomises = True
-    knowable = "the bottleneck and its weights; never the draw"
+    knowable = "the bottleneck and its weights; of one image the draw too, which its gradients determine"
     cost = "noise before the classifier, a bottleneck of `width` numbers, and its weights in every upload"
     grid = ("precode[scale=0.1]", "precode[scale=1.0]", "precode[scale=10.0]")
     never_neutral = "the network has other parameters; at scale 0 it is the same function up to rounding"
@@ -61,8 +61,11 @@ class Precode(Defense):
         }
 
     def known(self) -> str:
-        """The bottleneck's own gradients are left out: they hold the noise at first hand."""
-        return "ignored[part=bottleneck]"
+        """The noise itself, and without what follows the features, whose gradients outweigh all others by far.
+
+        To leave out the stochastic layers' gradients is AdaPRECODE's attack (Scheliga et al. 2022, arXiv 2208.04767).
+        """
+        return "drawn[part=bottleneck]+ignored[part=bottleneck]+ignored[part=head]"
 
 
 class VariationalBottleneck(nn.Module):

@@ -16,6 +16,7 @@ from gradinv.attacks.grants import needs_public_images, reason_impossible
 from gradinv.attacks.label_rules import LabelInferenceError
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import create_attack
+from gradinv.attacks.transforms import UnansweredError
 from gradinv.attacks.victim import NoClassifierError, Victim, bn_layers
 from gradinv.benchmark.datasets import Batch, Dataset, draw_batch, public_images
 from gradinv.benchmark.defenses import Defense, UndefendableError, create_defense
@@ -117,6 +118,8 @@ def _reconstructions(
                 reconstructions = attack.reconstruct_together(leaks, victim, seeds=seeds, budget=budget)
     except (LabelInferenceError, NoClassifierError) as error:
         raise ImpossibleCellError(f"labels: {error}") from error
+    except UnansweredError as error:
+        raise ImpossibleCellError(f"adaptive: {error}") from error
     for leak, reconstruction in zip(leaks, reconstructions, strict=True):
         check_result(reconstruction, leak.shape, budget)
     return reconstructions

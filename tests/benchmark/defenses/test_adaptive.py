@@ -3,41 +3,70 @@
 On the sigmoid LeNet, which gives a single image away undefended within these evaluations.
 """
 
+from dataclasses import dataclass
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradinv.attacks.leak import Leak, ThreatModel
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.transforms import create_transform
 from gradinv.attacks.victim import Victim
-from gradinv.benchmark.datasets import create_dataset, draw_batch
+from gradinv.benchmark.datasets import Batch, create_dataset, draw_batch
 from gradinv.benchmark.defenses import create_defense
-from gradinv.benchmark.experiment.client import client_update
+from gradinv.benchmark.experiment.client import ClientUpdate, client_update
 from gradinv.benchmark.victims.networks import build_network
+from gradinv.metrics.images import match
 
 SIZE, HALF, QUARTER = 16, (0.5,) * 3, (0.25,) * 3
+CLASSES = len(create_dataset("photos", SIZE).classes)
 
 
-def psnr(defense_key: str, *, adaptive: bool) -> float:
+@dataclass(frozen=True)
+class Defended:
+    """A client's defended update of photographs, with all that is needed to attack it."""
+
+    module: nn.Module
+    update: ClientUpdate
+    batch: Batch
+    known: str
+
+    def leak(self, transform: str = "", sent: dict[str, Tensor] | None = None) -> Leak:
+        """What the server has of the update, or of `sent` in its place."""
+        return Leak(
+            sent or self.update.sent,
+            len(self.batch),
+            (3, SIZE, SIZE),
+            CLASSES,
+            HALF,
+            QUARTER,
+            ThreatModel(labels="known", bn_statistics="none", adaptive=bool(transform)),
+            labels=self.batch.labels,
+            transform=transform,
+        )
+
+    def psnr(self, transform: str, *, attack: str = "idlg", sent: dict[str, Tensor] | None = None) -> float:
+        """Mean PSNR (dB) over the batch of what the attack makes of it in 200 evaluations."""
+        leak = self.leak(transform, sent)
+        result = create_attack(attack).reconstruct(leak, Victim(self.module), seed=1, budget=200)
+        pixels = (result.images * 0.25 + 0.5).clamp(0, 1)
+        pixels = pixels[match(pixels, self.batch.images)]
+        return float(-10 * (pixels - self.batch.images).square().flatten(1).mean(1).log10().mean())
+
+
+def defended(key: str, *, batch_size: int = 1, seed: int = 0) -> Defended:
+    batch = draw_batch(create_dataset("photos", SIZE), repetition=1, batch_size=batch_size, max_equal_labels=1)
+    defense, images = create_defense(key), (batch.images - 0.5) / 0.25
+    module = defense.on_model(build_network("lenet_dlg", num_classes=CLASSES, image_size=SIZE, seed=0))
+    update = client_update(module, images, batch.labels, bn_mode="eval", defense=defense, seed=seed)
+    return Defended(module, update, batch, defense.known())
+
+
+def psnr(key: str, *, adaptive: bool) -> float:
     """PSNR (dB) of iDLG's reconstruction of one photograph after 200 evaluations."""
-    dataset = create_dataset("photos", SIZE)
-    batch = draw_batch(dataset, repetition=1, batch_size=1, max_equal_labels=1)
-    module = build_network("lenet_dlg", num_classes=len(dataset.classes), image_size=SIZE, seed=0)
-    defense, images = create_defense(defense_key), (batch.images - 0.5) / 0.25
-    sent = client_update(module, images, batch.labels, bn_mode="eval", defense=defense, seed=0).sent
-    threat_model = ThreatModel(labels="known", bn_statistics="none", adaptive=adaptive)
-    transform = defense.known() if adaptive else ""
-    shape = (3, SIZE, SIZE)
-    leak = Leak(
-        sent, 1, shape, len(dataset.classes), HALF, QUARTER, threat_model, labels=batch.labels, transform=transform
-    )
-    found = create_attack("idlg").reconstruct(leak, Victim(module), seed=1, budget=200).images
-    return float(-10 * _error(found, images).log10())
-
-
-def _error(found: Tensor, images: Tensor) -> Tensor:
-    return (((found - images) * 0.25).clamp(-1, 1)).square().mean()
+    client = defended(key)
+    return client.psnr(client.known if adaptive else "")
 
 
 def test_undefended_the_image_leaks() -> None:
@@ -55,6 +84,25 @@ def test_the_defense_holds_until_it_is_known(key: str) -> None:
 def test_control_knowing_it_helps_nothing_where_the_update_is_gone() -> None:
     # Two entries of ten thousand are left: whoever masks his candidates still knows two numbers.
     assert psnr("top_k[k=2]", adaptive=True) < 11
+
+
+def test_precode_falls_to_who_solves_for_its_noise() -> None:
+    client = defended("precode[scale=10]", seed=1)
+    victim = Victim(client.module)
+    (solved,) = create_transform("drawn").bound(victim.parameter_names).start(client.leak(), victim, torch.Generator())
+    torch.testing.assert_close(solved, client.update.drawn["fc.bottleneck.noise"], rtol=1e-4, atol=1e-5)
+    assert client.psnr("") < 9
+    assert client.psnr(client.known) > 22
+    # Control: all but the draw is the same, so that it is the noise, and nothing that was left out, which breaks it.
+    other = defended("precode[scale=10]", seed=2).update.sent
+    swapped = {n: other[n] if "encoder" in n else value for n, value in client.update.sent.items()}
+    assert client.psnr(client.known, sent=swapped) < 11
+
+
+def test_the_noise_of_several_images_is_found_with_them() -> None:
+    client = defended("precode[scale=10]", batch_size=2)
+    assert client.psnr("ignored[part=bottleneck]+ignored[part=head]") < 9
+    assert client.psnr(client.known) > 14
 
 
 @pytest.mark.parametrize("soft", [1e-3, 0.3])

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gradinv.attacks.gradient_matching import Objective, SquaredL2
+from gradinv.attacks.leak import Leak
 from gradinv.attacks.victim import Victim
 from gradinv.benchmark.defenses import UndefendableError, create_defense
 from gradinv.benchmark.experiment.client import client_update, self_check
@@ -83,3 +85,25 @@ def test_the_ratio_of_the_first_layer_is_exact_whatever_the_bottleneck(module: n
 def test_a_network_without_a_linear_classifier_is_refused() -> None:
     with pytest.raises(UndefendableError, match="before a linear classifier"):
         create_defense("precode").on_model(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
+
+
+def test_the_slope_for_the_noise_is_that_of_finite_differences_and_of_a_program(
+    module: nn.Module, images: Tensor
+) -> None:
+    defense, labels = create_defense("precode[width=16]"), torch.tensor([0, 3])
+    extended = defense.on_model(module.double())
+    sent = client_update(extended, images.double(), labels, bn_mode="eval", defense=defense, seed=0).sent
+    victim, half = Victim(extended), (0.5,) * 3
+    objective = Objective(victim, SquaredL2(), [], transform=defense.known())
+    given = objective.given(Leak(sent, 2, (3, 8, 8), 5, half, half, transform=defense.known()), labels)
+    candidate = [images.double() + 0.1, torch.full((2, 16), 0.3, dtype=torch.float64)]
+    evaluated = objective.evaluate(candidate, given)
+    value, slopes, _ = objective.functional(candidate, given, victim.state)
+    torch.testing.assert_close(value, evaluated.value)
+    along = torch.randn(2, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ahead, behind = (
+        objective.evaluate([candidate[0], candidate[1] + step * along], given).value for step in (1e-6, -1e-6)
+    )
+    for slope in (slopes[1], evaluated.slopes[1]):
+        assert slope is not None
+        torch.testing.assert_close((slope * along).sum(), (ahead - behind) / 2e-6, rtol=1e-5, atol=1e-8)
