@@ -4,10 +4,6 @@ from .engine_choice import (
     EngineChoice as EngineChoice,
     parameters_of as parameters_of,
 )
-from .executors import (
-    jobs_of as jobs_of,
-    run_here as run_here,
-)
 from .identification import (
     chosen_judge as chosen_judge,
     identify as identify,
@@ -32,7 +28,6 @@ from .runner import (
     show_plan as show_plan,
 )
 from .selection import select as select
-from .store import Store as Store
 from .strict_yaml import read_yaml as read_yaml
 from .suite import (
     Suite as Suite,
@@ -45,4 +40,3 @@ from .watchers import (
     TensorBoard as TensorBoard,
     Watcher as Watcher,
 )
-from .worker_processes import WorkerProcesses as WorkerProcesses

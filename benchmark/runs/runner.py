@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from rich.console import Console
 
+from gradinv.benchmark import executors
 from gradinv.benchmark.estimates import Card, estimated_seconds, memory_warnings, seconds_on
+from gradinv.benchmark.executors import Job, Store, WorkerProcesses, in_order, jobs_of, run_here, run_in_workers
 from gradinv.benchmark.machine import usable_cores
 from gradinv.benchmark.runs.console import (
     follow,
@@ -22,13 +24,9 @@ from gradinv.benchmark.runs.console import (
     print_warnings,
     summed,
 )
-from gradinv.benchmark.runs.executors import Job, in_order, jobs_of, run_here
 from gradinv.benchmark.runs.plan import Plan, PlannedTrial
 from gradinv.benchmark.runs.prepare import prepare_plan, without_training
-from gradinv.benchmark.runs.store import Store
 from gradinv.benchmark.runs.watchers import Watcher, watched
-from gradinv.benchmark.runs.worker_processes import WorkerProcesses
-from gradinv.benchmark.runs.workers import run_in_workers
 from gradinv.metrics.boards import lines_by_setting, print_leaderboard, write_board
 from gradinv.metrics.comparison import Contrast
 from gradinv.metrics.figures import Material, draw_all
@@ -158,20 +156,17 @@ def _execute(jobs: Sequence[Job], options: RunOptions) -> Generator[Record]:
     if jobs and options.executor == "ray":
         return _on_ray(jobs, workers, options)
     if jobs and options.executor == "slurm":
-        from gradinv.benchmark.runs.on_slurm import run_on_slurm
-
-        return run_on_slurm(jobs, workers, options.plugins, options.run, options.cluster)
+        # By the room, whose names are loaded when asked for: submitit and Ray are extras.
+        return executors.run_on_slurm(jobs, workers, options.plugins, options.run, options.cluster)
     if options.jobs == 1:
         return run_here(jobs)  # no process to start, and a debugger can follow
     return run_in_workers(jobs, workers, partial(WorkerProcesses, plugins=options.plugins))
 
 
 def _on_ray(jobs: Sequence[Job], workers: int, options: RunOptions) -> Generator[Record]:
-    from gradinv.benchmark.runs.on_ray import RayActors, ray_cluster
-
     settings = dict(options.cluster)
-    with ray_cluster(settings.pop("address", None), workers) as cluster:
-        start = partial(RayActors, cluster, plugins=options.plugins, **settings)
+    with executors.ray_cluster(settings.pop("address", None), workers) as cluster:
+        start = partial(executors.RayActors, cluster, plugins=options.plugins, **settings)
         yield from run_in_workers(jobs, workers, start)
 
 

@@ -7,17 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from gradinv.benchmark.executors import Store, WorkerProcesses, jobs_of, run_here
 from gradinv.benchmark.experiment import PlannedTrial
-from gradinv.benchmark.runs import (
-    Planner,
-    Store,
-    Suite,
-    WorkerProcesses,
-    hash_of,
-    jobs_of,
-    prepare_plan,
-    run_here,
-)
+from gradinv.benchmark.runs import Planner, Suite, hash_of, prepare_plan
 from gradinv.benchmark.tuning.space import TuneError
 from gradinv.metrics.images import METRICS
 from gradinv.metrics.leakage import FAMILY

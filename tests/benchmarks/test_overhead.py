@@ -5,11 +5,11 @@ import torch
 
 from gradinv.attacks.leak import Reconstruction
 from gradinv.benchmark.datasets.batches import Batch
+from gradinv.benchmark.executors.jobs import execute, jobs_of
+from gradinv.benchmark.executors.store import Store
 from gradinv.benchmark.experiment.outcome import score
-from gradinv.benchmark.runs.executors import execute, jobs_of
 from gradinv.benchmark.runs.plan import Planner, hash_of
 from gradinv.benchmark.runs.prepare import prepare_plan
-from gradinv.benchmark.runs.store import Store
 from gradinv.benchmark.runs.suite import Suite
 from gradinv.metrics.figures.all_figures import draw_all
 from gradinv.metrics.records.layout import RunDirectory

@@ -10,11 +10,11 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
+from gradinv.benchmark.executors.store import Store
 from gradinv.benchmark.experiment import identity
 from gradinv.benchmark.runs import identification
 from gradinv.benchmark.runs.plan import Planner, hash_of
 from gradinv.benchmark.runs.runner import RunOptions, run_plan
-from gradinv.benchmark.runs.store import Store
 from gradinv.benchmark.runs.suite import load_suite
 from gradinv.benchmark.victims import VictimSpec
 from gradinv.metrics.images.structure import structure

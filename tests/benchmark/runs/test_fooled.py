@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from gradinv.benchmark.runs import executors
+from gradinv.benchmark.executors import jobs
 from gradinv.benchmark.victims.networks import build_network
 from gradinv.metrics.records.reading import read_records
 
@@ -141,7 +141,7 @@ def test_images_replaced_between_attack_and_controls_are_not_paired(run_suite, w
     write_images(pets, 0)
     assert run_suite(write_suite(controls=["mean_image"], **settings)).status == 0
     write_images(pets, 1)
-    executors._dataset.cache_clear()  # as in the fresh process of a user's next command
+    jobs._dataset.cache_clear()  # as in the fresh process of a user's next command
     assert run_suite(write_suite(controls="none", **settings)).status == 0
     gradinv("leaderboard", tmp_path / "run", "--csv", tmp_path / "all.csv")
     first, second = (row for row in rows(tmp_path / "all.csv") if row["attack"] == "dlg")
@@ -157,7 +157,7 @@ def test_swapped_weights_are_noticed(run_suite, write_suite, tmp_path):
     module = build_network("lenet_dlg", num_classes=8, image_size=32, seed=9, untrained=True)
     save_file(module.state_dict(), weights)
     shutil.rmtree(tmp_path / "run" / "trials")
-    executors._module.cache_clear()  # as in the fresh process of a user's next command
+    jobs._module.cache_clear()  # as in the fresh process of a user's next command
     result = run_suite(suite)
     assert result.status == 1
     assert "does not hold the weights that its name says" in result.out

@@ -3,8 +3,8 @@
 import pytest
 from safetensors.torch import load_file
 
+from gradinv.benchmark.executors.jobs import jobs_of
 from gradinv.benchmark.runs import prepare as preparing
-from gradinv.benchmark.runs.executors import jobs_of
 from gradinv.benchmark.runs.prepare import prepare_plan, without_training
 from gradinv.benchmark.victims.loading import weights_hash
 from gradinv.benchmark.victims.networks import VictimError

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from gradinv.benchmark import cli
-from gradinv.benchmark.runs.store import Store
+from gradinv.benchmark.executors.store import Store
 from gradinv.metrics.records.layout import RunDirectory
 
 SETTINGS = {

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from rich.console import Console
 
-from gradinv.benchmark.runs import executors, runner
+from gradinv.benchmark.executors import run_here
+from gradinv.benchmark.runs import runner
 from gradinv.benchmark.runs.runner import RunOptions, default_jobs, run_plan, write_results
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import RecordsError
@@ -111,7 +112,7 @@ def disturbed_run(make_plan, run_directory, monkeypatch):
         plan, console = make_plan(attacks=["dlg", "idlg", "inverting_gradients"]), Console(record=True, width=200)
 
         def disturbed(jobs):
-            for number, record in enumerate(executors.run_here(jobs), start=1):
+            for number, record in enumerate(run_here(jobs), start=1):
                 yield record
                 if number == after:
                     accident(record)

@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gradinv as package
-from gradinv.benchmark.runs.trial_log import LONGEST, TrialLog
+from gradinv.benchmark.executors.trial_log import LONGEST, TrialLog
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import read_records
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from gradinv.benchmark.runs.executors import Job, execute
-from gradinv.benchmark.runs.store import Store
-from gradinv.benchmark.runs.worker_processes import prepare_worker
+from gradinv.benchmark.executors.jobs import Job, execute
+from gradinv.benchmark.executors.store import Store
+from gradinv.benchmark.executors.worker_processes import prepare_worker
 from gradinv.benchmark.stopping import Stopped
 from gradinv.metrics.records import FINISHED, Record, RunDirectory
 from gradinv.metrics.registry import RequestError

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gradinv.benchmark.runs import store as store_module
-from gradinv.benchmark.runs.store import ABANDONED_AFTER, Store
+from gradinv.benchmark.executors import store as store_module
+from gradinv.benchmark.executors.store import ABANDONED_AFTER, Store
 from gradinv.metrics.images import score_images
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import RecordsError, read_records

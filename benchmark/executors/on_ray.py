@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gradinv.benchmark.runs.executors import Job, execute
-from gradinv.benchmark.runs.worker_processes import prepare_worker
+from gradinv.benchmark.executors.jobs import Job, execute
+from gradinv.benchmark.executors.worker_processes import prepare_worker
 from gradinv.metrics.records import Record
 from gradinv.metrics.registry import RequestError
 

@@ -12,6 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from gradinv.benchmark.datasets import DataError, Dataset, create_dataset
+from gradinv.benchmark.executors.store import Store
+from gradinv.benchmark.executors.trial_log import TrialLog
 from gradinv.benchmark.experiment import (
     ImpossibleCellError,
     Outcome,
@@ -22,8 +24,6 @@ from gradinv.benchmark.experiment import (
     make_record,
     run_together,
 )
-from gradinv.benchmark.runs.store import Store
-from gradinv.benchmark.runs.trial_log import TrialLog
 from gradinv.benchmark.stopping import TrialTimeout, is_from_outside, time_limit
 from gradinv.benchmark.victims import LoadedVictim, Stem, VictimError, build_network, normalisation_for, weights_hash
 from gradinv.metrics.plain_text import plain

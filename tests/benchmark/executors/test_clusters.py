@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from gradinv.benchmark.runs.executors import jobs_of, run_here
-from gradinv.benchmark.runs.on_ray import RayActors, ray_cluster
-from gradinv.benchmark.runs.on_slurm import Share, _submitted as submitted, run_on_slurm
-from gradinv.benchmark.runs.store import Store
-from gradinv.benchmark.runs.workers import run_in_workers
+from gradinv.benchmark.executors.jobs import jobs_of, run_here
+from gradinv.benchmark.executors.on_ray import RayActors, ray_cluster
+from gradinv.benchmark.executors.on_slurm import Share, _submitted as submitted, run_on_slurm
+from gradinv.benchmark.executors.store import Store
+from gradinv.benchmark.executors.workers import run_in_workers
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.registry import RequestError, load_plugin
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
+from gradinv.benchmark.executors.jobs import Job, execute
 from gradinv.benchmark.machine import prepare_process
 from gradinv.benchmark.plugins import load_plugin
-from gradinv.benchmark.runs.executors import Job, execute
 from gradinv.metrics.records import Record
 
 

@@ -10,11 +10,11 @@ from typing import ClassVar
 import pytest
 
 from gradinv.benchmark import cli
+from gradinv.benchmark.executors import jobs as jobs_module, workers
+from gradinv.benchmark.executors.jobs import execute, in_order, jobs_of, run_here
+from gradinv.benchmark.executors.worker_processes import WorkerProcesses
 from gradinv.benchmark.experiment import trial
-from gradinv.benchmark.runs import executors, workers
-from gradinv.benchmark.runs.executors import execute, in_order, jobs_of, run_here
 from gradinv.benchmark.runs.prepare import prepare_plan
-from gradinv.benchmark.runs.worker_processes import WorkerProcesses
 from gradinv.benchmark.stopping import Stopped, watch_signals
 from gradinv.metrics.records.identity import row_identity
 from gradinv.metrics.records.layout import RunDirectory
@@ -123,7 +123,7 @@ def test_ctrl_c_is_no_failure_of_the_trial_that_it_met(job):
 
 def test_a_signal_stops_the_run_and_not_the_trial_alone(job, monkeypatch):
     watch_signals()
-    monkeypatch.setattr(executors, "run_together", lambda *_: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(jobs_module, "run_together", lambda *_: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Stopped, match="stopped by SIGTERM"):
         execute(job())
 
@@ -220,8 +220,8 @@ def test_an_impossible_trial_is_skipped(job):
 
 
 def test_an_outcome_that_makes_no_record_is_a_failure(job, monkeypatch):
-    outcome = executors.Outcome.model_construct(state="done", evaluations="many")
-    monkeypatch.setattr(executors, "run_together", lambda *_: [outcome])
+    outcome = jobs_module.Outcome.model_construct(state="done", evaluations="many")
+    monkeypatch.setattr(jobs_module, "run_together", lambda *_: [outcome])
     (record,) = execute(job())
     assert record.state == "failed"
     assert "evaluations" in record.reason
@@ -231,7 +231,7 @@ def test_a_full_disk_stops_the_run(job, monkeypatch):
     def full(self, record, *pictures):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(executors.Store, "write", full)
+    monkeypatch.setattr(jobs_module.Store, "write", full)
     with pytest.raises(OSError, match="No space left"):
         execute(job())
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Protocol
 
+from gradinv.benchmark.executors.jobs import Job, recorded
 from gradinv.benchmark.experiment import Outcome
-from gradinv.benchmark.runs.executors import Job, recorded
 from gradinv.metrics.records import Record
 
 STARTING = 60.0
