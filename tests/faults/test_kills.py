@@ -20,7 +20,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 KILLS = int(os.environ.get("GRADINV_TEST_KILLS", "2"))
-RAY_KILLS = max(1, KILLS // 5)
+RAY_KILLS = KILLS // 5
 BATCHES = 4 if KILLS < 10 else 9
 TRIALS = 7 * BATCHES
 MEASURED = {"seconds", "peak_memory_mb", "date"}
@@ -164,8 +164,10 @@ def test_dead_actors_and_a_dead_machine_of_ray_lose_double_and_change_nothing(
     campaign: Campaign, two_machines: Cluster
 ) -> None:
     ray = ("--executor", "ray", "--cluster", f"address={two_machines.address}")
-    disturbed(campaign, [kill_actor], RAY_KILLS, "ray", *ray)
-    shutil.rmtree(campaign.folder / "ray")
+    # One dead actor is in tests/benchmark/executors: in the short campaign the machine alone dies.
+    if RAY_KILLS:
+        disturbed(campaign, [kill_actor], RAY_KILLS, "ray", *ray)
+        shutil.rmtree(campaign.folder / "ray")
     process = campaign.start("ray", *ray)
     campaign.wait_for_a_moment(process, "ray", 1)
     assert process.poll() is None

@@ -1,4 +1,4 @@
-"""The pages of the published boards: every interval that a page quotes is one of its tables, as it is rounded."""
+"""Pages of published boards, and the results: every interval that they quote is one of the tables, as it is rounded."""
 
 import csv
 import re
@@ -9,7 +9,7 @@ import pytest
 BOARDS = Path(__file__).parents[3] / "leaderboards"
 PAGES = [page for page in sorted(BOARDS.glob("*.md")) if page.with_suffix(".csv").is_file()]
 NUMBER = r"([-+]?\d+(?:\.\d+)?)"
-QUOTED = re.compile(rf"{NUMBER}(?: dB| %)? \[{NUMBER}, {NUMBER}\]")
+QUOTED = re.compile(rf"{NUMBER}(?:\*\*)?(?: dB| %)? \[{NUMBER}, {NUMBER}\]")
 NAMES = ("mean", "low", "high")
 ELSEWHERE = {
     "cifar10-first": {("5.2", "-0.2", "10.5")},
@@ -58,6 +58,15 @@ def is_rounded(words, numbers):
 
 def test_there_are_pages_that_quote_intervals():
     assert sum(len(quoted(page)) for page in PAGES) > 10
+
+
+def test_every_interval_of_the_results_stands_in_a_table_or_on_a_board_page():
+    """Its sentences are of boards: what the boards' own pages quote from elsewhere may be quoted again."""
+    numbers = [triple for page in PAGES for triple in triples(page)]
+    elsewhere = set().union(*ELSEWHERE.values())
+    words = [each for each in quoted(BOARDS / "results.md") if each not in elsewhere]
+    assert len(words) > 20
+    assert [each for each in words if not any(is_rounded(each, triple) for triple in numbers)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
