@@ -67,6 +67,7 @@ class Dimitrov(GradientMatching):
         iterations: Annotated[int, Field(ge=1)] = 200,
         restarts: Annotated[int, Field(ge=1)] = 1,
         label_rule: str = "geng",
+        init: str = "normal",
     ) -> None:
         super().__init__(
             distance=DecayingL2(decay),
@@ -75,6 +76,7 @@ class Dimitrov(GradientMatching):
             iterations=iterations,
             restarts=restarts,
             labels=LabelPolicy(rule=label_rule),
+            init=init,
         )
 
     def reason_to_skip(self, conditions: Conditions) -> str | None:
@@ -194,8 +196,9 @@ class EpochsObjective(Objective):
         # The expected update is stated for the client's B images, not for the E B that stand for them.
         return super()._expected(update, given, batch_size // self.epochs)
 
-    def _penalties(self, images: Tensor, recorded: Recorded, given: Given) -> Tensor:
-        return super()._penalties(images.unflatten(0, (self.epochs, -1)), recorded, given)
+    def _penalties(self, candidate: Candidate, given: Given) -> Tensor:
+        images = candidate.images.unflatten(0, (self.epochs, -1))
+        return super()._penalties(replace(candidate, images=images), given)
 
 
 class OrderInvariance(Prior):

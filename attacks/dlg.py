@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gradinv.attacks.gradient_matching import LBFGS, GradientMatching, LabelPolicy, create_distance
+from gradinv.attacks.gradient_matching import LBFGS, GradientMatching, LabelPolicy, Prediction, create_distance
 from gradinv.attacks.registry import Paper, register_attack
 
 ZHU_2019 = Paper(
@@ -21,7 +21,7 @@ class DLG(GradientMatching):
     """Squared l2 over images and label logits, minimised by L-BFGS (Zhu et al. 2019, Algorithm 1).
 
     `iterations` are L-BFGS steps of 20 evaluations each (300 in the authors' code). The labels returned are the
-    optimised ones. A restart stops when the distance is below `tolerance`. `distance`: `DISTANCES`, by key.
+    optimised ones. A restart stops when the distance is below `tolerance`. `distance` and `init`: by key.
     """
 
     label_policy = LabelPolicy(joint=True)
@@ -34,9 +34,12 @@ class DLG(GradientMatching):
         restarts: Annotated[int, Field(ge=1)] = 1,
         tolerance: Annotated[float, Field(ge=0)] = 1e-6,
         distance: str = "squared_l2",
+        init: str = "normal",
+        alpha_prediction: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         super().__init__(
             distance=create_distance(distance),
+            priors=[Prediction(alpha_prediction)],
             optimizer=LBFGS(lr),
             # A step of PyTorch's L-BFGS is 20 iterations by default; without line search each is one evaluation.
             iterations=20 * iterations,
@@ -46,9 +49,10 @@ class DLG(GradientMatching):
             # so that an image moved behind its back would falsify the curvature.
             box=False,
             tolerance=tolerance,
+            init=init,
         )
 
     @property
     def search_space(self) -> dict[str, float]:
-        """The learning rate: there is no prior."""
-        return {"lr": 10.0}
+        """The learning rate, and the weight of a prior that the paper has not where there is one."""
+        return {"lr": 10.0, "alpha_prediction": 1e3}

@@ -11,6 +11,7 @@ from gradinv.attacks.gradient_matching import (
     GroupConsistency,
     ImageL2,
     LabelPolicy,
+    Prediction,
     TotalVariationL2,
     create_distance,
     warmup_cosine,
@@ -67,6 +68,8 @@ class GradInversion(GradientMatching):
         group_start: Annotated[float, Field(ge=0, lt=1)] = 5_000 / 20_000,
         group_every: Annotated[float, Field(gt=0, le=1)] = 100 / 20_000,
         distance: str = "l2",
+        init: str = "normal",
+        alpha_prediction: Weight = 0.0,
         lr: Annotated[float, Field(gt=0)] = 0.1,
         iterations: Count = 20_000,
         restarts: Count = 1,
@@ -75,13 +78,19 @@ class GradInversion(GradientMatching):
         super().__init__(
             # None and not a weight of 0: no gradient is computed then, and the record does not claim that one was used.
             distance=create_distance(distance, alpha_grad) if alpha_grad else None,
-            priors=[TotalVariationL2(alpha_tv), ImageL2(alpha_l2), BatchNormStatistics(alpha_bn)],
+            priors=[
+                TotalVariationL2(alpha_tv),
+                ImageL2(alpha_l2),
+                BatchNormStatistics(alpha_bn),
+                Prediction(alpha_prediction),
+            ],
             coupling=GroupConsistency(agents, alpha_group, consensus, group_start, group_every, weights == "shares"),
             optimizer=Adam(lr, warmup_cosine(50), noise=alpha_noise),
             iterations=iterations,
             restarts=restarts,
             labels=LabelPolicy(rule=label_rule),
             shares=weights == "shares",
+            init=init,
         )
 
     @property

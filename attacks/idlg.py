@@ -6,7 +6,7 @@ from pydantic import Field
 
 from gradinv.attacks.dlg import DLG
 from gradinv.attacks.gradient_matching import LabelPolicy
-from gradinv.attacks.registry import Paper, register_attack
+from gradinv.attacks.registry import Paper, register_attack, register_preset
 
 ZHAO_2020 = Paper(
     title="iDLG: Improved Deep Leakage from Gradients",
@@ -34,7 +34,22 @@ class IDLG(DLG):
         tolerance: Annotated[float, Field(ge=0)] = 1e-6,
         label_rule: str = "sum",
         distance: str = "squared_l2",
+        init: str = "normal",
+        alpha_prediction: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         # A granted label would leave nothing of iDLG: its inference is all that sets it apart from DLG.
         self.label_policy = LabelPolicy(rule=label_rule, always_infer=True)
-        super().__init__(lr=lr, iterations=iterations, restarts=restarts, tolerance=tolerance, distance=distance)
+        super().__init__(
+            lr=lr,
+            iterations=iterations,
+            restarts=restarts,
+            tolerance=tolerance,
+            distance=distance,
+            init=init,
+            alpha_prediction=alpha_prediction,
+        )
+
+
+# CPL (Wei et al. 2020, "A Framework for Evaluating Gradient Leakage Attacks in Federated Learning"): a patterned start
+# and a term of the label. Its weight is the one that breaching has; the paper's belongs to a classifier of its own.
+register_preset("idlg.cpl", init="patterned", alpha_prediction=1.0)

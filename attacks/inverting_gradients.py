@@ -8,6 +8,7 @@ from gradinv.attacks.gradient_matching import (
     Adam,
     GradientMatching,
     LabelPolicy,
+    Prediction,
     TotalVariation,
     create_distance,
     step_decay,
@@ -29,7 +30,7 @@ class InvertingGradients(GradientMatching):
 
     The learning rate falls by 10 at 3/8, 5/8 and 7/8 of the iterations. Labels are those granted; where none are, a
     single image's is inferred by the sign rule, a batch's only where a `label_rule` is named. Of several restarts the
-    one with the best objective is returned. Another `distance` than the paper's is taken by key (`DISTANCES`).
+    one with the best objective is returned. Other distances and inits than the paper's are taken by key.
     """
 
     def __init__(
@@ -41,16 +42,19 @@ class InvertingGradients(GradientMatching):
         restarts: Annotated[int, Field(ge=1)] = 1,
         label_rule: str | None = None,
         distance: str = "cosine",
+        init: str = "normal",
+        alpha_prediction: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         super().__init__(
             distance=create_distance(distance),
-            priors=[TotalVariation(alpha_tv)],
+            priors=[TotalVariation(alpha_tv), Prediction(alpha_prediction)],
             optimizer=Adam(lr, step_decay(3 / 8, 5 / 8, 7 / 8), sign=True),
             iterations=iterations,
             restarts=restarts,
             # The authors infer a single image's label and take those of a batch as known: a batch without a grant is
             # skipped, not attacked by a rule that they never used.
             labels=LabelPolicy(rule=label_rule or "sum", rule_needs_single_image=label_rule is None),
+            init=init,
         )
 
     @property

@@ -16,6 +16,7 @@ from gradinv.attacks.gradient_matching import (
     GradientMatching,
     LabelPolicy,
     Objective,
+    Prediction,
     Prior,
     Recorded,
     TotalVariation,
@@ -54,14 +55,17 @@ class SurrogateModel(GradientMatching):
         lr_position: Annotated[float, Field(ge=0)] = 1e-3,
         iterations: Annotated[int, Field(ge=1)] = 1_000,
         restarts: Annotated[int, Field(ge=1)] = 1,
+        init: str = "normal",
+        alpha_prediction: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         super().__init__(
             distance=CosineDistance(),
-            priors=[TotalVariation(alpha_tv)],
+            priors=[TotalVariation(alpha_tv), Prediction(alpha_prediction)],
             optimizer=Adam(lr, step_decay(3 / 8, 5 / 8, 7 / 8)),
             iterations=iterations,
             restarts=restarts,
             labels=LabelPolicy(rule="sum", rule_needs_single_image=True),
+            init=init,
         )
         self.line = Line(position, rate=4 * lr_position / lr)
 

@@ -21,6 +21,7 @@ from .group_consistency import (
     GroupConsistency as GroupConsistency,
     slot_orders as slot_orders,
 )
+from .inits import Init as Init
 from .lbfgs import LBFGS as LBFGS
 from .matched_trial import MatchedTrial as MatchedTrial
 from .needs import LabelPolicy as LabelPolicy
@@ -39,13 +40,17 @@ from .optimizers import (
 )
 from .parts import (
     DISTANCES as DISTANCES,
+    INITS as INITS,
     create_distance as create_distance,
+    create_init as create_init,
     register_distance as register_distance,
+    register_init as register_init,
 )
 from .priors import (
     BatchNormStatistics as BatchNormStatistics,
     Candidate as Candidate,
     ImageL2 as ImageL2,
+    Prediction as Prediction,
     Prior as Prior,
     TotalVariation as TotalVariation,
     TotalVariationL2 as TotalVariationL2,

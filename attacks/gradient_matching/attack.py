@@ -26,6 +26,7 @@ from gradinv.attacks.gradient_matching.needs import (
 )
 from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
+from gradinv.attacks.gradient_matching.parts import create_init
 from gradinv.attacks.gradient_matching.priors import Prior, limits_of_statistics
 from gradinv.attacks.gradient_matching.variables import Variables, valid_range
 from gradinv.attacks.labels import limits_of
@@ -39,8 +40,9 @@ class GradientMatching(Attack):
     `box` keeps the images inside the valid pixel range. A restart ends early when the objective falls below
     `tolerance`, and so does the attack. Restarts share what is left of the budget; the one with the best objective is
     returned. With a `coupling` each restart is its agents, and the best one counts. `engine` says how candidates are
-    evaluated. With `shares` weights are shares of the objective where the first candidate starts: one evaluation finds
-    what each term is there, and from then on a term counts its weight times its value over that.
+    evaluated, `init` is the key of where images start. With `shares` weights are shares of the objective where the
+    first candidate starts: one evaluation finds what each term is there; then a term counts its weight times its value
+    over that.
 
     Trials of the same shape may descend side by side; none sees anything of another. A subclass with a `reconstruct`
     or `reconstruct_together` of its own says in its body whether it keeps that promise: `packs_trials = False`, and
@@ -63,8 +65,9 @@ class GradientMatching(Attack):
         box: bool = True,
         tolerance: float = 0.0,
         shares: bool = False,
+        init: str = "normal",
     ) -> None:
-        self.distance, self.optimizer, self.shares = distance, optimizer, shares
+        self.distance, self.optimizer, self.shares, self.init = distance, optimizer, shares, create_init(init)
         # A prior without weight is none: it must neither cost a pass nor ask for statistics.
         self.priors = [prior for prior in priors if prior.weight != 0]
         self.iterations, self.restarts, self.coupling = iterations, restarts, coupling
@@ -103,13 +106,13 @@ class GradientMatching(Attack):
     def start(self, leak: Leak, victim: Victim, seed: int) -> list[Tensor]:
         """The variables from which one candidate starts, on the victim's device. May be overridden.
 
-        Standard normal images (B, C, H, W) inside the box, and where labels are optimised standard normal logits
+        Images (B, C, H, W) as `init` draws them, inside the box, and where labels are optimised standard normal logits
         (B, classes). Whatever else stands for the images may come in their place; label logits come last.
         """
         dtype = next(iter(leak.gradients.values())).dtype
         # Drawn on the CPU, so that equal seeds start from equal images on every device.
         generator = torch.Generator().manual_seed(seed)
-        images = torch.randn(leak.shape, generator=generator, dtype=dtype)
+        images = self.init.images(leak.shape, generator, dtype)
         variables = [images.clamp(*valid_range(leak.mean, leak.std, dtype, images.device)) if self.box else images]
         if self.labels.joint:
             variables.append(torch.randn(leak.batch_size, leak.num_classes, generator=generator, dtype=dtype))
@@ -221,8 +224,8 @@ class GradientMatching(Attack):
 
     def _descend(self, objective: Objective, trials: Sequence[MatchedTrial], restart: int, evaluations: int) -> None:
         """Let the agents of these trials descend, each from its own start, with `evaluations` each."""
-        agents = self.agents
         # Numbered through all restarts, so that no agent starts where an earlier one did.
+        agents = self.agents
         seeds = [trial.seed + restart * agents + agent for trial in trials for agent in range(agents)]
         pairs = zip(each(trials, agents), seeds, strict=True)
         starts = [self._start(objective, trial.leak, seed) for trial, seed in pairs]

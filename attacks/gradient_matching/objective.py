@@ -55,6 +55,7 @@ class Objective:
         self.victim, self.distance, self.priors, self.autocast = victim, distance, priors, autocast
         self.transform_key = transform
         self.needs_bn_statistics = any(prior.needs_bn_statistics for prior in priors)
+        self.needs_predictions = any(prior.needs_predictions for prior in priors)
         self._transform = create_transform(transform).bound(victim.parameter_names) if transform else None
         self._recorded: Recorded = {}
 
@@ -123,15 +124,16 @@ class Objective:
         """
         leaves = [part.detach().requires_grad_(True) for part in candidate]
         update: Sequence[Tensor] = ()
+        logits: Tensor | None = None
         known, seen = self._seen(leaves, given)
         with self._precision():
             if self.distance is not None:
                 update = self._update(known, seen.labels, given, seen.buffers)
                 update = self._expected(update, given, len(leaves[0]))
             if self._needs_own_pass(len(leaves[0])):
-                self.victim.module(seen.images)  # for the hooks alone: no term needs the logits
+                logits = self.victim.module(seen.images)
         # Outside of `_precision`: the priors' own arithmetic is not coarsened with the victim's.
-        penalties = self._penalties(leaves[0], self._recorded, given)
+        penalties = self._penalties(self._judged(leaves[0], self._recorded, given, logits, seen.labels), given)
         penalty = penalties.sum()
         if self.distance is None:
             slopes: Gradients = [*torch.autograd.grad(penalty, leaves, allow_unused=True)]
@@ -158,8 +160,8 @@ class Objective:
         """The same as a pure function, for `torch.func` and for tracing; `state` holds parameters and buffers."""
 
         def total(candidate: list[Tensor]) -> tuple[Tensor, Tensor]:
-            update, recorded = self._functional(candidate, given, state)
-            penalties = self._penalties(candidate[0], recorded, given)
+            update, judged = self._functional(candidate, given, state)
+            penalties = self._penalties(judged, given)
             penalty = penalties.sum()
             if self.distance is None:
                 return penalty, penalties
@@ -173,9 +175,9 @@ class Objective:
 
     def _functional(
         self, candidate: Sequence[Tensor], given: Given, state: dict[str, Tensor]
-    ) -> tuple[Sequence[Tensor], Recorded]:
+    ) -> tuple[Sequence[Tensor], Candidate]:
         update: Sequence[Tensor] = []
-        recorded = self._recorded
+        recorded, logits = self._recorded, None
         known, seen = self._seen(candidate, given)
         state = {**state, **seen.buffers}
         with self._precision():
@@ -183,9 +185,9 @@ class Objective:
                 update, recorded = self._functional_update(known, seen.labels, given, state)
                 update = self._expected(update, given, len(candidate[0]))
             if self._needs_own_pass(len(candidate[0])):
-                call_with(self.victim.module, state, seen.images)
+                logits = call_with(self.victim.module, state, seen.images)
                 recorded = dict(self._recorded)
-        return update, recorded
+        return update, self._judged(candidate[0], recorded, given, logits, seen.labels)
 
     def _compared(self, observed: list[Tensor]) -> list[Tensor]:
         """What of the observed update a candidate's is compared with."""
@@ -237,9 +239,12 @@ class Objective:
         return self.victim.functional_update(candidate[0], labels, state, self._recorded)
 
     def _needs_own_pass(self, batch_size: int) -> bool:
-        """Whether statistics of the whole batch under the weights that were sent out take a pass of their own."""
+        """Whether a term needs a pass of the whole batch under the weights that were sent out, beside the update's.
+
+        Statistics do after several steps, or without an update; predictions always, for the update's are not kept.
+        """
         in_steps = self.victim.update_kind.steps(batch_size) > 1
-        return self.needs_bn_statistics and (self.distance is None or in_steps)
+        return self.needs_predictions or (self.needs_bn_statistics and (self.distance is None or in_steps))
 
     def _expected(self, update: Sequence[Tensor], given: Given, batch_size: int) -> Sequence[Tensor]:
         """The update as it is compared: as an attacker who knows the defense expects it, in units of a gradient."""
@@ -250,12 +255,18 @@ class Objective:
         named = dict(zip(self.victim.parameter_names, update, strict=True))
         return list(self.victim.update_kind.as_gradient(named, batch_size).values())
 
-    def _penalties(self, images: Tensor, recorded: Recorded, given: Given) -> Tensor:
-        """The weighted priors, one after another."""
-        candidate = Candidate(images, [recorded[index] for index in range(len(recorded))], given["granted"])
+    def _judged(
+        self, images: Tensor, recorded: Recorded, given: Given, logits: Tensor | None, labels: Tensor
+    ) -> Candidate:
+        """What priors see."""
+        statistics = [recorded[index] for index in range(len(recorded))]
+        return Candidate(images, statistics, given["granted"], logits, labels)
+
+    def _penalties(self, candidate: Candidate, given: Given) -> Tensor:
+        """The weighted priors, one after another. May be overridden."""
         terms = [prior.weight * prior(candidate) for prior in self.priors]
         if not terms:
-            return images.new_zeros((0,))
+            return candidate.images.new_zeros((0,))
         penalties = torch.stack(terms)
         return given["factors"][0][-len(terms) :] * penalties if given["factors"] else penalties
 

@@ -1,6 +1,6 @@
 """Parts of gradient matching by key, such as `top[share=0.3]`; importing this file imports neither torch nor a part."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradinv.metrics.keys import checked_arguments, parse_key
 from gradinv.metrics.registry import Registry, UnknownNameError, unknown
@@ -9,9 +9,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradinv.attacks.gradient_matching.distances import Distance
+    from gradinv.attacks.gradient_matching.inits import Init
+
+Part = TypeVar("Part")
 
 DISTANCES: "Registry[type[Distance]]" = Registry(
     "distance", package="gradinv.attacks.gradient_matching", decorator="register_distance", group="gradinv.distances"
+)
+
+INITS: "Registry[type[Init]]" = Registry(
+    "init", package="gradinv.attacks.gradient_matching", decorator="register_init", group="gradinv.inits"
 )
 
 
@@ -28,9 +35,25 @@ def create_distance(text: str, scale: float = 1.0) -> "Distance":
     >>> create_distance("top[share=0.3]", scale=2.0).scale
     2.0
     """
+    target, given = _part(DISTANCES, text)
+    return target(**{**given, "scale": scale * given.get("scale", 1.0)})
+
+
+def register_init(name: str) -> "Callable[[type[Init]], type[Init]]":
+    """Decorator that registers an init class, whose parameters have defaults, under `name`."""
+    return INITS.register(name)
+
+
+def create_init(text: str) -> "Init":
+    """The init of a key such as `patterned[size=8]`; errors as of `create_distance`."""
+    target, given = _part(INITS, text)
+    return target(**given)
+
+
+def _part(registry: "Registry[type[Part]]", text: str) -> tuple["type[Part]", dict[str, Any]]:
+    """The class of a key, and its arguments."""
     key = parse_key(text)
     if key.preset:
-        raise UnknownNameError(unknown("distance", text, DISTANCES.names()))
-    target = DISTANCES.get(key.name).target
-    given = checked_arguments(f"distance {key.name!r}", target, key.parameters)
-    return target(**{**given, "scale": scale * given.get("scale", 1.0)})
+        raise UnknownNameError(unknown(registry.kind, text, registry.names()))
+    target = registry.get(key.name).target
+    return target, checked_arguments(f"{registry.kind} {key.name!r}", target, key.parameters)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from gradinv.attacks.gradient_matching.distances import norm
 
@@ -13,18 +14,22 @@ from gradinv.attacks.gradient_matching.distances import norm
 class Candidate:
     """What a prior sees: the images (B, C, H, W), normalised, and the batch-norm statistics of their forward pass.
 
-    `granted` are the statistics that the leak grants; both are empty unless the prior needs them.
+    `granted` are the statistics that the leak grants; both are empty unless the prior needs them. `logits`, (B,
+    classes), are there for a prior that needs predictions; `labels` are (B,) or probabilities (B, classes).
     """
 
     images: Tensor
     bn_statistics: Sequence[tuple[Tensor, Tensor]] = ()
     granted: Sequence[tuple[Tensor, Tensor]] = ()
+    logits: Tensor | None = None
+    labels: Tensor | None = None
 
 
 class Prior:
     """A penalty on a candidate; `term` is what records call it."""
 
     needs_bn_statistics = False
+    needs_predictions = False
     term = "prior"
 
     def __init__(self, weight: float) -> None:
@@ -87,6 +92,31 @@ class ImageL2(Prior):
     def __call__(self, candidate: Candidate) -> Tensor:
         """The penalty, not yet weighted."""
         return torch.linalg.vector_norm(candidate.images.flatten(1), dim=1).mean()
+
+
+class Prediction(Prior):
+    """Mean over the images of ||softmax - label||^2: the network is to see what the label says.
+
+    The label-based regulariser of CPL (Wei et al. 2020, Eq. 5). Without labels, as of an attack that sees no gradient
+    to infer them from, it is 0.
+
+    >>> Prediction(1.0)(Candidate(torch.ones(1, 1, 2, 2), logits=torch.zeros(1, 2), labels=torch.tensor([0]))).item()
+    0.5
+    """
+
+    needs_predictions = True
+    term = "prediction"
+
+    def __call__(self, candidate: Candidate) -> Tensor:
+        """The penalty, not yet weighted."""
+        logits, labels = candidate.logits, candidate.labels
+        if logits is None or labels is None:
+            raise ValueError("this prior needs predictions and labels")
+        if not labels.numel():
+            return candidate.images.sum() * 0
+        wanted = labels if labels.is_floating_point() else one_hot(labels, logits.shape[-1])
+        # In the images' own precision: an engine may run the network in bfloat16.
+        return (logits.to(candidate.images.dtype).softmax(dim=-1) - wanted).square().sum(dim=-1).mean()
 
 
 LEAST_VALUES = 16

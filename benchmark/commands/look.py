@@ -9,13 +9,17 @@ from gradinv.benchmark.commands.options import Plugins, load_plugins
 from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.registry import RequestError
 
-Kind = Literal["attacks", "controls", "datasets", "defenses", "distances", "metrics", "models", "rules", "suites"]
-Shown = Literal["attack", "control", "dataset", "defense", "distance", "metric", "model", "rule", "schema", "suite"]
+Kind = Literal[
+    "attacks", "controls", "datasets", "defenses", "distances", "inits", "metrics", "models", "rules", "suites"
+]
+Shown = Literal[
+    "attack", "control", "dataset", "defense", "distance", "init", "metric", "model", "rule", "schema", "suite"
+]
 
 
 # The underscore leaves `list` to the annotations of this file; the verb is called `list` all the same.
 def list_(kind: Kind, pattern: Annotated[str, typer.Argument(help="Wildcard.")] = "*", plugin: Plugins = []) -> None:  # noqa: B006
-    """List attacks, distances, defenses, models, data sets, metrics, controls, rules of label inference or suites."""
+    """List attacks and their parts (distances, inits, rules of label inference), and all that they meet."""
     from fnmatch import fnmatchcase
 
     load_plugins(plugin)
@@ -97,10 +101,10 @@ def _names(kind: Kind) -> list[str]:
         from gradinv.attacks.registry import attack_keys
 
         return attack_keys()
-    if kind == "distances":
-        from gradinv.attacks.gradient_matching import DISTANCES
+    if kind in ("distances", "inits"):
+        from gradinv.attacks.gradient_matching import DISTANCES, INITS
 
-        return DISTANCES.names()
+        return (DISTANCES if kind == "distances" else INITS).names()
     if kind == "defenses":
         from gradinv.benchmark.defenses import DEFENSES
 

@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from gradinv.attacks.gradient_matching import DISTANCES
+from gradinv.attacks.gradient_matching import DISTANCES, INITS
 from gradinv.attacks.grants import BN_STATISTICS, LABELS
 from gradinv.attacks.label_rules import RULES, create_rule
 from gradinv.attacks.registry import ATTACKS, PRESETS, hyperparameters
@@ -22,8 +22,8 @@ def describe(kind: str, name: str) -> str:
     """Text about the entry; raises UnknownNameError or InvalidEntryError."""
     if kind == "attack":
         return _attack(name)
-    if kind == "distance":
-        return _with_paper(DISTANCES.get(name).target, {}, None)
+    if kind in ("distance", "init"):
+        return _with_paper((DISTANCES if kind == "distance" else INITS).get(name).target, {}, None)
     if kind == "defense":
         return "\n\n".join(map(_defense, defense_keys(name)))
     if kind == "metric":

@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gradinv.attacks.gradient_matching.distances import SquaredL2
 from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.priors import (
     BatchNormStatistics,
     Candidate,
     ImageL2,
+    Prediction,
     Prior,
     TotalVariation,
     TotalVariationL2,
@@ -177,3 +179,38 @@ def test_no_hook_where_no_prior_needs_the_statistics(exact: tuple[Victim, Leak, 
         with Objective(victim, None, priors).ready():
             assert sum(len(layer._forward_pre_hooks) for layer in victim.bn_layers) == hooks
         assert sum(len(layer._forward_pre_hooks) for layer in victim.bn_layers) == 0
+
+
+@pytest.mark.parametrize("joint", [False, True], ids=["labels", "optimised"])
+@pytest.mark.parametrize("bn", [False, True], ids=["alone", "with statistics"])
+def test_a_prediction_is_compared_with_the_label(
+    exact: tuple[Victim, Leak, Tensor], make_images: Callable, bn: bool, joint: bool
+) -> None:
+    """Beside the distance, by autograd and by the function that programs are traced from, and by plain arithmetic."""
+    victim, leak, _ = exact
+    images = make_images(2, seed=5, dtype=torch.float64)
+    wanted = torch.eye(leak.num_classes, dtype=torch.float64)[leak.labels]
+    candidate = [images]
+    if joint:
+        candidate.append(torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
+        wanted = candidate[1].softmax(dim=1)
+    priors = [*([BatchNormStatistics(0.2)] if bn else []), Prediction(0.3)]
+    objective = Objective(victim, SquaredL2(), priors)
+    given = objective.given(leak, None if joint else leak.labels)
+    with objective.ready():
+        value, slopes, terms = objective.evaluate(candidate, given)
+        by_func, func_slopes, _ = objective.functional(candidate, given, victim.state)
+    expected = 0.3 * ((victim.module(images).softmax(1) - wanted) ** 2).sum() / len(images)
+    torch.testing.assert_close(terms[-1], expected.detach())
+    assert objective.term_names[-1] == "prediction"
+    torch.testing.assert_close(by_func, value)
+    for slope, func_slope in zip(slopes, func_slopes, strict=True):
+        torch.testing.assert_close(slope, func_slope)
+
+
+def test_without_labels_a_prediction_says_nothing() -> None:
+    images = torch.rand(2, 1, 3, 3, requires_grad=True)
+    penalty = Prediction(1.0)(Candidate(images, logits=torch.zeros(2, 4), labels=torch.empty(0, dtype=torch.int64)))
+    assert penalty.item() == 0
+    with pytest.raises(ValueError, match="needs predictions"):
+        Prediction(1.0)(Candidate(images))
