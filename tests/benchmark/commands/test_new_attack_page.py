@@ -1,4 +1,4 @@
-"""The attack that the README shows: its file runs, gets its row, its comparison with a verdict, and its figures."""
+"""The attack that docs/new-attack.md shows: its file runs, gets its row, its comparison, its figures."""
 
 import csv
 import re
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "new-attack.md"
 FAST = ["--set", "budget=5", "--jobs", "1", "--device", "cpu", "--no-figures"]
 
 
 @pytest.fixture
 def section() -> str:
-    """What the README says about an attack of one's own."""
-    return README.read_text(encoding="utf-8").partition("### Your own attack\n")[2].partition("\n## ")[0]
+    """What the page shows before it goes on to a paper."""
+    return PAGE.read_text(encoding="utf-8").partition("\n## ")[0]
 
 
 def blocks(section: str, language: str) -> list[str]:
@@ -22,7 +22,7 @@ def blocks(section: str, language: str) -> list[str]:
     return [text for word, text in fenced if word == language]
 
 
-def test_the_attack_of_the_readme_from_file_to_verdict_and_figure(gradinv, section, tmp_path, monkeypatch):
+def test_the_attack_of_the_page_from_file_to_verdict_and_figure(gradinv, section, tmp_path, monkeypatch):
     (source,) = blocks(section, "python")
     assert len(source.strip().splitlines()) < 30
     (tmp_path / "my_attack.py").write_text(source, encoding="utf-8")
