@@ -59,7 +59,7 @@ class Store:
     def write(
         self, record: Record, tensors: Mapping[str, Tensor], floats: Mapping[str, Tensor] = _NONE, log: str = ""
     ) -> None:
-        """Put the trial's folder in place in one rename; an older folder of the same trial is replaced.
+        """Put the trial's folder in place in one rename; an older folder of the same trial that is not finished goes.
 
         `tensors` are its pictures, `floats`, where there are any, its images as they were scored, `log` what
         was printed meanwhile.
@@ -74,7 +74,12 @@ class Store:
             write_text(self.run.log(unfinished), log)
         write_text(self.run.record(unfinished), record.model_dump_json(indent=1))
         write_text(self.run.checksums(unfinished), checksums(self.run, unfinished))
-        _put(self.run.trial(unfinished), self.run.trial(record.id))
+        standing = self.read(record.id)
+        if standing is not None and standing.state in FINISHED:
+            # Another process was as quick: its record is the same, and no reader may see the trial gone for a moment.
+            shutil.rmtree(self.run.trial(unfinished), ignore_errors=True)
+        else:
+            _put(self.run.trial(unfinished), self.run.trial(record.id))
 
     def clean(self) -> None:
         """Remove what killed runs left unfinished."""

@@ -1,6 +1,7 @@
 """Records on disk: whole or not at all, whoever else is writing."""
 
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -67,8 +68,19 @@ def test_what_is_written_is_read(store):
     assert [path.name for path in store.run.trials.iterdir()] == ["abc"]
 
 
+def test_a_finished_record_of_another_process_stays(store):
+    """It is the same to the bit where both are finished, and better where this one failed."""
+    store.write(record("done", note="first"), PICTURES)
+    inode = store.run.trial("abc").stat().st_ino
+    store.write(record("failed", note="later"), {})
+    store.write(record("done", note="later"), PICTURES)
+    assert store.read("abc").notes == ["first"]
+    assert store.run.trial("abc").stat().st_ino == inode
+    assert [path.name for path in store.run.trials.iterdir()] == ["abc"]
+
+
 def test_a_later_record_replaces_the_whole_folder(store):
-    store.write(record("done"), PICTURES)
+    store.write(record("failed"), PICTURES)
     store.write(record("failed", note="later"), {})
     assert store.read("abc").notes == ["later"]
     assert set(store.run.trial("abc").iterdir()) == {store.run.record("abc"), store.run.checksums("abc")}
@@ -110,6 +122,7 @@ def altered(store):
 
 
 def contradicting_itself(store):
+    shutil.rmtree(store.run.trial("abc"))
     store.write(record(evaluations=-1), {})
 
 
