@@ -54,11 +54,12 @@ def _defense(key: Key) -> str:
     """An entry with what it declares; of a combination, one part."""
     entry = DEFENSES.get(key.name)
     target = entry.target
+    chosen = target(**key.parameters)
     facts = {
         "acts on": ", ".join(target.acts) or "nothing",
         "randomises": "yes" if target.randomises else "no",
         "an attacker can know": target.knowable,
-        "adaptive attack": target(**key.parameters).known() or "none known",
+        "adaptive attack": chosen.known() or f"none: {chosen.unanswered or 'none is known'}",
         "costs": target.cost,
         "standard settings": ", ".join(target.grid),
         "changes no bit at": target.neutral,

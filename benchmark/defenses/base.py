@@ -60,6 +60,9 @@ class Defense(Parametrised):
     knowable: str = ""
     """What an attacker can know of it, in words."""
 
+    unanswered: str = ""
+    """Why one who knows it does no more than one who does not, in words; empty where `known` answers."""
+
     cost: str = ""
     """What it costs the client, in words."""
 

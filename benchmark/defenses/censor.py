@@ -32,6 +32,10 @@ class Censor(Defense):
 
     randomises = True
     knowable = "that each layer of the true gradient is orthogonal to what is sent, and as long"
+    unanswered = (
+        "of each tensor one equation is left, that the gradient is orthogonal to what was sent, and its length: as "
+        "many numbers as tensors, for thousands of pixels"
+    )
     cost = "the whole direction of descent; `trials` forward passes a round"
     grid = ("censor[trials=1]", "censor[trials=20]", "censor[trials=100]")
     never_neutral = "what is orthogonal to the gradient is never the gradient"

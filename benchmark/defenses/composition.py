@@ -24,6 +24,7 @@ class Composed(Defense):
         self.randomises = any(part.randomises for part in self.parts)
         self.acts = tuple(dict.fromkeys(place for part in self.parts for place in part.acts))
         self.knowable = "; ".join(part.knowable for part in self.parts if part.knowable)
+        self.unanswered = "; ".join(part.unanswered for part in self.parts if part.unanswered and not part.known())
         self.cost = "; ".join(part.cost for part in self.parts if part.cost)
 
     def __repr__(self) -> str:

@@ -33,7 +33,7 @@ class Mixup(Defense):
     """
 
     randomises = True
-    knowable = "alpha; never the draw of l nor who was mixed with whom"
+    knowable = "alpha, and from the labels that were mixed alike the draw of l; not who was mixed with whom"
     cost = "blurred examples, of which many networks learn no worse"
     grid = ("mixup[alpha=0.2]", "mixup[alpha=1.0]", "mixup[alpha=8.0]")
     neutral = "mixup[alpha=0]"
@@ -53,6 +53,10 @@ class Mixup(Defense):
         places = torch.stack([torch.arange(len(images), device=images.device), partners], dim=1)
         return _mixed(images, places, shares.expand(len(images), 2)), _mixed_labels(labels, places, shares)
 
+    def known(self) -> str:
+        """The share is found with the images; at a share of one half there is nothing to find them by."""
+        return "mixed[own=batch]" if self.alpha else ""
+
 
 @register_defense("intra_instahide", paper=HUANG_2020)
 class IntraInstaHide(Defense):
@@ -65,6 +69,10 @@ class IntraInstaHide(Defense):
 
     randomises = True
     knowable = "k and the bound of the shares; never the shares, the partners or the flips"
+    unanswered = (
+        "the update determines what the network saw, and the signs of its pixels are no part of the images: one update "
+        "leaves magnitudes of mixtures; the decoding of Carlini et al. (2021) takes many encodings of each image"
+    )
     cost = "examples that are mixtures with scrambled signs; several points of accuracy"
     grid = ("intra_instahide[k=2]", "intra_instahide[k=3]", "intra_instahide[k=4]")
     neutral = "intra_instahide[flip=false,k=1]"
@@ -90,6 +98,10 @@ class IntraInstaHide(Defense):
             signs = 1 - 2 * torch.randint(2, images.shape, generator=generator)
             images = images * signs.to(images)
         return images, labels
+
+    def known(self) -> str:
+        """Without flips the shares are found with the images."""
+        return "mixed" if self.k > 1 and not self.flip else ""
 
     def _shares(self, generator: Generator) -> Tensor:
         # Drawn again until none is too large: uniform among those that are left. A half is always left in a few draws.

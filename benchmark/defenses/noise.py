@@ -21,12 +21,15 @@ class _Noise(Defense):
 
     randomises = True
     knowable = "distribution and scale; never the draw. The noise is zero on average, so the plain update is expected"
+    unanswered = (
+        "the noise is zero on average and not sent, so that the expected distance is the plain one and a constant, and "
+        "one update has nothing to average over; estimating the scale moves no minimum, only the weight of a prior"
+    )
     cost = "the update's accuracy; n draws a round"
 
     size: float
     relative: bool
 
-    # No `known`: the noise is not sent and zero on average, so that a candidate's expected update is the plain one.
     def on_update(self, update: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
         """The noisy update; drawn on the CPU, so that every device gets the same noise."""
         # Zeros are not added either: -0.0 + 0.0 is 0.0, and no bit is to change.

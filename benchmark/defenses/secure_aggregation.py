@@ -32,6 +32,7 @@ class SecureAggregation(Defense):
     computes_update = True
     acts = ("update",)
     knowable = "everything: the attacker attacks the mean, as if one client had all the images"
+    unanswered = "what is sent is the update of all images, which any attack matches; there is nothing to undo"
     cost = "masks agreed between clients a round; nothing of the update"
     grid = ("secure_aggregation[clients=2]", "secure_aggregation[clients=4]", "secure_aggregation[clients=8]")
     neutral = "secure_aggregation[clients=1]"

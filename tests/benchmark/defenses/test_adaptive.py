@@ -46,17 +46,17 @@ class Defended:
             transform=transform,
         )
 
-    def psnr(self, transform: str, *, attack: str = "idlg", sent: dict[str, Tensor] | None = None) -> float:
-        """Mean PSNR (dB) over the batch of what the attack makes of it in 200 evaluations."""
+    def psnr(self, transform: str, *, budget: int = 200, sent: dict[str, Tensor] | None = None) -> float:
+        """Mean PSNR (dB) over the batch of what iDLG makes of it."""
         leak = self.leak(transform, sent)
-        result = create_attack(attack).reconstruct(leak, Victim(self.module), seed=1, budget=200)
+        result = create_attack("idlg").reconstruct(leak, Victim(self.module), seed=1, budget=budget)
         pixels = (result.images * 0.25 + 0.5).clamp(0, 1)
         pixels = pixels[match(pixels, self.batch.images)]
         return float(-10 * (pixels - self.batch.images).square().flatten(1).mean(1).log10().mean())
 
 
-def defended(key: str, *, batch_size: int = 1, seed: int = 0) -> Defended:
-    batch = draw_batch(create_dataset("photos", SIZE), repetition=1, batch_size=batch_size, max_equal_labels=1)
+def defended(key: str, *, repetition: int = 1, batch_size: int = 1, seed: int = 0) -> Defended:
+    batch = draw_batch(create_dataset("photos", SIZE), repetition=repetition, batch_size=batch_size, max_equal_labels=1)
     defense, images = create_defense(key), (batch.images - 0.5) / 0.25
     module = defense.on_model(build_network("lenet_dlg", num_classes=CLASSES, image_size=SIZE, seed=0))
     update = client_update(module, images, batch.labels, bn_mode="eval", defense=defense, seed=seed)
@@ -103,6 +103,15 @@ def test_the_noise_of_several_images_is_found_with_them() -> None:
     client = defended("precode[scale=10]", batch_size=2)
     assert client.psnr("ignored[part=bottleneck]+ignored[part=head]") < 9
     assert client.psnr(client.known) > 14
+
+
+def test_mixup_falls_to_who_finds_its_share() -> None:
+    client = defended("mixup[alpha=1]", repetition=5, batch_size=2, seed=5)
+    assert client.psnr("", budget=250) < 15
+    assert client.psnr(client.known, budget=250) > 20
+    # Control: at a share of one half both mixtures are the same image, and no other can be told from it.
+    halves = defended("mixup[alpha=1e9]", repetition=5, batch_size=2, seed=5)
+    assert halves.psnr(halves.known, budget=250) < 11
 
 
 @pytest.mark.parametrize("soft", [1e-3, 0.3])

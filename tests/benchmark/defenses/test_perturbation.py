@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gradinv.attacks.gradient_matching import SquaredL2
 from gradinv.benchmark.defenses import ClientStep, create_defense
 
 
@@ -19,6 +20,18 @@ def client() -> tuple[dict[str, Tensor], ClientStep]:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(48, 16), nn.Tanh(), nn.Linear(16, 5))
     return step_of(module, 10 * torch.randn(4, 3, 4, 4), torch.tensor([0, 1, 2, 4]))
+
+
+def test_an_expectation_over_the_noise_has_the_slope_of_the_plain_distance() -> None:
+    # Why noise has no adaptive attacker: |g + n - o|^2 is on average |g - o|^2 and a constant. Exact for n and -n.
+    generator = torch.Generator().manual_seed(0)
+    candidate, observed, noise = (torch.randn(50, generator=generator, dtype=torch.float64) for _ in range(3))
+    candidate.requires_grad_(True)
+    distance = SquaredL2()
+    plain, plus, minus = (distance.value([candidate + n], [observed]) for n in (0 * noise, noise, -noise))
+    (expected,) = torch.autograd.grad((plus + minus) / 2, candidate, retain_graph=True)
+    torch.testing.assert_close(expected, torch.autograd.grad(plain, candidate)[0])
+    torch.testing.assert_close((plus + minus) / 2 - plain, noise.square().sum())
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 70.0])

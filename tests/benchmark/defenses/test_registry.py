@@ -94,8 +94,12 @@ def test_it_declares_where_it_acts_what_can_be_known_and_what_it_costs(name: str
     assert len({*map(canonical_defense, target.grid)}) == 3
     assert all(defense_keys(key)[0].name == name for key in target.grid)
     assert bool(target.neutral) != bool(target.never_neutral)
-    if create_defense(name).known():
-        create_transform(create_defense(name).known())
+    for key in target.grid:
+        chosen = create_defense(key)
+        # One who knows it does something, or it is said why not.
+        assert chosen.known() or chosen.unanswered
+        if chosen.known():
+            create_transform(chosen.known())
 
 
 @pytest.mark.parametrize("key", [key for name in DEFENDING for key in DEFENSES.get(name).target.grid])
