@@ -21,7 +21,7 @@ from gradinv.benchmark.datasets import (
     loose_split,
     register_dataset,
 )
-from gradinv.benchmark.victims import VictimError, VictimSpec, load_victim, normalise
+from gradinv.benchmark.victims import VictimError, VictimSpec, channels_in_words, load_victim, normalise
 from gradinv.metrics.records import write_text
 from gradinv.metrics.registry import RequestError, in_words, load_plugin
 
@@ -148,17 +148,26 @@ def _normalised(dataset: Dataset, inputs: Inputs) -> Dataset:
 
 def count_outputs(factory: Callable[[], nn.Module], title: str, size: int) -> int:
     """The number of classes that the network tells apart; VictimError where it cannot take the images."""
+    network = None
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             network = factory()
             logits = network.eval()(torch.zeros(1, 3, size, size))
         except Exception as error:  # anybody's code
-            reason = in_words(error)
-            raise VictimError(f"--model {title} takes no images of {size} x {size} pixels: {reason}") from error
+            raise VictimError(
+                f"--model {title} takes no images of {size} x {size} pixels: {in_words(error)}{_mending(network)}"
+            ) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise VictimError(f"--model {title} returns {shape} and not logits (images, classes); wrap it in one that does")
     return int(logits.shape[1])
+
+
+def _mending(network: object) -> str:
+    """How to make the network and the images meet; empty where there is no network."""
+    if not isinstance(network, nn.Module):
+        return ""
+    return channels_in_words(network) or "; images are made square: if it takes squares of another size, --image-size"
 
 
 def _labelled(images: LooseImages, outputs: int) -> tuple[list[str], list[int]]:

@@ -45,6 +45,8 @@ def register_dataset(name: str, **metadata: Any) -> Callable[[Callable[..., "Dat
 
 def check_image_size(size: Any) -> None:
     """DataError unless it is a number of pixels within reason."""
+    if isinstance(size, list | tuple):
+        raise DataError(f"image_size {size}: images are squares of so many pixels; give one number")
     # A boolean is a number to Python.
     is_whole = isinstance(size, Integral) and not isinstance(size, bool)
     if not is_whole or not 1 <= size <= LARGEST_IMAGE_SIZE:

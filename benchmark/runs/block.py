@@ -78,7 +78,7 @@ class Block(Strict):
     @field_validator("image_size", mode="before")
     @classmethod
     def _image_size(cls, value: Any) -> Any:
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple | str):
             raise ValueError(  # noqa: TRY004 - pydantic adds the place to this one type
                 "images are squares of so many pixels; give one number: short sides are scaled to it, and the centre "
                 "is cut out and counted by `gradinv check`"

@@ -11,6 +11,7 @@ from .networks import (
     Stem as Stem,
     VictimError as VictimError,
     build_network as build_network,
+    channels_in_words as channels_in_words,
     require_model as require_model,
 )
 from .normalisation import (

@@ -131,7 +131,7 @@ def build_network(
         except RequestError as error:
             raise VictimError(f"{model}: {error}") from error
         except Exception as error:  # a model of one's own raises anything
-            reason = reason_of(error) + (_wrapping(network) if isinstance(network, nn.Module) else "")
+            reason = reason_of(error) + (channels_in_words(network) if isinstance(network, nn.Module) else "")
             title = f"{model} with pretrained weights cannot be had" if pretrained else f"{model} cannot be built"
             raise VictimError(f"{title} for {image_size} x {image_size} images: {reason}") from error
     return network
@@ -223,10 +223,10 @@ def _probe(network: nn.Module, num_classes: int, image_size: int) -> None:
         raise VictimError(f"its output has the shape {tuple(logits.shape)} and not {(1, num_classes)}")
 
 
-def _wrapping(network: nn.Module) -> str:
-    """How to wrap a network that takes images of another number of channels; empty for any other."""
+def channels_in_words(network: nn.Module) -> str:
+    """How to wrap a network that takes images of another number of channels, after a semicolon; empty for any other."""
     first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
     if first is None or first.in_channels == 3:
         return ""
     wrap = "images.mean(1, keepdim=True)" if first.in_channels == 1 else f"{first.in_channels} channels"
-    return f"; images have 3 channels: register a module that calls it with {wrap}"
+    return f"; images have 3 channels: wrap it in a module that calls it with {wrap}"

@@ -25,7 +25,10 @@ class Pair(nn.Linear):
         return images, images
 
 def wide():
-    return nn.Linear(9, 3)
+    return nn.Sequential(nn.Flatten(), nn.Linear(240, 3))
+
+def grey():
+    return nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten(), nn.Linear(2, 3))
 """
 
 
@@ -80,7 +83,20 @@ def test_images_without_classes_are_what_the_network_takes_them_for(inputs):
     assert split.labels.tolist() == taken.tolist()
 
 
-@pytest.mark.parametrize(("function", "reason"), [("pair", "returns tuple"), ("wide", "takes no images of 8 x 8")])
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        ("pair", "returns tuple"),
+        (
+            "wide",
+            "no images of 8 x 8.*; images are made square: if it takes squares of another size, --image-size",
+        ),
+        (
+            "grey",
+            r"no images of 8 x 8.*; images have 3 channels: wrap it .* with images.mean\(1, keepdim=True\)$",
+        ),
+    ],
+)
 def test_networks_that_cannot_be_audited_are_refused(inputs, function, reason):
     with pytest.raises(VictimError, match=reason):
         dataset_of(inputs(function, "0"))

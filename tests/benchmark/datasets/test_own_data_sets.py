@@ -43,6 +43,7 @@ WRONG = {
     "four channels": ({"images": np.zeros((8, 16, 16, 4), np.uint8)}, r"shape \(8, 16, 16, 4\)"),
     "another size": ({"size": 32}, r"uint8 \(16, 16, 3\) where image_size is 32"),
     "not square": ({"images": IMAGES[:, :8]}, r"uint8 \(8, 16, 3\) where image_size is 16"),
+    "two sizes": ({"size": (16, 20)}, r"image_size \(16, 20\): images are squares of so many pixels; give one number"),
     "a huge size": ({"size": 100_000}, "image_size 100000 is no number of pixels"),
     "fewer labels": ({"labels": LABELS[:7]}, "8 images and 7 labels"),
     "labels of two axes": ({"labels": LABELS.reshape(4, 2)}, r"labels are of shape \(4, 2\)"),

@@ -85,6 +85,7 @@ def test_wrong_names_come_with_the_nearest_valid_one(fault, settings, named):
         ({"image_size": 2}, "image_size"),
         ({"image_size": 100_000}, "image_size: Input should be less than or equal to 1024"),
         ({"image_size": [64, 80]}, "image_size: images are squares of so many pixels; give one number"),
+        ({"image_size": "64x80"}, "image_size: images are squares of so many pixels; give one number"),
         ({"image_size": True}, "image_size: Input should be a valid integer"),
         ({"batches": 100_000_000}, "batches: Input should be less than or equal to 10000"),
         ({"batches": {1: 100_000_000}}, "batches: Input should be less than or equal to 10000"),
