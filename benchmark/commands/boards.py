@@ -21,6 +21,9 @@ def leaderboard(
     column: Annotated[
         list[str], typer.Option(help="A metric that has a column in the LaTeX, in this order; repeatable.")
     ] = [],  # noqa: B006 - typer copies it
+    across: Annotated[
+        bool, typer.Option("--across", help="Make the LaTeX a table a metric, with a column for each setting.")
+    ] = False,
     attack: Annotated[
         list[str], typer.Option(help="Only this attack (key or wildcard) and its controls, in this order; repeatable.")
     ] = [],  # noqa: B006
@@ -53,7 +56,7 @@ def leaderboard(
     if latex is not None:
         from gradinv.metrics.boards import write_latex
 
-        write_latex(records, latex, column, read_names(names))
+        write_latex(records, latex, column, read_names(names), across=across)
     if html is not None:
         from gradinv.benchmark.experiment import MEANING
         from gradinv.benchmark.runs import rerun_of

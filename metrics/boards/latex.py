@@ -1,4 +1,4 @@
-"""The leaderboard as LaTeX: one booktabs table a setting, to be pasted into a paper or read with `\\input`."""
+"""The leaderboard as LaTeX, to be pasted into a paper or read with `\\input`: a table a setting, or one a metric."""
 
 import math
 import re
@@ -8,8 +8,8 @@ from pathlib import Path
 from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.boards.lines import BEST, BoardLine, lines_by_setting, metrics_measured, winners
 from gradinv.metrics.images import facts_of
-from gradinv.metrics.leakage import badge
-from gradinv.metrics.records import Record, Setting, granted, slug, title, varying, wrap_key, write_text
+from gradinv.metrics.leakage import FAMILY, badge, parted
+from gradinv.metrics.records import LATER, Record, Setting, granted, slug, title, unusual, varying, wrap_key, write_text
 from gradinv.metrics.registry import RequestError, unknown
 from gradinv.metrics.typesetting import between, digits_of, first_to_last, fixed
 
@@ -40,10 +40,18 @@ _LEGEND = (
     "among other photographs) leaks where the attack beats every control in it, after Holm's correction. "
     f"{BEST}"
 )
+_ACROSS_LEGEND = (
+    "Mean over batches [95 % interval]; empty: not run, or not scored. In italics: controls, which never see the true "
+    "gradient. A circle: nothing is shown to leak in the respect that the metric stands for (pixels, structure or "
+    "identity; where it stands for none, in any). Columns were granted different things: compare within a column only. "
+    f"{BEST}"
+)
+_NOT_SHOWN = r"$^{\circ}$"
 # As many as fit the width of a page; the CSV has them all.
 _SHOWN = ("psnr", "structure", "identity_lowpass", "lpips_vgg")
 _GAIN = "psnr_gain"
 _KEYS: Mapping[str, str] = {}
+_Settings = Sequence[tuple[Setting, Sequence[BoardLine]]]
 
 
 def escape(text: str) -> str:
@@ -61,10 +69,15 @@ def _flat(text: str) -> str:
 
 
 def write_latex(
-    records: Sequence[Record], path: Path, metrics: Sequence[str] = (), names: Mapping[str, str] = _KEYS
+    records: Sequence[Record],
+    path: Path,
+    metrics: Sequence[str] = (),
+    names: Mapping[str, str] = _KEYS,
+    *,
+    across: bool = False,
 ) -> None:
-    """Write `latex_tables` of the records to a file, whole or not at all."""
-    write_text(path, latex_tables(records, metrics, names))
+    """Write `latex_tables` of the records, or `latex_across`, to a file, whole or not at all."""
+    write_text(path, (latex_across if across else latex_tables)(records, metrics, names))
 
 
 def latex_tables(records: Sequence[Record], columns: Sequence[str] = (), names: Mapping[str, str] = _KEYS) -> str:
@@ -77,18 +90,37 @@ def latex_tables(records: Sequence[Record], columns: Sequence[str] = (), names: 
     """
     settings = lines_by_setting(records, leaderboard(records), winners(records))
     distinguishing = varying(setting for setting, _ in settings)
-    measured = metrics_measured([line for _, lines in settings for line in lines])
-    for name in columns:
-        if name not in measured:
-            raise RequestError(f"--column {name}: {unknown('metric of these records', name, measured)}")
-    metrics = list(dict.fromkeys(columns)) or [name for name in measured if name in _SHOWN]
-    scored = [(setting, lines) for setting, lines in settings if any(line.is_scored for line in lines)]
+    metrics, scored = _metrics(settings, columns), _scored(settings)
     labels = _labels([slug(setting, distinguishing) for setting, _ in scored])
     tables = [
         _table(label, _caption(setting, distinguishing, lines), lines, metrics, names)
         for label, (setting, lines) in zip(labels, scored, strict=True)
     ]
     return "\n".join([_header(records), *tables])
+
+
+def latex_across(records: Sequence[Record], columns: Sequence[str] = (), names: Mapping[str, str] = _KEYS) -> str:
+    """One `table` for each metric, with a column for each setting with scored trials; else as `latex_tables`.
+
+    What leaks has no column here, so that every value of an attack that does not beat its controls is marked.
+    """
+    settings = lines_by_setting(records, leaderboard(records), winners(records))
+    metrics, scored = _metrics(settings, columns), _scored(settings)
+    tables = [_across(name, scored, names) for name in metrics] if scored else []
+    return "\n".join([_header(records), *tables])
+
+
+def _metrics(settings: _Settings, columns: Sequence[str]) -> list[str]:
+    """The metrics that are shown; RequestError for one that was not measured."""
+    measured = metrics_measured([line for _, lines in settings for line in lines])
+    for name in columns:
+        if name not in measured:
+            raise RequestError(f"--column {name}: {unknown('metric of these records', name, measured)}")
+    return list(dict.fromkeys(columns)) or [name for name in measured if name in _SHOWN]
+
+
+def _scored(settings: _Settings) -> _Settings:
+    return [(setting, lines) for setting, lines in settings if any(line.is_scored for line in lines)]
 
 
 def _header(records: Sequence[Record]) -> str:
@@ -101,7 +133,7 @@ def _header(records: Sequence[Record]) -> str:
         f"suites: {', '.join(suites)}; {len(records)} trials; {days}",
         f"devices: {', '.join(sorted({record.device for record in records}))}",
         f"versions: {', '.join(versions)}",
-        "Rows of different tables were granted different things: never compare them.",
+        "Rows of different settings were granted different things: never compare them.",
         "Reconstructions are matched to originals by the evaluator's oracle, for attacks and controls alike.",
     ]
     return "".join(f"% {_flat(line)}\n" for line in comments)
@@ -123,23 +155,83 @@ def _table(
     controls = [line for line in lines if line.is_scored and line.cell.is_control]
     body = [_row(line, metrics, names) for line in attacks]
     body += [r"\midrule"] * bool(attacks and controls) + [_row(line, metrics, names) for line in controls]
+    return _framed(label, caption, f"lrr{'r@{ }l' * (len(metrics) + 1)}l", [_headings(metrics)], body, _LEGEND)
+
+
+def _framed(label: str, caption: str, columns: str, headings: Sequence[str], body: Sequence[str], legend: str) -> str:
     text = [
         r"\begin{table}",
         r"\centering\footnotesize",
         rf"\caption{{{caption}}}",
         rf"\label{{tab:gradinv-{label}}}\par\smallskip",
-        rf"\begin{{tabular}}{{@{{}}lrr{'r@{ }l' * (len(metrics) + 1)}l@{{}}}}",
+        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
         r"\toprule",
-        _headings(metrics),
+        *headings,
         r"\midrule",
         *body,
         r"\bottomrule",
         r"\end{tabular}",
-        rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {escape(_LEGEND)}}}",
+        rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {escape(legend)}}}",
         r"\end{table}",
         "",
     ]
     return "\n".join(text)
+
+
+def _across(metric: str, settings: _Settings, names: Mapping[str, str]) -> str:
+    """One metric's table: a row an attack, a rule, a row a control; a column a setting."""
+    placed = [{line.cell.key: line for line in lines if line.is_scored} for _, lines in settings]
+    every = {key: line for lines in placed for key, line in lines.items()}
+    rows: dict[bool, list[str]] = {False: [], True: []}
+    for key, line in every.items():
+        values = [_value_across(lines[key], metric) if key in lines else "&" for lines in placed]
+        rows[line.cell.is_control].append(" & ".join([_name(line, names), *values]) + r" \\")
+    body = rows[False] + [r"\midrule"] * all(rows.values()) + rows[True]
+    # Of the first setting, because what does not vary is the same in all.
+    first, names_apart = settings[0][0], _apart(settings)
+    usual = {name for name in LATER if name not in unusual(first)} | {"granted_numbers_per_pixel"}
+    shown = [name for name in first if name not in usual.union(names_apart)]
+    shared = "; ".join(f"{name.replace('_', ' ')} {first[name]}" for name in shown)
+    caption = f"{_heading(metric)} over settings that share: {escape(shared)}."
+    return _framed(
+        f"across-{metric.replace('_', '-')}",
+        caption,
+        "l" + "r@{ }l" * len(settings),
+        _headings_across(settings, names_apart),
+        body,
+        _ACROSS_LEGEND,
+    )
+
+
+def _apart(settings: _Settings) -> list[str]:
+    """The names of what tells the settings apart."""
+    # The granted numbers follow from the other columns.
+    names = [name for name in settings[0][0] if name != "granted_numbers_per_pixel"]
+    return [name for name in names if len({str(setting[name]) for setting, _ in settings}) > 1]
+
+
+def _headings_across(settings: _Settings, names: Sequence[str]) -> list[str]:
+    """A line of the heading for each name that tells the settings apart."""
+    lines = []
+    for name in names or ["batch_size"]:
+        cells = [rf"\multicolumn{{2}}{{c}}{{{escape(str(setting[name]))}}}" for setting, _ in settings]
+        lines.append(" & ".join([escape(name.replace("_", " ")), *cells]) + r" \\")
+    return lines
+
+
+def _value_across(line: BoardLine, metric: str) -> str:
+    value = _value(line, metric, bold=metric in line.best_on)
+    if line.cell.is_control or value == "&" or not line.works or _leaks(line, metric):
+        return value
+    mean, _, bounds = value.partition(" & ")
+    return f"{mean}{_NOT_SHOWN} & {bounds}"
+
+
+def _leaks(line: BoardLine, metric: str) -> bool:
+    """Whether the attack beats its controls in the respect that the metric stands for; in any, where for none."""
+    leaking = parted(line.row["leaks"]) or ()
+    respects = [respect for respect, measures in FAMILY.items() if measures(metric)]
+    return bool(set(leaking) & set(respects)) if respects else bool(leaking)
 
 
 def _caption(setting: Setting, distinguishing: Sequence[str], lines: Sequence[BoardLine]) -> str:

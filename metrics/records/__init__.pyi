@@ -86,6 +86,7 @@ from .selection import selected as selected
 from .settings import (
     BATCH_SIZE_FIELDS as BATCH_SIZE_FIELDS,
     IDENTITY as IDENTITY,
+    LATER as LATER,
     LATER_WORDS as LATER_WORDS,
     SETTING as SETTING,
     Setting as Setting,

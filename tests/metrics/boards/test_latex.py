@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from gradinv.metrics.boards.latex import escape, latex_tables, write_latex
+from gradinv.metrics.boards.latex import escape, latex_across, latex_tables, write_latex
 from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.leakage import badge
 from gradinv.metrics.registry import RequestError
@@ -135,6 +135,37 @@ def test_a_coarser_precision_is_a_table_of_its_own_that_says_so(records, make_re
     assert "precision" not in usual
     assert "precision tf32" in coarse
     assert [label.endswith("precision-tf32") for label in re.findall(r"\\label\{(.*?)\}", text)] == [False, True]
+
+
+def across(make_record, level):
+    """Both attacks and the control of `rivals` at another strength of a defense, the attacks `level` dB better."""
+    setting = {"defense": f"noise[sigma={level}]"}
+    good = [make_record("dlg", r, (level + r % 3, level + 1), order=4, **setting) for r in range(10)]
+    control = [make_record("mean_image", r, (9.0, 9.0 + r % 2), is_control=True, order=5, **setting) for r in range(10)]
+    return good + control
+
+
+def test_across_settings_each_has_a_column_with_the_values_of_its_own_table(rivals, make_record):
+    records = [*rivals, *across(make_record, 14.0), *across(make_record, 5.0)]
+    text = latex_across(records, ["psnr"])
+    assert structure(text) == [("table", 0), ("tabular", 1)]
+    headings = next(line for line in text.splitlines() if line.startswith("defense"))
+    assert re.findall(r"\{c\}\{(.*?)\}", headings) == ["none", "noise[sigma=14.0]", "noise[sigma=5.0]"]
+    rows = {plain(row[0]): row[1:] for row in body(text) if not row[0].startswith("defense")}
+    for place, setting in enumerate(("none", "noise[sigma=14.0]", "noise[sigma=5.0]")):
+        alone = latex_tables([record for record in records if record.cell.defense == setting], ["psnr"])
+        for key, *cells in body(alone):
+            mean, bounds = rows[plain(key)][2 * place : 2 * place + 2]
+            assert [mean.removesuffix(r"$^{\circ}$"), bounds] == cells[2:4]
+    assert rows["idlg"][2:] == [""] * 4  # not run there
+
+
+def test_across_settings_what_does_not_beat_its_controls_is_marked_and_never_bold(rivals, make_record):
+    text = latex_across([*rivals, *across(make_record, 5.0)], ["psnr"])
+    rows = {plain(row[0]): row[1:] for row in body(text)}
+    assert [r"^{\circ}" in rows["dlg"][place] for place in (0, 2)] == [False, True]
+    assert [r"\textbf" in rows["dlg"][place] for place in (0, 2)] == [True, False]
+    assert r"\circ" not in "".join(rows["mean_image"])
 
 
 def test_hostile_names_print_and_run_nothing(make_record):
