@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,13 @@ def kill_worker(process: "subprocess.Popen[bytes]") -> None:
         ["pgrep", "-P", str(process.pid)], check=False, capture_output=True, text=True
     ).stdout.split()
     if children:  # there are none yet while the run is being prepared
-        os.kill(int(children[-1]), signal.SIGKILL)
+        kill_if_alive(int(children[-1]))
+
+
+def kill_if_alive(process: int) -> None:
+    # Listed a moment ago, it may have come to its own end since.
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
 
 
 def kill_actor(_: "subprocess.Popen[bytes]") -> None:
@@ -109,7 +116,7 @@ def kill_actor(_: "subprocess.Popen[bytes]") -> None:
     for _ in rows:  # as deep as processes can be nested
         below |= {int(pid) for pid, parent, *_ in rows if int(parent) in below}
     if actors := [int(pid) for pid, _, *words in rows if int(pid) in below and "".join(words).startswith("ray::_W")]:
-        os.kill(actors[-1], signal.SIGKILL)
+        kill_if_alive(actors[-1])
 
 
 def disturbed(campaign: Campaign, kinds: list[Callable[..., None]], kills: int, out: str, *options: str) -> None:
@@ -131,6 +138,7 @@ def disturbed(campaign: Campaign, kinds: list[Callable[..., None]], kills: int, 
             process = campaign.start(out, *options)
         for name, record in campaign.records(out).items():
             assert record == campaign.whole[name]
+        print(f"kill {number + 1} of {kills}: {kind.__name__}, {len(campaign.names(out))} records", flush=True)
     process.wait()
 
 
