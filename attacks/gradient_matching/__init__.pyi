@@ -60,3 +60,4 @@ from .published_distances import (
     TagDistance as TagDistance,
     TopEntries as TopEntries,
 )
+from .variables import valid_range as valid_range

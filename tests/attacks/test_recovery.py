@@ -99,9 +99,10 @@ def test_the_gradient_gives_more_than_noise_in_its_place(
         # Of a tenth of the entries little comes back, by any optimizer; of seven tenths nearly all.
         "idlg[distance=top[share=0.7]]",
         "idlg.cpl",
+        "deep_image_prior[width=32]",
     ],
 )
-def test_other_papers_parts_recover_the_image_too(experiment: Callable, key: str) -> None:
+def test_other_papers_attacks_recover_the_image_too(experiment: Callable, key: str) -> None:
     attack, noise = experiment("lenet_dlg", 8, 0).against_noise(key, 150)
     assert attack > 20
     assert noise < 8

@@ -60,7 +60,7 @@ def test_the_objective_of_the_returned_images_is_the_one_reported(case: Callable
     assert result == pytest.approx(reconstruction.objective_end, rel=1e-6, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "deep_image_prior"])
 def test_the_start_is_standard_normal_from_the_seed(case: Callable, evaluated: list, name: str) -> None:
     leak, victim = case()
     create_attack(name).reconstruct(leak, victim, seed=3, budget=1)
