@@ -105,6 +105,14 @@ def test_the_noise_of_several_images_is_found_with_them() -> None:
     assert client.psnr(client.known) > 14
 
 
+def test_augmentation_falls_to_who_knows_the_policy() -> None:
+    client = defended("ats[policy=15-16]")
+    assert client.psnr("") < 11
+    assert client.psnr(client.known) > 25
+    # Control: who undoes another augmentation sees that one's image.
+    assert client.psnr("augmented[policy=13]") < 11
+
+
 def test_mixup_falls_to_who_finds_its_share() -> None:
     client = defended("mixup[alpha=1]", repetition=5, batch_size=2, seed=5)
     assert client.psnr("", budget=250) < 15
