@@ -15,7 +15,8 @@ class Conditions:
     """What decides before a trial whether an attack is possible: what is granted, sizes, and what may be spent.
 
     `image_size` is in pixels, `bn_layers` counts the victim's batch-norm layers, `trained` says whether it has learned
-    from images, `budget` is in evaluations; None stands for the paper's own. `network` is of the victim's architecture,
+    from images, `budget` is in evaluations; None stands for the paper's own.
+    `channels` are those of an image. `network` is of the victim's architecture,
     its weights are any; None where it is not known.
     """
 
@@ -28,6 +29,12 @@ class Conditions:
     image_size: int
     budget: int | None = None
     network: nn.Module | None = field(default=None, repr=False)
+    channels: int = 3
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        return (self.channels, self.image_size, self.image_size)
 
 
 class Attack(Parametrised):

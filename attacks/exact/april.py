@@ -72,7 +72,7 @@ class April(ClosedForm):
         if reason or conditions.network is None:
             return reason
         try:
-            find_bare_attention(conditions.network, (3, conditions.image_size, conditions.image_size))
+            find_bare_attention(conditions.network, conditions.image_shape)
         except NoBareAttentionError as error:
             return str(error)
         return None

@@ -57,7 +57,7 @@ def reason_without_first_layer(conditions: Conditions) -> str | None:
     if conditions.network is None:
         return None
     try:
-        find_first_layer(conditions.network, (3, conditions.image_size, conditions.image_size))
+        find_first_layer(conditions.network, conditions.image_shape)
     except NoFirstLayerError as error:
         return str(error)
     return None

@@ -59,7 +59,7 @@ class RGap(ClosedForm):
         if reason or conditions.network is None:
             return reason
         try:
-            chain = find_chain(conditions.network, (3, conditions.image_size, conditions.image_size))
+            chain = find_chain(conditions.network, conditions.image_shape)
         except NoChainError as error:
             return str(error)
         return _too_few(chain)

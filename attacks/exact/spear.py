@@ -92,7 +92,7 @@ class Spear(ClosedForm):
         )
         if reason or conditions.network is None:
             return reason
-        shape = (3, conditions.image_size, conditions.image_size)
+        shape = conditions.image_shape
         layer = find_first_layer(conditions.network, shape)
         if not is_rectified(conditions.network, layer, shape):
             return "no ReLU follows the first fully connected layer, whose gradient is then not sparse"

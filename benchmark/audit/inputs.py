@@ -19,6 +19,7 @@ from gradinv.benchmark.datasets import (
     find_images,
     loose_dataset,
     loose_split,
+    of_channels,
     register_dataset,
 )
 from gradinv.benchmark.victims import VictimError, VictimSpec, channels_in_words, load_victim, normalise
@@ -131,32 +132,42 @@ def _entry(name: str, factory: Callable[[], nn.Module]) -> Callable[..., nn.Modu
 
 def _dataset(inputs: Inputs, factory: Callable[[], nn.Module], size: int) -> Dataset:
     images = find_images(Path(inputs.data))
-    outputs = count_outputs(factory, inputs.model, size)
+    channels = 1 if _takes(factory, 1, size) and not _takes(factory, 3, size) else 3
+    outputs = count_outputs(factory, inputs.model, (channels, size, size))
     classes, labels = _labelled(images, outputs)
     # Labels are asked of the network only where no folder says them.
-    dataset = _normalised(loose_dataset(inputs.data_name, images, labels, classes, size), inputs)
+    dataset = _normalised(loose_dataset(inputs.data_name, images, labels, classes, size, channels), inputs)
     if images.classes:
         return dataset
     predicted = _predicted(inputs, dataset, images)
-    return _normalised(loose_dataset(inputs.data_name, images, predicted, classes, size), inputs)
+    return _normalised(loose_dataset(inputs.data_name, images, predicted, classes, size, channels), inputs)
 
 
 def _normalised(dataset: Dataset, inputs: Inputs) -> Dataset:
-    dataset.mean, dataset.std = inputs.mean, inputs.std
+    dataset.mean, dataset.std = (of_channels(values, dataset.channels) for values in (inputs.mean, inputs.std))
     return dataset
 
 
-def count_outputs(factory: Callable[[], nn.Module], title: str, size: int) -> int:
+def _takes(factory: Callable[[], nn.Module], channels: int, size: int) -> bool:
+    """Whether the network takes images of so many channels."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            factory().eval()(torch.zeros(1, channels, size, size))
+        except Exception:  # noqa: BLE001 - anybody's code; who asks for its outputs says what was wrong
+            return False
+    return True
+
+
+def count_outputs(factory: Callable[[], nn.Module], title: str, image_shape: tuple[int, int, int]) -> int:
     """The number of classes that the network tells apart; VictimError where it cannot take the images."""
     network = None
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             network = factory()
-            logits = network.eval()(torch.zeros(1, 3, size, size))
+            logits = network.eval()(torch.zeros(1, *image_shape))
         except Exception as error:  # anybody's code
-            raise VictimError(
-                f"--model {title} takes no images of {size} x {size} pixels: {in_words(error)}{_mending(network)}"
-            ) from error
+            what = f"--model {title} takes no images of {image_shape[1]} x {image_shape[2]} pixels"
+            raise VictimError(f"{what}: {in_words(error)}{_mending(network)}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise VictimError(f"--model {title} returns {shape} and not logits (images, classes); wrap it in one that does")
@@ -189,7 +200,7 @@ def _labelled(images: LooseImages, outputs: int) -> tuple[list[str], list[int]]:
 def _predicted(inputs: Inputs, dataset: Dataset, images: LooseImages) -> list[int]:
     """What the network takes each image for; the data set says only what images it will see."""
     loaded = load_victim(inputs.victim, dataset, judged=False)
-    split = loose_split(images, [0] * len(images.files), dataset.image_size)
+    split = loose_split(images, [0] * len(images.files), dataset.image_size, dataset.channels)
     labels: list[int] = []
     for start in range(0, len(split), _AT_ONCE):
         places = range(start, min(start + _AT_ONCE, len(split)))

@@ -111,6 +111,6 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) != 3 or not all(math.isfinite(number) for number in numbers):
-        raise RequestError(f"{option} {text}: write three numbers, as 0.485,0.456,0.406")
-    return numbers
+    if len(numbers) not in (1, 3) or not all(math.isfinite(number) for number in numbers):
+        raise RequestError(f"{option} {text}: write three numbers, as 0.485,0.456,0.406, or one for all channels")
+    return numbers if len(numbers) == 3 else numbers * 3

@@ -5,6 +5,7 @@ from .base import (
     Role as Role,
     Split as Split,
     held_out_loaders as held_out_loaders,
+    of_channels as of_channels,
 )
 from .batches import (
     Batch as Batch,

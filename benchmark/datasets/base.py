@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gradinv.benchmark.datasets.changes import Change, in_words
-from gradinv.benchmark.datasets.checks import check_split, checked_classes, checked_images, checked_labels
+from gradinv.benchmark.datasets.checks import CHANNELS, check_split, checked_classes, checked_images, checked_labels
 from gradinv.benchmark.datasets.registry import DataError, check_image_size, raised
 from gradinv.benchmark.datasets.seeds import random_state
 from gradinv.metrics.registry import RequestError
@@ -40,6 +40,15 @@ def normalisation(name: str) -> Normalisation:
     return CIFAR10 if name.startswith("cifar10") else IMAGENET
 
 
+def of_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """One number a channel of colour images, for images of one channel their mean.
+
+    >>> of_channels((0.25, 0.5, 0.75), 1)
+    (0.5,)
+    """
+    return values if len(values) == channels else (sum(values) / len(values),) * channels
+
+
 class Split(ABC):
     """Images with labels; `labels` is an int64 array, one class index an image.
 
@@ -56,7 +65,7 @@ class Split(ABC):
 
     @abstractmethod
     def pixels(self, indices: Sequence[int]) -> np.ndarray:
-        """The images as stored: uint8 (n, H, W, 3)."""
+        """The images as stored: uint8 (n, H, W, C), C = 3, or 1 where the data set says so."""
 
     @cached_property
     @abstractmethod
@@ -64,7 +73,7 @@ class Split(ABC):
         """SHA-256 (hexadecimal) over the images and labels."""
 
     def images(self, indices: Sequence[int]) -> Tensor:
-        """The images (n, 3, H, W) as float32 in [0, 1]."""
+        """The images (n, C, H, W) as float32 in [0, 1]."""
         return torch.from_numpy(self.pixels(indices)).permute(0, 3, 1, 2).float() / 255
 
     def image_hash(self, index: int) -> str:
@@ -90,7 +99,7 @@ class Split(ABC):
 
 
 class ArraySplit(Split):
-    """Images held as one uint8 array (n, H, W, 3); `changed` says what was done to every one of them.
+    """Images held as one uint8 array (n, H, W, C); `changed` says what was done to every one of them.
 
     Raises DataError for another type or shape.
     """
@@ -138,21 +147,36 @@ class Dataset:
     """Three disjoint splits: victims train on `train`, attacks are tuned on `tuning` and scored on `evaluation`.
 
     `classes` are names by class index; `mean` and `std` (one number a channel) normalise images in [0, 1]. A split is
-    made when it is first asked for. Raises DataError for fewer than two classes and for sizes beyond reason.
+    made when it is first asked for. `channels` is 1 where all images are grey and stored so. Raises DataError for fewer
+    than two classes and for sizes beyond reason.
     """
 
     def __init__(
-        self, name: str, classes: Sequence[str], image_size: int, loaders: Mapping[Role, Callable[[], Split]]
+        self,
+        name: str,
+        classes: Sequence[str],
+        image_size: int,
+        loaders: Mapping[Role, Callable[[], Split]],
+        *,
+        channels: int = 3,
     ) -> None:
-        self.name, self.mean, self.std = name, *normalisation(name)
+        self.name, self.channels = name, channels
         with self._named():
             check_image_size(image_size)
+            if channels not in CHANNELS:
+                raise DataError(f"channels {channels}: images have 3, or 1 where they are grey")
+            self.mean, self.std = (of_channels(values, channels) for values in normalisation(name))
             self.classes, self.image_size = checked_classes(classes), int(image_size)
             unknown = sorted(set(loaders) - set(get_args(Role)))
             if unknown:
                 raise DataError(f"{', '.join(unknown)} is no split; they are called {', '.join(get_args(Role))}")
         self._loaders = loaders
         self._splits: dict[Role, Split] = {}
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        return (self.channels, self.image_size, self.image_size)
 
     def split(self, role: Role) -> Split:
         """The images of that role; DataError where the data set has none, or where they are not what they must be."""
@@ -163,7 +187,7 @@ class Dataset:
                 split = self._loaders[role]()
                 if not isinstance(split, Split):
                     raise DataError(f"its loader gave {type(split).__name__}; give a Split, such as ArraySplit")
-                check_split(split, classes=len(self.classes), image_size=self.image_size)
+                check_split(split, classes=len(self.classes), image_size=self.image_size, channels=self.channels)
             self._splits[role] = split
         return self._splits[role]
 

@@ -105,11 +105,11 @@ def draw_like(
 
 @lru_cache(maxsize=4)
 def mean_image(dataset: Dataset) -> Tensor:
-    """The mean (3, H, W) in [0, 1] of up to 1,000 seeded training images; of tuning images where there are none."""
+    """The mean (C, H, W) in [0, 1] of up to 1,000 seeded training images; of tuning images where there are none."""
     split = dataset.split("train" if dataset.has("train") else "tuning")
     # In double precision: the last bits of a float32 sum of a thousand images depend on the machine's order.
     sample = _order(split, "mean_image", dataset.name)[:MEAN_SAMPLE]
-    total = torch.zeros(3, dataset.image_size, dataset.image_size, dtype=torch.float64)
+    total = torch.zeros(dataset.channels, dataset.image_size, dataset.image_size, dtype=torch.float64)
     for start in range(0, len(sample), MEAN_PART):
         total += split.images(sample[start : start + MEAN_PART]).double().sum(0)
     return (total / len(sample)).float()

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from gradinv.benchmark.datasets.base import Split
 
 
+CHANNELS = (3, 1)
+"""How many an image may have: of colour, or of grey."""
+
+
 def checked_labels(labels: Any) -> np.ndarray:
     """Labels as int64 (n,); DataError where they are no list of whole numbers."""
     array = np.asarray(labels)
@@ -22,16 +26,16 @@ def checked_labels(labels: Any) -> np.ndarray:
 
 
 def checked_images(array: Any, labels: np.ndarray) -> np.ndarray:
-    """Images as uint8 (n, H, W, 3) for n labels; DataError for any other type or shape, with how to convert it."""
+    """Images as uint8 (n, H, W, C), C = 3 or 1, for n labels; DataError for all else, with how to convert it."""
     if not isinstance(array, np.ndarray):
         raise DataError(f"images are a {type(array).__name__}; give a NumPy array, uint8 (n, H, W, 3)")
     if array.dtype != np.uint8:
         values = f", from {array.min():g} to {array.max():g}" if array.size and array.dtype.kind in "iufb" else ""
         raise DataError(f"images are {array.dtype}{values}; give uint8 from 0 to 255, as pixels are stored")
-    if array.ndim != 4 or array.shape[3] != 3:
-        channels_first = array.ndim == 4 and array.shape[1] == 3
+    if array.ndim != 4 or array.shape[3] not in CHANNELS:
+        channels_first = array.ndim == 4 and array.shape[1] in CHANNELS
         how = "; .transpose(0, 2, 3, 1) puts the channels last" if channels_first else ""
-        raise DataError(f"images are of shape {array.shape}; give (n, height, width, 3), grey ones three times{how}")
+        raise DataError(f"images are of shape {array.shape}; give (n, height, width, 3), or 1 for grey{how}")
     if len(array) != len(labels):
         raise DataError(f"there are {len(array)} images and {len(labels)} labels; give one label an image")
     return array
@@ -46,21 +50,22 @@ def checked_classes(classes: Sequence[str]) -> list[str]:
     return list(classes)
 
 
-def check_split(split: Any, *, classes: int, image_size: int) -> None:
-    """DataError unless labels lie in 0..classes-1 and images are uint8 (image_size, image_size, 3)."""
+def check_split(split: Any, *, classes: int, image_size: int, channels: int) -> None:
+    """DataError unless labels lie in 0..classes-1 and images are uint8 (image_size, image_size, channels)."""
     if not len(split):
         raise DataError("there are no images; give each class two at least")
     low, high = int(split.labels.min()), int(split.labels.max())
     if low < 0 or high >= classes:
         raise DataError(f"labels go from {low} to {high}; with {classes} classes they lie in 0..{classes - 1}")
-    _check_pixels(split, image_size)
+    _check_pixels(split, image_size, channels)
 
 
-def _check_pixels(split: "Split", size: int) -> None:
+def _check_pixels(split: "Split", size: int, channels: int) -> None:
     # One image: an array has one shape, and files go through one decoder.
     pixels = split.pixels([0])
-    if pixels.dtype != np.uint8 or pixels.shape != (1, size, size, 3):
+    if pixels.dtype != np.uint8 or pixels.shape != (1, size, size, channels):
+        grey = ", and channels=1" if channels != 1 == pixels.shape[3] else ""
         raise DataError(
             f"an image is {pixels.dtype} {pixels.shape[1:]} where image_size is {size}; "
-            f"give uint8 ({size}, {size}, 3), or say the size that the images have"
+            f"give uint8 ({size}, {size}, {channels}), or say the size that the images have{grey}"
         )

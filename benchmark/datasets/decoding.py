@@ -18,6 +18,7 @@ FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MOST_PIXELS = 89_478_485
 """Of one image, where Pillow begins to warn of decompression bombs: a file of kilobytes can fill the memory."""
 
+GREY = "grey, read as three equal channels"
 EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 
 
@@ -69,7 +70,7 @@ def changes_of(path: Path, size: int, file: str) -> list[Change]:
         words = []
         # Pillow makes colour of grey with alpha of 16 bits.
         if image.mode in ("1", "L", "LA") or image.mode[0] in "IF" or "LA;16B" in _decoder_arguments(image):
-            words.append("grey, read as three equal channels")
+            words.append(GREY)
         if _has_sixteen_bits(image):
             words.append("16 bits a channel, of which the upper 8 are read")
         if image.mode == "F":

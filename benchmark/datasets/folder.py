@@ -12,39 +12,58 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from gradinv.benchmark.datasets.base import Dataset, Split, held_out_loaders
 from gradinv.benchmark.datasets.changes import Change, listed
-from gradinv.benchmark.datasets.decoding import changes_of, check_is_file, decode, image_size_of
+from gradinv.benchmark.datasets.decoding import GREY, changes_of, check_is_file, decode, image_size_of
 from gradinv.benchmark.datasets.registry import HELD_OUT_FOLDERS, DataError
 
 MEMORY_LIMIT = 10**9  # bytes of decoded pixels that one split may hold
 
 
 class FileSplit(Split):
-    """Images in files; what was decoded is kept while the split fits in memory."""
+    """Images in files; what was decoded is kept while the split fits in memory.
+
+    With one of `channels` files that hold colours raise DataError when they are read.
+    """
 
     def __init__(
-        self, root: Path, files: Sequence[Path], labels: Sequence[int], size: int, remarks: Sequence[str] = ()
+        self,
+        root: Path,
+        files: Sequence[Path],
+        labels: Sequence[int],
+        size: int,
+        remarks: Sequence[str] = (),
+        *,
+        channels: int = 3,
     ) -> None:
         super().__init__(np.asarray(labels, dtype=np.int64))
         self.root, self.files, self.size, self.remarks = root, list(files), size, tuple(remarks)
+        self.channels = channels
         self._decoded = np.zeros(len(self.files), dtype=bool)
 
     @cached_property
     def _memory(self) -> np.ndarray | None:
-        shape = (len(self.files), self.size, self.size, 3)
+        shape = (len(self.files), self.size, self.size, self.channels)
         # Not filled: a page costs memory only once an image was decoded into it.
         return np.empty(shape, dtype=np.uint8) if np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT else None
 
     def pixels(self, indices: Sequence[int]) -> np.ndarray:
         chosen = np.asarray(indices, dtype=np.int64)
         if self._memory is None:
-            return np.stack([decode(self.files[index], self.size) for index in chosen])
+            return np.stack([self._decode(index) for index in chosen])
         for index in np.unique(chosen[~self._decoded[chosen]]):  # each once, however often it is asked for
-            self._memory[index] = decode(self.files[index], self.size)
+            self._memory[index] = self._decode(index)
             self._decoded[index] = True
         return self._memory[chosen]
 
+    def _decode(self, index: int) -> np.ndarray:
+        pixels = decode(self.files[index], self.size)
+        # The decoder makes three equal channels of grey; whatever else it gives is a colour, which nobody may drop.
+        if self.channels == 1 and not (pixels == pixels[..., :1]).all():
+            raise DataError(f"{self.files[index]} has colours, and the network takes grey images; make it grey")
+        return pixels[..., : self.channels]
+
     def changes_of(self, index: int) -> Sequence[Change]:
-        return changes_of(self.files[index], self.size, self._name(index))
+        changes = changes_of(self.files[index], self.size, self._name(index))
+        return [change for change in changes if self.channels == 3 or change.words != GREY]
 
     @cached_property
     def content_hash(self) -> str:

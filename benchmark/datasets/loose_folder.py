@@ -79,20 +79,25 @@ def _images(folder: Path) -> list[Path]:
     return files
 
 
-def loose_split(images: LooseImages, labels: Sequence[int], image_size: int) -> Split:
+def loose_split(images: LooseImages, labels: Sequence[int], image_size: int, channels: int = 3) -> Split:
     """All the images under these labels, in their order."""
-    return FileSplit(images.root, images.files, labels, image_size, images.remarks)
+    return FileSplit(images.root, images.files, labels, image_size, images.remarks, channels=channels)
 
 
 def loose_dataset(
-    name: str, images: LooseImages, labels: Sequence[int], classes: Sequence[str], image_size: int
+    name: str,
+    images: LooseImages,
+    labels: Sequence[int],
+    classes: Sequence[str],
+    image_size: int,
+    channels: int = 3,
 ) -> Dataset:
     """The images as a data set of that name: attacked is the evaluation split.
 
     Training images are those of the split `train`, where there is one beside others, else half of all. Of the rest one
     half is for tuning and one for evaluation.
     """
-    whole = lru_cache(lambda: loose_split(images, labels, image_size))
+    whole = lru_cache(lambda: loose_split(images, labels, image_size, channels))
     train, held = _parts(images, np.asarray(labels))
     tuning, evaluation = (held[half] for half in halves(np.asarray(labels)[held]))
 
@@ -102,7 +107,7 @@ def loose_dataset(
     loaders: dict[Role, Callable[[], Split]] = {
         "train": part(train), "tuning": part(tuning), "evaluation": part(evaluation)
     }  # fmt: skip
-    return Dataset(name, classes, image_size, loaders)
+    return Dataset(name, classes, image_size, loaders, channels=channels)
 
 
 def _parts(images: LooseImages, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

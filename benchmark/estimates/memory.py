@@ -97,12 +97,13 @@ class MetaEvaluation:
         update: str = "gradient",
         needs_bn_statistics: bool = False,
         together: int = 1,
+        channels: int = 3,
     ) -> None:
         self.victim = Victim(_on_meta(module), bn_mode=bn_mode, update=update)
         self.needs_bn_statistics, self.together = needs_bn_statistics, together
         like = self.victim.parameters[0]
         # Shapes are all that counts: on "meta" a ResNet-152 at 224 px is measured in milliseconds and no memory.
-        self.images = like.new_empty(together, batch_size, 3, image_size, image_size)
+        self.images = like.new_empty(together, batch_size, channels, image_size, image_size)
         self.labels = like.new_empty(together, batch_size, num_classes)  # probabilities: the larger kind of labels
         self.observed = [value.new_empty(together, *value.shape) for value in self.victim.parameters]
 

@@ -61,7 +61,7 @@ def seconds_per_evaluation(plan: Plan, spec: TrialSpec, device: str, together: i
     """Measured seconds of one candidate's squared-l2 evaluation among so many; the best of two after a warm-up."""
     victim = Victim(plan.network_of(spec).to(device), update=spec.threat_model.known_update)
     objective, classes = Objective(victim, SquaredL2(), []), len(plan.dataset_of(spec).classes)
-    shape = (together, spec.batch_size, 3, spec.image_size, spec.image_size)
+    shape = (together, spec.batch_size, *plan.dataset_of(spec).image_shape)
     # Any values do: the time depends on shapes alone, which is why an untrained network stands for a trained one.
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     labels = (torch.arange(spec.batch_size) % classes).to(device)
@@ -118,6 +118,7 @@ def _bytes_needed(plan: Plan, spec: TrialSpec) -> int | None:
             update=spec.threat_model.known_update,
             needs_bn_statistics=any(prior.needs_bn_statistics for prior in attack.priors),
             together=spec.together,
+            channels=plan.dataset_of(spec).channels,
         )
     except Exception:  # noqa: BLE001 - shapes that depend on values, no meta kernel, a batch that train mode refuses
         return None

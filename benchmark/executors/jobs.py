@@ -180,7 +180,7 @@ def _victim(job: Job, dataset: Dataset) -> LoadedVictim:
     if spec.weights_hash is None:
         raise ValueError(f"the weights of {spec.victim.key} are not known; prepare the plan before it is run")
     path = job.run.weights(spec.weights_hash)
-    module, facts = _module(path, spec.victim.model, len(dataset.classes), spec.image_size, spec.victim.stem)
+    module, facts = _module(path, spec.victim.model, len(dataset.classes), dataset.image_shape, spec.victim.stem)
     mean, std = normalisation_for(spec.victim, dataset)
     accuracy, source = float(facts["accuracy"]) if "accuracy" in facts else None, facts.get("source", "")
     return LoadedVictim(module, mean, std, spec.weights_hash, planned.cell.victim_state, accuracy, source=source)
@@ -188,11 +188,12 @@ def _victim(job: Job, dataset: Dataset) -> LoadedVictim:
 
 @lru_cache(maxsize=1)
 def _module(
-    path: Path, model: str, num_classes: int, image_size: int, stem: Stem
+    path: Path, model: str, num_classes: int, image_shape: tuple[int, int, int], stem: Stem
 ) -> tuple[torch.nn.Module, dict[str, str]]:
     """The network of a weight file and what stands beside it there; the last is kept: trials come victim by victim."""
     # Safetensors only: a run directory may come from someone else, and no pickle is ever loaded.
-    module = build_network(model, num_classes=num_classes, image_size=image_size, stem=stem)
+    channels, size, _ = image_shape
+    module = build_network(model, num_classes=num_classes, image_size=size, channels=channels, stem=stem)
     module.load_state_dict(load_file(path))
     if weights_hash(module) != path.stem:
         raise VictimError(f"{path} does not hold the weights that its name says; delete it and run the suite again")

@@ -60,7 +60,11 @@ def read_originals(folder: Path, shape: tuple[int, int, int, int]) -> Originals:
         if image.size != (shape[3], shape[2]):
             raise DataError(f"{path} has {image.width} x {image.height} pixels, and the leak {shape[3]} x {shape[2]}")
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
-    return Originals(tuple(path.name for path in paths), pixels.float() / 255)
+    if shape[1] == 1:
+        coloured = [path for path, image in zip(paths, pixels, strict=True) if not bool((image == image[:1]).all())]
+        if coloured:
+            raise DataError(f"{coloured[0]} has colours, and the leak's images are grey")
+    return Originals(tuple(path.name for path in paths), pixels[:, : shape[1]].float() / 255)
 
 
 def attack_leak(
@@ -81,6 +85,7 @@ def attack_leak(
         image_size=leak.image_shape[1],
         budget=budget,
         network=victim.module,
+        channels=leak.image_shape[0],
     )
     reason = attack.reason_to_skip(conditions)
     if reason is not None:
@@ -153,7 +158,9 @@ def write_result(folder: Path, pixels: dict[str, Tensor], facts: dict[str, Any])
 
 
 def _write_png(path: Path, image: Tensor) -> Path:
-    Image.fromarray((255 * image).round().to(torch.uint8).permute(1, 2, 0).numpy()).save(path, "PNG")
+    pixels = (255 * image).round().to(torch.uint8).permute(1, 2, 0)
+    # Pillow knows grey pictures by two axes.
+    Image.fromarray((pixels[..., 0] if pixels.shape[2] == 1 else pixels).numpy()).save(path, "PNG")
     return path
 
 

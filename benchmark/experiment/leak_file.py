@@ -59,12 +59,12 @@ def victim_of_key(text: str, *, state: str | None, weights: Path | None) -> Vict
 def read_leak(path: Path) -> Leak:
     """The leak of a file; LeakError in one line, which names the file, where it cannot be any network's.
 
-    Images are square and of three channels, as victims take them; no number is NaN or infinite.
+    Images are square and of three channels or one, as victims take them; no number is NaN or infinite.
     """
     leak = Leak.load(path)
     channels, height, width = leak.image_shape
-    if channels != 3 or height != width:
-        raise LeakError(f"{path}: images of shape {leak.image_shape}; victims take square ones of 3 channels")
+    if channels not in (1, 3) or height != width:
+        raise LeakError(f"{path}: images of shape {leak.image_shape}; victims take square ones of 3 channels, or of 1")
     statistics = [value for pair in leak.bn_statistics or () for value in pair]
     named = [*leak.gradients.items(), *(leak.buffers or {}).items(), *(("bn", value) for value in statistics)]
     not_finite = [name for name, value in named if not bool(torch.isfinite(value).all())]
@@ -83,7 +83,8 @@ def load_own_victim(spec: VictimSpec, leak: Leak, path: Path, *, download: bool 
     No images are known of a client of one's own, so that its network comes from a file or from timm.
     """
     classes = [str(index) for index in range(leak.num_classes)]
-    return load_victim(spec, Dataset(f"the leak {path.name}", classes, leak.image_shape[1], {}), download=download)
+    channels, size, _ = leak.image_shape
+    return load_victim(spec, Dataset(f"the leak {path.name}", classes, size, {}, channels=channels), download=download)
 
 
 def receive(leak: Leak, module: nn.Module, path: Path) -> ReceivedLeak:

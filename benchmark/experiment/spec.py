@@ -107,11 +107,11 @@ class PlannedTrial:
         return replace(self, spec=self.spec.model_copy(update=fields))
 
 
-def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int) -> Cell:
+def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int, channels: int = 3) -> Cell:
     """The leaderboard row that the trial belongs to; `bn_channels` are those of all batch-norm layers together."""
     key = Key(spec.control, spec.attack) if spec.control else parse_key(spec.attack)
     granted = spec.threat_model
-    image_shape = (3, spec.image_size, spec.image_size)
+    image_shape = (channels, spec.image_size, spec.image_size)
     return Cell(
         attack=key.name,
         preset=key.preset,

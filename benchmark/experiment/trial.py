@@ -69,7 +69,7 @@ def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVic
         return [_without_attack(spec, dataset, batch) for spec, batch in zip(specs, batches, strict=True)]
     loaded = _defended(first, loaded)
     victim = _victim(first, loaded.module)
-    attack = possible_attack(first, loaded.module, classes=len(dataset.classes), state=loaded.state)
+    attack = possible_attack(first, loaded.module, dataset, state=loaded.state)
     if isinstance(attack, GradientMatching):  # an attack with a loop of its own evaluates as it likes
         attack.engine = Engine(first.engine, first.together, first.precision)
     received = [_received(spec, dataset, batch, loaded, victim) for spec, batch in zip(specs, batches, strict=True)]
@@ -171,7 +171,7 @@ def _victim(spec: TrialSpec, module: nn.Module) -> Victim:
     return Victim(module, bn_mode=spec.threat_model.bn_mode, update=spec.threat_model.known_update, family=family)
 
 
-def possible_attack(spec: TrialSpec, network: nn.Module, *, classes: int, state: str) -> Attack:
+def possible_attack(spec: TrialSpec, network: nn.Module, dataset: Dataset, *, state: str) -> Attack:
     """The attack of this trial, for the controls `prior_only` and `no_statistics` blind to the gradient.
 
     `network` is of the victim's architecture, with any weights. Raises ImpossibleCellError with the reason where the
@@ -181,12 +181,13 @@ def possible_attack(spec: TrialSpec, network: nn.Module, *, classes: int, state:
     conditions = Conditions(
         threat_model=spec.threat_model,
         batch_size=spec.batch_size,
-        num_classes=classes,
+        num_classes=len(dataset.classes),
         bn_layers=len(bn_layers(network)),
         trained=not state.startswith("untrained"),
         image_size=spec.image_size,
         budget=spec.budget,
         network=network,
+        channels=dataset.channels,
     )
     reason = reason_impossible(conditions) or attack.reason_to_skip(conditions)
     if reason is not None:

@@ -64,7 +64,7 @@ class Bench:
     @cached_property
     def classifier(self) -> Classifier:
         """Of a copy of the victim; ClassifierError where it is no linear layer."""
-        shape = (3, self.dataset.image_size, self.dataset.image_size)
+        shape = self.dataset.image_shape
         classifier_name(self.loaded.module, shape)
         return Classifier(Victim(self.loaded.module), shape)
 

@@ -129,11 +129,11 @@ class Planner:
         grid = _grid(block)
         for arm in self._arms(block, dataset):
             network = self.networks[PlannedVictim.of(arm)]
-            channels = sum(layer.num_features for layer in bn_layers(network.module))
+            bn_channels = sum(layer.num_features for layer in bn_layers(network.module))
             place = (grid, arm.victim, arm.defense, arm.batch_size, arm.attack, arm.control)
             planned = PlannedTrial(
                 spec=arm,
-                cell=cell_of(arm, victim_state=network.state, bn_channels=channels),
+                cell=cell_of(arm, victim_state=network.state, bn_channels=bn_channels, channels=dataset.channels),
                 suite=suite,
                 suite_hash=suite_hash,
                 order=self.places.setdefault(place, len(self.places)),
@@ -239,7 +239,7 @@ def _skip_reason(spec: TrialSpec, dataset: Dataset, network: Network) -> str | N
     if spec.control in controls.WITHOUT_ATTACK:
         return None  # whether a class has another image is known only with the batch, when the trial runs
     try:
-        possible_attack(spec, network.module, classes=len(dataset.classes), state=network.state)
+        possible_attack(spec, network.module, dataset, state=network.state)
     except ImpossibleCellError as error:
         return str(error)
     return None

@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
-from gradinv.benchmark.datasets import Dataset
+from gradinv.benchmark.datasets import Dataset, of_channels
 from gradinv.benchmark.victims.checkpoints import load_weights
 from gradinv.benchmark.victims.networks import VictimError, build_network, require_model
 from gradinv.benchmark.victims.normalisation import Normalisation, normalisation_of
@@ -76,9 +76,9 @@ def load_victim(
     else:
         module, accuracy = _trained(spec, dataset, progress)
     twin = _build(spec.model_copy(update={"seed": spec.seed + 1}), dataset)
-    require_pure(module, twin, dataset.image_size, spec.model)
-    require_logits(module, dataset.image_size, spec.model)
-    share = zero_gradient_share(require_two_derivatives(module, dataset.image_size, spec.model))
+    require_pure(module, twin, dataset.image_shape, spec.model)
+    require_logits(module, dataset.image_shape, spec.model)
+    share = zero_gradient_share(require_two_derivatives(module, dataset.image_shape, spec.model))
     degenerate = spec.state == "untrained" and share > DEGENERATE_SHARE
     state = "untrained_degenerate" if degenerate else spec.state
     if source and judged:
@@ -101,7 +101,7 @@ def normalisation_for(spec: VictimSpec, dataset: Dataset) -> Normalisation:
     Those that its specification gives, else for a pretrained one timm's own, else the network's or the data set's.
     """
     if spec.mean is not None and spec.std is not None:
-        return spec.mean, spec.std
+        return of_channels(spec.mean, dataset.channels), of_channels(spec.std, dataset.channels)
     if spec.state != "pretrained":
         return normalisation_of(spec.model, dataset)
     return _pretrained_normalisation(spec.model)
@@ -146,6 +146,7 @@ def _build(spec: VictimSpec, dataset: Dataset, **options: Any) -> nn.Module:
         spec.model,
         num_classes=len(dataset.classes),
         image_size=dataset.image_size,
+        channels=dataset.channels,
         stem=spec.stem,
         seed=spec.seed,
         **options,
@@ -170,6 +171,8 @@ def _trained(spec: VictimSpec, dataset: Dataset, progress: bool) -> tuple[nn.Mod
 
 def _pretrained(spec: VictimSpec, dataset: Dataset, download: bool) -> tuple[nn.Module, str]:
     """The network with pretrained weights, and where these come from."""
+    if dataset.channels != 3:
+        raise VictimError(f"the pretrained weights of {spec.model} are for colour images; {dataset.name} has grey ones")
     config = timm.get_pretrained_cfg(spec.model)
     if config is None or not config.has_weights:
         raise VictimError(f"timm has no pretrained weights of {spec.model}; give a weight file (weights: PATH)")

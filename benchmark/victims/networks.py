@@ -96,6 +96,7 @@ def build_network(
     *,
     num_classes: int,
     image_size: int,
+    channels: int = 3,
     stem: Stem = "default",
     pretrained: bool = False,
     seed: int = 0,
@@ -118,6 +119,7 @@ def build_network(
         options["pretrained_cfg_overlay"] = {"file": pretrained_file}
     optional: dict[str, Any] = {"num_classes": num_classes, "img_size": image_size}
     optional |= {"zero_init_last": False} if untrained else {}
+    optional |= {} if channels == 3 else {"in_chans": channels}
     network: nn.Module | None = None
     with torch.random.fork_rng(devices=[]):  # no devices: networks are built, and their weights drawn, on the CPU
         try:
@@ -127,11 +129,11 @@ def build_network(
             _make_twice_differentiable(network)
             _require_parameters(network)
             forget_hidden_state(network.eval())
-            _probe(network, num_classes, image_size)
+            _probe(network, num_classes, (channels, image_size, image_size))
         except RequestError as error:
             raise VictimError(f"{model}: {error}") from error
         except Exception as error:  # a model of one's own raises anything
-            reason = reason_of(error) + (channels_in_words(network) if isinstance(network, nn.Module) else "")
+            reason = reason_of(error) + (channels_in_words(network, channels) if isinstance(network, nn.Module) else "")
             title = f"{model} with pretrained weights cannot be had" if pretrained else f"{model} cannot be built"
             raise VictimError(f"{title} for {image_size} x {image_size} images: {reason}") from error
     return network
@@ -209,10 +211,10 @@ def _require_parameters(network: nn.Module) -> None:
     trained_parameters(network)
 
 
-def _probe(network: nn.Module, num_classes: int, image_size: int) -> None:
+def _probe(network: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> None:
     """One forward pass, so that a network which cannot take such images fails here and not in the middle of a run."""
     with torch.no_grad():
-        logits = network(torch.zeros(1, 3, image_size, image_size))
+        logits = network(torch.zeros(1, *image_shape))
     if not isinstance(logits, Tensor):
         held = f"a {type(logits).__name__}" + (f" of {len(logits)}" if hasattr(logits, "__len__") else "")
         raise VictimError(
@@ -223,10 +225,10 @@ def _probe(network: nn.Module, num_classes: int, image_size: int) -> None:
         raise VictimError(f"its output has the shape {tuple(logits.shape)} and not {(1, num_classes)}")
 
 
-def channels_in_words(network: nn.Module) -> str:
+def channels_in_words(network: nn.Module, channels: int = 3) -> str:
     """How to wrap a network that takes images of another number of channels, after a semicolon; empty for any other."""
     first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
-    if first is None or first.in_channels == 3:
+    if first is None or first.in_channels == channels:
         return ""
     wrap = "images.mean(1, keepdim=True)" if first.in_channels == 1 else f"{first.in_channels} channels"
-    return f"; images have 3 channels: wrap it in a module that calls it with {wrap}"
+    return f"; images have {channels} channels: wrap it in a module that calls it with {wrap}"

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gradinv.benchmark.datasets import Dataset, Normalisation
+from gradinv.benchmark.datasets import Dataset, Normalisation, of_channels
 
 _OF_PIXELS = ("lenet_dlg", "mlp1000", "mlp_cpa", "mlp6", "mlp300x3", "mlp500x6", "cnn3_rgap", "cnn6_rgap", "vit_april")
 # The code of the DLG paper feeds its LeNet images in [0, 1] as they are, and so do those of the exact attacks.
@@ -12,7 +12,8 @@ FIXED_BY_AUTHORS: dict[str, Normalisation] = dict.fromkeys(_OF_PIXELS, ((0.0, 0.
 
 def normalisation_of(model: str, dataset: Dataset) -> Normalisation:
     """Mean and standard deviation a channel: the network's where its authors fix them, else the data set's."""
-    return FIXED_BY_AUTHORS.get(model, (dataset.mean, dataset.std))
+    mean, std = FIXED_BY_AUTHORS.get(model, (dataset.mean, dataset.std))
+    return of_channels(mean, dataset.channels), of_channels(std, dataset.channels)
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -13,13 +13,13 @@ AGREEMENT = 1e-4
 """Relative: equal operations on equal numbers differ by rounding at most."""
 
 
-def require_pure(network: nn.Module, twin: nn.Module, image_size: int, title: str) -> None:
+def require_pure(network: nn.Module, twin: nn.Module, image_shape: tuple[int, int, int], title: str) -> None:
     """Nothing where equal weights and images give equal logits, again and in a network built with other weights.
 
     VictimError where they do not: a network that is random in eval mode, that goes by what it saw before, or that holds
     something beside its parameters and buffers which is not in a weight file.
     """
-    images, weights = noise_images(image_size), _shaken(network)
+    images, weights = noise_images(image_shape), _shaken(network)
     with torch.no_grad():
         first, again, rebuilt = (call_with(each, weights, images) for each in (network, network, twin))
     if not _agree(first, again):
@@ -31,13 +31,13 @@ def require_pure(network: nn.Module, twin: nn.Module, image_size: int, title: st
         )
 
 
-def require_logits(network: nn.Module, image_size: int, title: str) -> None:
+def require_logits(network: nn.Module, image_shape: tuple[int, int, int], title: str) -> None:
     """Nothing where the outputs are logits, or their logarithmic softmax, which cross-entropy takes for the same.
 
     VictimError where they are probabilities: cross-entropy would take the softmax of a softmax.
     """
     with torch.no_grad():
-        outputs = network(noise_images(image_size))
+        outputs = network(noise_images(image_shape))
     sums = outputs.sum(1)
     if bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=AGREEMENT):
         raise VictimError(
@@ -46,12 +46,12 @@ def require_logits(network: nn.Module, image_size: int, title: str) -> None:
         )
 
 
-def require_two_derivatives(network: nn.Module, image_size: int, title: str) -> tuple[Tensor, ...]:
+def require_two_derivatives(network: nn.Module, image_shape: tuple[int, int, int], title: str) -> tuple[Tensor, ...]:
     """The gradients of the trained parameters for noise, which must have a gradient for the images themselves.
 
     VictimError where an operation has no second derivative, which every gradient-matching attack needs.
     """
-    images = noise_images(image_size).requires_grad_(True)
+    images = noise_images(image_shape).requires_grad_(True)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     try:
         loss = nn.functional.cross_entropy(network(images), torch.tensor([0, 1]))

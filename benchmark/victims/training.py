@@ -105,6 +105,7 @@ def train_victim(
         spec.model,
         num_classes=len(dataset.classes),
         image_size=dataset.image_size,
+        channels=dataset.channels,
         stem=spec.stem,
         seed=spec.seed,
         untrained=True,

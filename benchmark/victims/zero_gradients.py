@@ -18,6 +18,6 @@ def zero_gradient_share(gradients: Iterable[Tensor]) -> float:
     return sum(size for size, is_alive in sizes if not is_alive) / sum(size for size, _ in sizes)
 
 
-def noise_images(image_size: int) -> Tensor:
-    """Two seeded random images (2, 3, H, W), on which a network is tried before it is attacked."""
-    return torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+def noise_images(image_shape: tuple[int, int, int]) -> Tensor:
+    """Two seeded random images (2, C, H, W), on which a network is tried before it is attacked."""
+    return torch.randn(2, *image_shape, generator=torch.Generator().manual_seed(0))

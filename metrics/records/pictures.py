@@ -72,7 +72,7 @@ class Pictures:
         for run in self._runs:
             tensors = read_tensors(run.tensors(trial))
             if tensors:
-                return tensors
+                return {name: _in_colour(value) for name, value in tensors.items()}
         return {}
 
     def get(self, trial: Record, name: str, slot: int) -> np.ndarray | None:
@@ -86,6 +86,12 @@ class Pictures:
         """One image's snapshots, in the order of the evaluations; none where they are not on disk."""
         steps = self._read(trial.id).get("snapshots")
         return [] if steps is None or slot >= steps.shape[1] else [step[slot] for step in steps]
+
+
+def _in_colour(pictures: np.ndarray) -> np.ndarray:
+    # Whoever shows them need not know of grey ones, which matplotlib would paint in colours of its own.
+    grey = pictures.ndim > 2 and pictures.shape[-3] == 1
+    return np.repeat(pictures, 3, axis=-3) if grey else pictures
 
 
 def _amplified(picture: np.ndarray, gain: int) -> np.ndarray:

@@ -29,6 +29,9 @@ def wide():
 
 def grey():
     return nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten(), nn.Linear(2, 3))
+
+def two():
+    return nn.Sequential(nn.Conv2d(2, 2, 8), nn.Flatten(), nn.Linear(2, 3))
 """
 
 
@@ -91,10 +94,7 @@ def test_images_without_classes_are_what_the_network_takes_them_for(inputs):
             "wide",
             "no images of 8 x 8.*; images are made square: if it takes squares of another size, --image-size",
         ),
-        (
-            "grey",
-            r"no images of 8 x 8.*; images have 3 channels: wrap it .* with images.mean\(1, keepdim=True\)$",
-        ),
+        ("two", "no images of 8 x 8.*; images have 3 channels: wrap it in a module that calls it with 2 channels$"),
     ],
 )
 def test_networks_that_cannot_be_audited_are_refused(inputs, function, reason):
@@ -119,3 +119,22 @@ def test_a_name_does_not_come_to_stand_for_something_else(inputs, tmp_path):
         register_inputs(made.model_copy(update={"data": str(elsewhere)}))
     with pytest.raises(RequestError, match="this process audits another audit_"):
         register_inputs(made.model_copy(update={"mean": (0.1, 0.1, 0.1)}))
+
+
+def test_a_network_of_one_channel_sees_grey_images_as_they_are(inputs):
+    made = inputs("grey", "ant", "bee", "cat")
+    data = dataset_of(made)
+    assert (data.image_shape, data.mean, data.std) == ((1, 8, 8), (0.0,), (0.5,))
+    split = data.split("evaluation")
+    assert split.images([0]).shape == (1, 1, 8, 8)
+    assert split.changes == []
+    assert load_victim(made.victim, data).module(split.images([0])).shape == (1, 3)
+
+
+def test_colours_are_never_dropped_for_a_network_of_one_channel(inputs):
+    made = inputs("grey", "0")
+    for number in range(4):
+        Image.fromarray(np.full((8, 8, 3), (9, 9, 8), dtype=np.uint8)).save(f"{made.data}/0/{number}.png")
+    data = dataset_of(made)
+    with pytest.raises(DataError, match=r"0/[0-3]\.png has colours, and the network takes grey images"):
+        [data.split(role).pixels(range(1)) for role in ("train", "tuning", "evaluation")]

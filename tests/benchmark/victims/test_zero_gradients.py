@@ -10,9 +10,9 @@ from gradinv.benchmark.victims.zero_gradients import zero_gradient_share
 
 def test_it_counts_the_parameters_of_dead_tensors() -> None:
     zero_initialised = build_network("resnet18", num_classes=4, image_size=32, untrained=False)
-    assert zero_gradient_share(require_two_derivatives(zero_initialised, 32, "it")) > 0.8
+    assert zero_gradient_share(require_two_derivatives(zero_initialised, (3, 32, 32), "it")) > 0.8
     alive = build_network("resnet18", num_classes=4, image_size=32, untrained=True)
-    assert zero_gradient_share(require_two_derivatives(alive, 32, "it")) == 0
+    assert zero_gradient_share(require_two_derivatives(alive, (3, 32, 32), "it")) == 0
 
 
 def test_a_parameter_that_the_loss_does_not_reach_is_dead_and_a_frozen_one_does_not_count() -> None:
@@ -20,4 +20,4 @@ def test_a_parameter_that_the_loss_does_not_reach_is_dead_and_a_frozen_one_does_
     network.idle = nn.Identity()
     network.idle.weight = nn.Parameter(torch.ones(26))
     network.idle.frozen = nn.Parameter(torch.ones(100), requires_grad=False)
-    assert zero_gradient_share(require_two_derivatives(network, 2, "it")) == 0.5
+    assert zero_gradient_share(require_two_derivatives(network, (3, 2, 2), "it")) == 0.5
