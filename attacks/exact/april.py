@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gradinv.attacks.attack import Conditions
 from gradinv.attacks.exact.closed_form import ClosedForm, agreement, likeliest_label, partial_result, reason_of_labels
+from gradinv.attacks.exact.layer_calls import LayerCall, layer_calls
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import Paper, register_attack
 from gradinv.attacks.victim import Victim
@@ -132,7 +133,8 @@ def find_bare_attention(network: nn.Module, image_shape: tuple[int, int, int]) -
     network = copy.deepcopy(network).double()
     parameter = next(network.parameters())
     image = torch.rand(1, *image_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(parameter)
-    calls = _calls(network, image)
+    kinds = (nn.Conv2d, nn.Linear, nn.LayerNorm, nn.GroupNorm)
+    calls = [call for call in layer_calls(network, image)[0] if isinstance(call.layer, kinds)]
     conv, patches = _patches(calls, image)
     linear = [(layer, inputs) for layer, inputs, _ in calls if isinstance(layer, nn.Linear)]
     if not linear:
@@ -155,28 +157,7 @@ def _equal(first: Tensor, second: Tensor) -> bool:
     return first.shape == second.shape and torch.equal(first, second)
 
 
-Call = tuple[nn.Module, Tensor, Tensor]
-
-
-def _calls(network: nn.Module, image: Tensor) -> list[Call]:
-    """(layer, input, output) of every convolution, linear layer and normalisation in one pass, in order."""
-    calls: list[Call] = []
-
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        calls.append((layer, inputs[0].detach().clone(), output.detach().clone()))
-
-    kinds = (nn.Conv2d, nn.Linear, nn.LayerNorm, nn.GroupNorm)
-    handles = [layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, kinds)]
-    try:
-        with torch.no_grad():
-            network(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls
-
-
-def _patches(calls: list[Call], image: Tensor) -> tuple[nn.Conv2d, Tensor]:
+def _patches(calls: list[LayerCall], image: Tensor) -> tuple[nn.Conv2d, Tensor]:
     """The convolution that cuts the image into patches, and its output as tokens (1, N, D)."""
     layer, inputs, output = calls[0] if calls else (None, image, image)
     if not isinstance(layer, nn.Conv2d) or layer.kernel_size != layer.stride or not torch.equal(inputs, image):
@@ -197,7 +178,7 @@ def _positions(network: nn.Module, embeddings: Tensor, patches: Tensor) -> Tenso
     return None
 
 
-def _why_not_bare(calls: list[Call], embeddings: Tensor) -> str:
+def _why_not_bare(calls: list[LayerCall], embeddings: Tensor) -> str:
     norms = [layer for layer, _, output in calls if isinstance(layer, nn.LayerNorm | nn.GroupNorm)
              and _equal(output, embeddings)]  # fmt: skip
     if norms:

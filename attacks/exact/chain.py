@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gradinv.attacks.exact.layer_calls import LayerCall, layer_calls
 from gradinv.metrics.registry import RequestError
 
 PASSING = (nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)
@@ -49,8 +49,6 @@ class Chain:
     head_bias: str
 
 
-Call = tuple[nn.Module, Tensor, Tensor]
-"""A layer, its input and its output."""
 Inverse = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
 """(activation, its output) -> its input, and its derivative there."""
 
@@ -84,40 +82,13 @@ def find_chain(network: nn.Module, image_shape: tuple[int, int, int]) -> Chain:
     """
     parameter = next(network.parameters())
     images = torch.rand(1, *image_shape, generator=torch.Generator().manual_seed(0)).to(parameter)
-    calls, logits = _calls(network, images)
+    calls, logits = layer_calls(network, images)
     names = {module: name for name, module in network.named_modules()}
     _require_links(calls, images, logits, names)
     return _chain(calls, names)
 
 
-def _calls(network: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
-    """(layer, input, output) of every layer without parts in one pass, in order, and the logits."""
-    calls: list[Call] = []
-    inputs_of: dict[nn.Module, Tensor] = {}
-
-    def before(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        inputs_of[layer] = _copied(inputs[0] if inputs else None)  # now, for an activation in place changes it
-
-    def after(layer: nn.Module, _: tuple[Any, ...], output: Any) -> None:
-        calls.append((layer, inputs_of[layer], _copied(output)))
-
-    # Containers only pass on what their parts compute.
-    leaves = [layer for layer in network.modules() if not list(layer.children())]
-    handles = [layer.register_forward_pre_hook(before) for layer in leaves]
-    handles += [layer.register_forward_hook(after) for layer in leaves]
-    try:
-        return calls, network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _copied(value: Any) -> Tensor:
-    """A copy of a tensor; of anything else an empty one, which is no other layer's input."""
-    return value.clone() if isinstance(value, Tensor) else torch.empty(0)
-
-
-def _require_links(calls: list[Call], images: Tensor, logits: Tensor, names: dict[nn.Module, str]) -> None:
+def _require_links(calls: list[LayerCall], images: Tensor, logits: Tensor, names: dict[nn.Module, str]) -> None:
     """NoChainError where something that is no layer stands between two, or a layer is called twice."""
     # To the bit: an addition, a reshape or a skip between two layers shows as a difference, whatever `forward` says.
     before = images
@@ -133,7 +104,7 @@ def _is_plain(layer: nn.Conv2d) -> bool:
     return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
 
-def _chain(calls: list[Call], names: dict[nn.Module, str]) -> Chain:
+def _chain(calls: list[LayerCall], names: dict[nn.Module, str]) -> Chain:
     convolutions: list[tuple[Convolution, list[nn.Module]]] = []
     *body, (head, _, _) = [call for call in calls if not isinstance(call[0], PASSING)]
     if not isinstance(head, nn.Linear):

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gradinv.attacks.attack import Conditions
+from gradinv.attacks.exact.layer_calls import layer_calls
 from gradinv.metrics.registry import RequestError
 
 
@@ -35,7 +35,10 @@ def find_first_layer(network: nn.Module, image_shape: tuple[int, int, int]) -> F
     parameter = next(network.parameters())
     # Normal numbers and not pixels: a ReLU or a clamp before the layer would leave pixels as they are.
     images = torch.randn(2, *image_shape, generator=torch.Generator().manual_seed(0)).to(parameter)
-    calls = _calls(network, images)
+    calls: dict[nn.Module, list[Tensor]] = {}
+    for layer, inputs, _ in layer_calls(network, images)[0]:
+        if list(layer.parameters()):
+            calls.setdefault(layer, []).append(inputs)
     names = {module: name for name, module in network.named_modules()}
     seeing = [layer for layer, inputs in calls.items() if isinstance(layer, nn.Linear) and _is_image(inputs[0], images)]
     if not seeing:
@@ -98,25 +101,6 @@ def cut_at(layer: FirstLayer, network: nn.Module, images: Tensor) -> Iterator[tu
         yield kept[0], logits
     finally:
         handle.remove()
-
-
-def _calls(network: nn.Module, images: Tensor) -> dict[nn.Module, list[Tensor]]:
-    """The inputs of every layer with parameters of its own in one pass, layers in the order of their first call."""
-    calls: dict[nn.Module, list[Tensor]] = {}
-
-    def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        # A layer may be called by keyword, or with what is no tensor: then it does not see the image itself.
-        seen = inputs[0].clone() if inputs and isinstance(inputs[0], Tensor) else images[:0]
-        calls.setdefault(layer, []).append(seen)
-
-    layers = [layer for layer in network.modules() if not list(layer.children()) and list(layer.parameters())]
-    handles = [layer.register_forward_pre_hook(note) for layer in layers]
-    try:
-        network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls
 
 
 def _is_image(inputs: Tensor, images: Tensor) -> bool:
