@@ -73,9 +73,8 @@ def test_undefended_the_image_leaks() -> None:
     assert psnr("none", adaptive=False) > 25
 
 
-@pytest.mark.parametrize(
-    "key", ["clipping[max_norm=0.1]", "clipping[max_norm=0.001]", "dp_sgd[max_norm=0.1,sigma=0]", "soteria[ratio=0.8]"]
-)
+# DP-SGD without noise is clipping where there is one image; here its bound is another than clipping's.
+@pytest.mark.parametrize("key", ["clipping[max_norm=0.001]", "dp_sgd[max_norm=0.1,sigma=0]", "soteria[ratio=0.8]"])
 def test_the_defense_holds_until_it_is_known(key: str) -> None:
     assert psnr(key, adaptive=False) < 11
     assert psnr(key, adaptive=True) > 18

@@ -40,8 +40,7 @@ def test_scores_are_those_of_a_direct_computation_and_finite_at_zero(bias: float
     assert (scores[:3] == 0).all() == (bias < 0)
 
 
-@pytest.mark.parametrize("name", list(VICTIMS))
-@pytest.mark.parametrize("ratio", [0.3, 0.6])
+@pytest.mark.parametrize(("name", "ratio"), [("lenet_dlg", 0.3), ("lenet_dlg", 0.6), ("mobilenetv3_small_050", 0.6)])
 def test_columns_of_the_classifier_are_zeroed_and_nothing_else(name: str, ratio: float) -> None:
     module = build_network(name, num_classes=5, image_size=32, seed=0, untrained=True)
     update, layer = sent(module, f"soteria[ratio={ratio}]"), VICTIMS[name]
