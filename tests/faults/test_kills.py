@@ -22,7 +22,7 @@ from ray.cluster_utils import Cluster
 
 KILLS = int(os.environ.get("GRADINV_TEST_KILLS", "2"))
 RAY_KILLS = KILLS // 5
-BATCHES = 4 if KILLS < 10 else 9
+BATCHES = 2 if KILLS < 10 else 9
 TRIALS = 7 * BATCHES
 MEASURED = {"seconds", "peak_memory_mb", "date"}
 SUITE = f"""\

@@ -35,7 +35,9 @@ def agents_of(attack: GradientMatching, leak: Leak, victim: Victim, budget: int)
 def test_agents_share_the_budget(case: Callable, monkeypatch: pytest.MonkeyPatch, budget: int, spent: int) -> None:
     computed: list[int] = []
     original = Victim.update
-    monkeypatch.setattr(Victim, "update", lambda self, x, y: (computed.append(1), original(self, x, y))[1])
+    monkeypatch.setattr(
+        Victim, "update", lambda self, x, y, **rest: (computed.append(1), original(self, x, y, **rest))[1]
+    )
     result = create_attack(f"{LAZY}[agents=3]").reconstruct(*case(), seed=0, budget=budget)
     assert result.evaluations == len(computed) == spent
 

@@ -61,18 +61,21 @@ def old_run(run):
 
 
 def rewrite(run, record):
-    Store(RunDirectory(run)).write(record, load_file(RunDirectory(run).tensors(record.id)))
+    put(run, record, load_file(RunDirectory(run).tensors(record.id)))
+
+
+def put(run, record, tensors):
+    """A trial as if it had been run so; a finished one would stand."""
+    shutil.rmtree(RunDirectory(run).trial(record.id))
+    Store(RunDirectory(run)).write(record, tensors)
 
 
 def replace_pictures(run, key, make):
     """Put `make(originals)` in place of every reconstruction of that key."""
     for record in read_records([run])[0]:
         if record.cell.key == key:
-            path = RunDirectory(run).tensors(record.id)
-            tensors = load_file(path)
-            tensors["reconstruction"] = make(tensors["original"]).clone()
-            path.unlink()
-            Store(RunDirectory(run)).write(record, tensors)
+            tensors = load_file(RunDirectory(run).tensors(record.id))
+            put(run, record, tensors | {"reconstruction": make(tensors["original"]).clone()})
 
 
 def noise(images):
