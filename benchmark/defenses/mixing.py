@@ -100,7 +100,7 @@ class IntraInstaHide(Defense):
         return images, labels
 
     def known(self) -> str:
-        """Without flips the shares are found with the images."""
+        """Without flips the shares are sought with the images; measured, that gains nothing (docs/defenses.md)."""
         return "mixed" if self.k > 1 and not self.flip else ""
 
     def _shares(self, generator: Generator) -> Tensor:
