@@ -16,8 +16,8 @@ class Conditions:
 
     `image_size` is in pixels, `bn_layers` counts the victim's batch-norm layers, `trained` says whether it has learned
     from images, `budget` is in evaluations; None stands for the paper's own.
-    `channels` are those of an image. `network` is of the victim's architecture,
-    its weights are any; None where it is not known.
+    `channels` are those of an image. `network` is of the victim's architecture, its weights are any; None where it is
+    not known.
     """
 
     # No leak and no weights: the planner asks before anything is trained.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, pad
 
-from gradinv.attacks.transforms import Seen, Transform, register_transform
+from gradinv.attacks.transforms import BeforeTheUpdate, Seen, register_transform
 from gradinv.metrics.registry import InvalidEntryError
 
 if TYPE_CHECKING:
@@ -108,14 +108,14 @@ def apply_policy(images: Tensor, policy: Policy) -> Tensor:
 
 
 @register_transform("augmented")
-class Augmented(Transform):
+class Augmented(BeforeTheUpdate):
     """What the network saw is the candidate after a policy; of several each image's is a softmax over them."""
 
     def __init__(self, *, policy: str | int = "") -> None:
         self.policies = parse_policies(str(policy))  # a single number is read as one
         self.secrets = 1 if len(self.policies) > 1 else 0
 
-    def start(self, leak: "Leak", victim: "Victim", generator: torch.Generator) -> list[Tensor]:
+    def start(self, leak: "Leak", victim: "Victim") -> list[Tensor]:
         """Logits (B, policies) that favour none."""
         like = next(iter(leak.gradients.values()))
         return [like.new_zeros(leak.batch_size, len(self.policies))] if self.secrets else []
@@ -126,7 +126,3 @@ class Augmented(Transform):
             return Seen(apply_policy(images, *self.policies) if self.policies else images, labels)
         augmented = torch.stack([apply_policy(images, policy) for policy in self.policies], dim=1)
         return Seen(torch.einsum("bp,bpchw->bchw", secrets[0].softmax(dim=1), augmented), labels)
-
-    def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
-        """The candidate's update as it is: nothing happens to it after it was computed."""
-        return list(candidate)

@@ -87,7 +87,7 @@ class Dimitrov(GradientMatching):
 
     def start(self, leak: Leak, victim: Victim, seed: int) -> list[Tensor]:
         """Images (E B, C, H, W), those of the first epoch, then those of the next: every epoch starts with the same."""
-        # Equal starts: epochs that begin apart are drawn together by the prior before the update has said anything.
+        # From equal starts the order-invariant prior is zero: what parts the epochs is the update.
         (images,) = super().start(leak, victim, seed)
         return [images.repeat(simulated(victim.update_kind)[1], 1, 1, 1)]
 
@@ -175,11 +175,11 @@ class EpochsObjective(Objective):
         """With the simulation, which is not the client's own."""
         return (*super().terms, self.kind)
 
-    def begin(self, leak: Leak, seed: int) -> list[Tensor]:
+    def begin(self, leak: Leak) -> list[Tensor]:
         """UnansweredError where the client drew something for its batch: an epoch's images have no place in it."""
         if self.secrets:
             raise UnansweredError(f"images of their own for every epoch do not go with {self.transform_key}")
-        return super().begin(leak, seed)
+        return super().begin(leak)
 
     def _update(
         self, candidate: Sequence[Tensor], labels: Tensor, given: Given, buffers: Mapping[str, Tensor]
@@ -225,7 +225,7 @@ class OrderInvariance(Prior):
         return 2 * (seen - seen.mean(0)).square().sum() / len(seen)
 
     def _maxima(self, images: Tensor) -> Tensor:
-        # The same features at every evaluation; which ones does not matter, and the paper draws them too.
+        # The same features at every evaluation: the objective must not change under the optimizer.
         generator = torch.Generator().manual_seed(0)
         channels = images.shape[2]
         kernels = torch.randn(FEATURES, channels, 3, 3, generator=generator) / math.sqrt(9 * channels)

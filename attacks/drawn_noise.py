@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gradinv.attacks.transforms import Seen, Transform, UnansweredError, register_transform
+from gradinv.attacks.transforms import BeforeTheUpdate, Seen, UnansweredError, register_transform
 
 if TYPE_CHECKING:
     from gradinv.attacks.leak import Leak
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @register_transform("drawn")
-class Drawn(Transform):
+class Drawn(BeforeTheUpdate):
     """The noise (B, K) that the layer called `part` drew, in place of its mean.
 
     The layer is z = mu + scale softplus(s) noise, (mu, s) = E f. Of one image the noise is solved for and held: the
@@ -40,7 +40,7 @@ class Drawn(Transform):
         bound.layer = layers[0]
         return bound
 
-    def start(self, leak: "Leak", victim: "Victim", generator: torch.Generator) -> list[Tensor]:
+    def start(self, leak: "Leak", victim: "Victim") -> list[Tensor]:
         """The noise that was drawn for one image, zeros for more."""
         buffer = victim.state[f"{self.layer}.noise"]
         zeros = buffer.new_zeros(leak.batch_size, buffer.shape[1])
@@ -63,7 +63,3 @@ class Drawn(Transform):
         # Held where it was solved for: moved along with the image it would fit that image's errors.
         noise = secrets[0].detach() if len(images) == 1 else secrets[0]
         return Seen(images, labels, {f"{self.layer}.noise": noise})
-
-    def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
-        """The candidate's update as it is."""
-        return list(candidate)

@@ -46,7 +46,7 @@ class Transform(Parametrised, ABC):
     mixes_labels: bool = False
     """Whether `seen` takes labels as probabilities (B, classes) alone."""
 
-    def start(self, leak: "Leak", victim: "Victim", generator: torch.Generator) -> list[Tensor]:
+    def start(self, leak: "Leak", victim: "Victim") -> list[Tensor]:
         """Where the variables of the secrets begin; UnansweredError for a leak to which this has no answer."""
         return []
 
@@ -70,6 +70,14 @@ class Transform(Parametrised, ABC):
 TRANSFORMS: "Registry[type[Transform]]" = Registry(
     "transform", package="gradinv.attacks", decorator="register_transform", group="gradinv.transforms"
 )
+
+
+class BeforeTheUpdate(Transform):
+    """What a client does before its update is computed: `seen` says it, and the update is left as it is."""
+
+    def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
+        """The candidate's update as it is."""
+        return list(candidate)
 
 
 def register_transform(name: str) -> Callable[[type[Transform]], type[Transform]]:
@@ -101,9 +109,9 @@ class InOrder(Transform):
         self.secrets = sum(part.secrets for part in self.parts)
         self.mixes_labels = any(part.mixes_labels for part in self.parts)
 
-    def start(self, leak: "Leak", victim: "Victim", generator: torch.Generator) -> list[Tensor]:
+    def start(self, leak: "Leak", victim: "Victim") -> list[Tensor]:
         """The secrets of every part, in their order."""
-        return [variable for part in self.parts for variable in part.start(leak, victim, generator)]
+        return [variable for part in self.parts for variable in part.start(leak, victim)]
 
     def seen(self, images: Tensor, labels: Tensor, secrets: Sequence[Tensor]) -> Seen:
         """What is left after every part."""

@@ -106,7 +106,7 @@ def solved(
     `rounding` is that of a number of what was sent, relative.
     """
     positions = state[attention.positions].squeeze(0)
-    # Each W^T dL/dW is that projection's part of dL/dE, times E^T; their sum has the embeddings' whole gradient.
+    # W^T dL/dW = (dL/dz W)^T E: each projection's part of dL/dE, transposed, times E; the sum has all of dL/dE.
     sums = torch.stack([state[name].T @ gradients[name] for name in attention.projections]).sum(0)
     embeddings = _least_squares(gradients[attention.positions].squeeze(0).T, sums, rounding)
     conv = attention.patches

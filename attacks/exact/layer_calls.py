@@ -32,7 +32,7 @@ def layer_calls(network: nn.Module, images: Tensor) -> tuple[list[LayerCall], Te
     def after(layer: nn.Module, _: tuple[Any, ...], output: Any) -> None:
         calls.append(LayerCall(layer, inputs_of[layer], _copied(output)))
 
-    # Containers only pass on what their parts compute.
+    # What a container does beside its parts shows where an input is not the output of the call before.
     leaves = [layer for layer in network.modules() if not list(layer.children())]
     handles = [layer.register_forward_pre_hook(before) for layer in leaves]
     handles += [layer.register_forward_hook(after) for layer in leaves]

@@ -146,7 +146,6 @@ def head_inputs(chain: Chain, leak: Leak) -> list[tuple[Tensor, Tensor, int]]:
     for sign in (1.0, -1.0):
         errors, direction = sign * float(values[0]) * left[:, 0], sign * right[0]
         # Only the true class has a negative entry: of two classes both signs are possible.
-        # softmax - onehot is negative in the true class and positive elsewhere: a wrong sign betrays itself.
         if int((errors < 0).sum()) == 1:
             label = int(errors.argmin())
             for residual, length in _lengths(weight @ direction, errors):

@@ -220,7 +220,7 @@ def _solved_by(
     # A direction is known up to a factor; the bias gradient, the sum of the columns, fixes all factors at once.
     scales = torch.linalg.lstsq(columns, bias[:, None]).solution[:, 0]
     images = torch.linalg.lstsq(basis.T * scales, right).solution
-    # The rows were not used to solve for activity: whether a neuron fires for an image is evidence of its own.
+    # The forward pass was not used to solve: that its ReLUs fire where the columns are not zero is evidence of its own.
     active = layer(images.to(layer.weight)) > 0
     gradients = (rows @ basis.T).abs().T
     return Solved(images, (columns * scales).T, (active == (gradients > precision.zero)).double().mean(1))

@@ -224,8 +224,8 @@ class GradientMatching(Attack):
 
     def _descend(self, objective: Objective, trials: Sequence[MatchedTrial], restart: int, evaluations: int) -> None:
         """Let the agents of these trials descend, each from its own start, with `evaluations` each."""
-        # Numbered through all restarts, so that no agent starts where an earlier one did.
         agents = self.agents
+        # Numbered through all restarts, so that no agent starts where an earlier one did.
         seeds = [trial.seed + restart * agents + agent for trial in trials for agent in range(agents)]
         pairs = zip(each(trials, agents), seeds, strict=True)
         starts = [self._start(objective, trial.leak, seed) for trial, seed in pairs]
@@ -260,7 +260,7 @@ class GradientMatching(Attack):
         """Where one candidate starts, with what is known of a defense to be found beside its images."""
         variables = self.start(leak, objective.victim, seed)
         # Before label logits, which are the last wherever they are read.
-        variables[len(variables) - self.beside : len(variables) - self.beside] = objective.begin(leak, seed)
+        variables[len(variables) - self.beside : len(variables) - self.beside] = objective.begin(leak)
         return variables
 
     def _variables(self, starts: Sequence[list[Tensor]], leak: Leak, objective: Objective) -> Variables:

@@ -16,9 +16,6 @@ from gradinv.attacks.victim import Victim, call_with
 
 Recorded = dict[int, tuple[Tensor, Tensor]]
 
-SECRET_STREAM = 0x5EC2E7
-"""Keeps the draws for a client's secrets apart from the images' start, which is drawn from the seed itself."""
-
 
 class Given(TypedDict):
     """What one trial gives an evaluation besides the candidate.
@@ -201,15 +198,14 @@ class Objective:
             return update
         return _lengthened(self._transform(update, given["observed"]), given["observed"])
 
-    def begin(self, leak: Leak, seed: int) -> list[Tensor]:
+    def begin(self, leak: Leak) -> list[Tensor]:
         """The variables of what the client drew in secret, where one candidate begins; mostly none.
 
         UnansweredError where the transform has no answer to such a leak.
         """
         if self._transform is None:
             return []
-        generator = torch.Generator().manual_seed(seed ^ SECRET_STREAM)
-        return [value.to(self.victim.device) for value in self._transform.start(leak, self.victim, generator)]
+        return [value.to(self.victim.device) for value in self._transform.start(leak, self.victim)]
 
     @property
     def secrets(self) -> int:

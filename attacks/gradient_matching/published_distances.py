@@ -17,8 +17,8 @@ class TagDistance(Distance):
 
     a falls with the place l = 0, 1, ... of L from `share` at the input to share / L at the output.
 
-    >>> ours, theirs = [torch.tensor([3.0, -4.0]), torch.ones(1)], [torch.zeros(2), torch.zeros(1)]
-    >>> TagDistance(share=0.5).value(ours, theirs).item()
+    >>> candidate, observed = [torch.tensor([3.0, -4.0]), torch.ones(1)], [torch.zeros(2), torch.zeros(1)]
+    >>> TagDistance(share=0.5).value(candidate, observed).item()
     29.75
     """
 

@@ -132,7 +132,7 @@ def _entry(name: str, factory: Callable[[], nn.Module]) -> Callable[..., nn.Modu
 
 def _dataset(inputs: Inputs, factory: Callable[[], nn.Module], size: int) -> Dataset:
     images = find_images(Path(inputs.data))
-    channels = 1 if _takes(factory, 1, size) and not _takes(factory, 3, size) else 3
+    channels = 3 if _takes(factory, 3, size) or not _takes(factory, 1, size) else 1
     outputs = count_outputs(factory, inputs.model, (channels, size, size))
     classes, labels = _labelled(images, outputs)
     # Labels are asked of the network only where no folder says them.

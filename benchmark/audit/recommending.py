@@ -59,7 +59,7 @@ def recommendation(records: Sequence[Record], prices: Prices) -> Iterator[str]:
         raise RequestError("no victim was attacked both without a defense and with one: nothing to choose from")
     names = varying([{**setting, **_UNDEFENDED} for setting, _ in compared])
     for setting, cells in compared:
-        yield title({**setting, **_UNDEFENDED}, names).replace(" · no defense", "")
+        yield title({**setting, **_UNDEFENDED}, names, names_defense=False)
         yield granted({**setting, **_UNDEFENDED})
         chosen = set(cells)
         of_setting = [record for record in records if record.cell in chosen]

@@ -95,7 +95,7 @@ def draw_like(
     for label in batch.labels.tolist():
         forbidden = [*batch.indices, *drawn]
         candidates = (i for i in order if any_class or split.labels[i] == label)
-        # A generator: with a thousand images a class only as many are looked at as overlap.
+        # A generator: the search ends at the first image that fits.
         fitting = next((i for i in candidates if _fits(split, i, forbidden)), None)
         if fitting is None:
             return None
@@ -107,8 +107,8 @@ def draw_like(
 def mean_image(dataset: Dataset) -> Tensor:
     """The mean (C, H, W) in [0, 1] of up to 1,000 seeded training images; of tuning images where there are none."""
     split = dataset.split("train" if dataset.has("train") else "tuning")
-    # In double precision: the last bits of a float32 sum of a thousand images depend on the machine's order.
     sample = _order(split, "mean_image", dataset.name)[:MEAN_SAMPLE]
+    # In double precision: the last bits of a float32 sum of a thousand images depend on the machine's order.
     total = torch.zeros(dataset.channels, dataset.image_size, dataset.image_size, dtype=torch.float64)
     for start in range(0, len(sample), MEAN_PART):
         total += split.images(sample[start : start + MEAN_PART]).double().sum(0)

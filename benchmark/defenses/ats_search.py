@@ -72,13 +72,13 @@ def search_policies(
     return tuple(sorted(scored, key=lambda entry: entry.privacy)[:keep])
 
 
-def policy_text(found: Sequence[ScoredPolicy]) -> str:
+def policy_text(policies: Sequence[ScoredPolicy]) -> str:
     """The policies as `ats[policy=...]` takes them.
 
     >>> policy_text([ScoredPolicy((3, 1), 0.1, -5.0), ScoredPolicy((4,), 0.2, -5.0)])
     '3-1/4'
     """
-    return "/".join("-".join(map(str, entry.policy)) for entry in found)
+    return "/".join("-".join(map(str, entry.policy)) for entry in policies)
 
 
 def _random_policy(generator: torch.Generator) -> Policy:

@@ -55,7 +55,7 @@ class Mixup(Defense):
 
     def known(self) -> str:
         """The share is found with the images; at a share of one half there is nothing to find them by."""
-        return "mixed[own=batch]" if self.alpha else ""
+        return "mixed[share=batch]" if self.alpha else ""
 
 
 @register_defense("intra_instahide", paper=HUANG_2020)

@@ -102,7 +102,6 @@ class MetaEvaluation:
         self.victim = Victim(_on_meta(module), bn_mode=bn_mode, update=update)
         self.needs_bn_statistics, self.together = needs_bn_statistics, together
         like = self.victim.parameters[0]
-        # Shapes are all that counts: on "meta" a ResNet-152 at 224 px is measured in milliseconds and no memory.
         self.images = like.new_empty(together, batch_size, channels, image_size, image_size)
         self.labels = like.new_empty(together, batch_size, num_classes)  # probabilities: the larger kind of labels
         self.observed = [value.new_empty(together, *value.shape) for value in self.victim.parameters]
@@ -179,7 +178,7 @@ def _evaluate(
     victim: Victim, images: Tensor, labels: Tensor, observed: list[Tensor], recorded: Recorded
 ) -> tuple[Tensor, ...]:
     """The gradient for the images (B, 3, S, S) of an objective that has what attacks have, by autograd."""
-    # Twice differentiated, as in an attack: the update keeps its graph, and what that saves is most of the memory.
+    # Twice differentiated, as in an attack: what the update keeps for its own derivative counts too.
     images = images.detach().requires_grad_()
     return torch.autograd.grad(_objective(victim.update(images, labels), observed, recorded), [images])
 
@@ -226,7 +225,7 @@ def _own_cgroup() -> Path:
 def _cgroup_room(folder: Path) -> int | None:
     """The least that is left below the limits of a cgroup and of those around it, or None where none is limited."""
     rooms = []
-    # A container is stopped by the tightest limit around it, which is seldom its own.
+    # A container is stopped by the tightest limit around it, which need not be its own.
     for group in [folder, *folder.parents]:
         limit, current = group / "memory.max", group / "memory.current"
         if limit.is_file() and current.is_file() and (most := limit.read_text().strip()) != "max":

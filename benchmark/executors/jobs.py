@@ -107,7 +107,7 @@ def execute(job: Job) -> list[Record]:
     """
     log = TrialLog()
     try:
-        with log, time_limit(job.limit, job.lateness):
+        with log.listening(), time_limit(job.limit, job.lateness):
             outcomes = _outcomes(job)
             records = [make_record(trial, outcome) for trial, outcome in zip(job.trials, outcomes, strict=True)]
     except BaseException as error:  # contract 5: no failure of one trial stops the suite, whatever it raises

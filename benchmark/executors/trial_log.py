@@ -1,8 +1,9 @@
 """What is said while a trial runs, kept beside its record and passed on as it comes."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import TextIOBase
-from types import TracebackType
 from typing import TextIO
 
 LONGEST = 1_000_000
@@ -10,11 +11,12 @@ LONGEST = 1_000_000
 
 
 class TrialLog:
-    """A block in which whatever is printed to stdout and stderr is also kept, warnings among it.
+    """What was printed to stdout and stderr in its blocks, warnings among it.
 
     What C libraries write, and what is said by a process that then dies, is not seen.
 
-    >>> with TrialLog() as log:
+    >>> log = TrialLog()
+    >>> with log.listening():
     ...     print("step 1")
     step 1
     >>> log.text
@@ -24,7 +26,6 @@ class TrialLog:
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._room = LONGEST
-        self._streams: tuple[TextIO, TextIO] | None = None
 
     @property
     def text(self) -> str:
@@ -39,17 +40,12 @@ class TrialLog:
             if self._room < 0:  # once: from here on there is no room
                 self._parts.append(f"\n[cut: more than {LONGEST:,} characters]\n")
 
-    def __enter__(self) -> "TrialLog":
-        self._streams = sys.stdout, sys.stderr
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """A block in which what is printed is kept, and passed on as it comes."""
         # Both into one text: a warning means little without the line that was printed before it.
-        sys.stdout, sys.stderr = _Copying(sys.stdout, self), _Copying(sys.stderr, self)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._streams is not None:
-            sys.stdout, sys.stderr = self._streams
+        with redirect_stdout(_Copying(sys.stdout, self)), redirect_stderr(_Copying(sys.stderr, self)):
+            yield
 
 
 class _Copying(TextIOBase):

@@ -12,9 +12,19 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from rich.console import Console
 
-from gradinv.benchmark import executors
 from gradinv.benchmark.estimates import Card, estimated_seconds, memory_warnings, seconds_on
-from gradinv.benchmark.executors import Job, Store, WorkerProcesses, in_order, jobs_of, run_here, run_in_workers
+from gradinv.benchmark.executors import (
+    Job,
+    RayActors,
+    Store,
+    WorkerProcesses,
+    in_order,
+    jobs_of,
+    ray_cluster,
+    run_here,
+    run_in_workers,
+    run_on_slurm,
+)
 from gradinv.benchmark.machine import usable_cores
 from gradinv.benchmark.runs.console import (
     follow,
@@ -156,8 +166,7 @@ def _execute(jobs: Sequence[Job], options: RunOptions) -> Generator[Record]:
     if jobs and options.executor == "ray":
         return _on_ray(jobs, workers, options)
     if jobs and options.executor == "slurm":
-        # By the room, whose names are loaded when asked for: submitit and Ray are extras.
-        return executors.run_on_slurm(jobs, workers, options.plugins, options.run, options.cluster)
+        return run_on_slurm(jobs, workers, options.plugins, options.run, options.cluster)
     if options.jobs == 1:
         return run_here(jobs)  # no process to start, and a debugger can follow
     return run_in_workers(jobs, workers, partial(WorkerProcesses, plugins=options.plugins))
@@ -165,8 +174,8 @@ def _execute(jobs: Sequence[Job], options: RunOptions) -> Generator[Record]:
 
 def _on_ray(jobs: Sequence[Job], workers: int, options: RunOptions) -> Generator[Record]:
     settings = dict(options.cluster)
-    with executors.ray_cluster(settings.pop("address", None), workers) as cluster:
-        start = partial(executors.RayActors, cluster, plugins=options.plugins, **settings)
+    with ray_cluster(settings.pop("address", None), workers) as cluster:
+        start = partial(RayActors, cluster, plugins=options.plugins, **settings)
         yield from run_in_workers(jobs, workers, start)
 
 

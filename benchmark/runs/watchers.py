@@ -2,10 +2,8 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from gradinv.metrics.records import Record, RunDirectory, mean, short_name
@@ -78,11 +76,9 @@ class TensorBoard:
         """Every trial's file was closed when the trial had ended."""
 
     def _add_pictures(self, writer: "SummaryWriter", record: Record) -> None:
-        # Somebody may tidy the folder while the run goes on: curves are worth having without pictures.
-        with suppress(OSError, SafetensorError):
-            pictures = load_file(self._run.tensors(record.id))
-            for name in ("original", "reconstruction"):
-                writer.add_images(name, pictures[name], record.evaluations)
+        pictures = load_file(self._run.tensors(record.id))
+        for name in ("original", "reconstruction"):
+            writer.add_images(name, pictures[name], record.evaluations)
 
 
 def _name(record: Record) -> str:
@@ -98,7 +94,10 @@ def _scalars(record: Record) -> Iterator[tuple[str, int, float]]:
         yield "objective", evaluations, value
         yield from ((f"terms/{name}", evaluations, values[place]) for name, values in record.terms.items())
     for name, values in (("psnr", record.snapshot_psnr), ("identity_lowpass", record.snapshot_identity)):
-        yield from ((f"way/{name}", at, value) for at, value in zip(record.snapshots, values, strict=False))
+        # None where the metric was not asked for, or there are no snapshots.
+        yield from (
+            (f"way/{name}", at, value) for at, value in zip(record.snapshots if values else (), values, strict=True)
+        )
     for metric in record.images[0].metrics if record.images else ():
         average = mean([image.metrics[metric] for image in record.images if metric in image.metrics])
         if average is not None:

@@ -90,7 +90,7 @@ def _said(chosen: _Candidate, fitting: list[_Candidate]) -> str:
 
 def _chosen(fitting: list[_Candidate], path: Path) -> _Candidate:
     """The weights as they were trained before their moving average; VictimError where there are two of a kind."""
-    # A federated client holds the weights that it trains; their average exists on the server's shelf alone.
+    # The update is computed under the weights that are trained, and not under their moving average.
     first = [candidate for candidate in fitting if not candidate.is_ema] or fitting
     same = all(_equal(first[0].tensors, other.tensors) for other in first[1:])
     if not same:

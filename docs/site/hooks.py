@@ -93,14 +93,14 @@ def with_links_to_site(markdown: str, source: str) -> str:
     '[a](audit.md#x), `[b](docs/c.md)`, [d](https://e.org)'
     """
 
-    def turned(found: re.Match[str]) -> str:
-        target = found["target"]
-        if found["code"] or "://" in target or target.startswith("#"):
-            return found[0]
+    def turned(matched: re.Match[str]) -> str:
+        target = matched["target"]
+        if matched["code"] or "://" in target or target.startswith("#"):
+            return matched[0]
         path, mark, anchor = target.partition("#")
         linked = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-        here = posixpath.dirname(site_path(source)) or "."
-        return f"]({posixpath.relpath(site_path(linked), here)}{mark}{anchor})"
+        folder = posixpath.dirname(site_path(source)) or "."
+        return f"]({posixpath.relpath(site_path(linked), folder)}{mark}{anchor})"
 
     return CODE_OR_LINK.sub(turned, markdown)
 

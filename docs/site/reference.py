@@ -90,21 +90,21 @@ def _page(title: str, names: Iterable[str], entry: Callable[[str], list[str]]) -
 
 
 def _attack(name: str) -> list[str]:
-    found = ATTACKS.get(name)
+    entry = ATTACKS.get(name)
     facts = {
-        "threat model": f"letter {found.metadata['letter']} or more",
-        "needs": found.metadata["needs"],
-        "solves exactly": "yes" if found.metadata["exact"] else "",
-        "paper": _paper(found.metadata["paper"]),
+        "threat model": f"letter {entry.metadata['letter']} or more",
+        "needs": entry.metadata["needs"],
+        "solves exactly": "yes" if entry.metadata["exact"] else "",
+        "paper": _paper(entry.metadata["paper"]),
     }
     presets = [f"| `{key}` | {_values(PRESETS.get(key).target)} |" for key in PRESETS.names(f"{name}.*")]
     table = ["", "| preset | what it sets |", "|---|---|", *presets] if presets else []
-    return [*_text(found.target), "", *_facts(facts), *_parameters(found.target), *table]
+    return [*_text(entry.target), "", *_facts(facts), *_parameters(entry.target), *table]
 
 
 def _defense(name: str) -> list[str]:
-    found = DEFENSES.get(name)
-    target = found.target
+    entry = DEFENSES.get(name)
+    target = entry.target
     facts = {
         "acts on": ", ".join(target.acts),
         "an attacker can know": target.knowable,
@@ -112,7 +112,7 @@ def _defense(name: str) -> list[str]:
         "standard settings": ", ".join(f"`{setting}`" for setting in target.grid),
         "changes no bit at": f"`{target.neutral}`" if target.neutral else "",
         "is never neutral": target.never_neutral,
-        "paper": _paper(found.metadata["paper"]),
+        "paper": _paper(entry.metadata["paper"]),
     }
     return [*_text(target), "", *_facts(facts), *_parameters(target)]
 
@@ -136,14 +136,14 @@ def _part(target: Any) -> list[str]:
 
 
 def _rule(name: str) -> list[str]:
-    found = RULES.get(name)
-    assumed = [f"{part.meaning}{'' if part.required else ' (else a note)'}" for part in found.target.assumptions]
+    entry = RULES.get(name)
+    assumed = [f"{part.meaning}{'' if part.required else ' (else a note)'}" for part in entry.target.assumptions]
     facts = {
-        "source": found.metadata["source"],
+        "source": entry.metadata["source"],
         "assumes": "; ".join(assumed),
-        "threat model": f"letter {found.metadata['letter']} or more",
+        "threat model": f"letter {entry.metadata['letter']} or more",
     }
-    return [*_text(found.target), "", *_facts(facts), *_parameters(found.target)]
+    return [*_text(entry.target), "", *_facts(facts), *_parameters(entry.target)]
 
 
 def _parameters(target: Any) -> list[str]:

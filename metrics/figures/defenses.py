@@ -173,11 +173,10 @@ def _name(axis: Axes, shown: pd.DataFrame, utility: str) -> None:
 
 
 def _heading(title: str, setting: Setting, table: pd.DataFrame) -> str:
-    # The title is made as of an undefended client; of the defense, the axis and the labels say more.
-    heading = f"{title}\n{granted(setting)}".replace(" · no defense", "")
     attackers = "of who knows the defense and who does not, the one who leaks more"
     told = attackers if table["adaptive"].any() else "the attacker does not know the defense"
     return (
-        f"What does a defense protect, and what does it cost?\n{heading}\nMean over batches with 95 % intervals; {told}"
-        ".\nHigher leaks more; a marker on its bar leaks nothing. Front: nobody leaks less at no less utility."
+        f"What does a defense protect, and what does it cost?\n{title}\n{granted(setting)}\nMean over batches with "
+        f"95 % intervals; {told}.\nHigher leaks more; a marker on its bar leaks nothing. Front: nobody leaks less at "
+        "no less utility."
     )

@@ -107,7 +107,7 @@ def scenes(
             setting,
             {cell: kept[cell] for cell in cells},
             slug(setting, names),
-            title(setting, names),
+            title(setting, names, names_defense="defense" not in without),
             _absent(shared, cells, every, without, lacks),
         )
         for setting, (shared, cells) in zip(settings, groups, strict=True)

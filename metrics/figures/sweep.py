@@ -104,7 +104,7 @@ def _figure(scene: Scene, entry: str, number: str, lines: Lines) -> Figure:
         axis.set_xscale("log")
     handles, labels = axis.get_legend_handles_labels()
     key_below(figure, handles, labels, columns=2)
-    setting = f"{scene.title}\n{granted(scene.setting)}".replace(" · no defense", "")
+    setting = f"{scene.title}\n{granted(scene.setting)}"
     head(
         figure,
         f"What does {number} of {entry} do?\n{setting}\nMean over batches with its 95 % interval.",

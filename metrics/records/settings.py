@@ -95,8 +95,8 @@ def unusual(setting: Setting) -> list[str]:
     return [name for name, value in LATER.items() if setting.get(name, value) != value]
 
 
-def title(setting: Setting, also: Iterable[str] = ()) -> str:
-    """The setting in words.
+def title(setting: Setting, also: Iterable[str] = (), *, names_defense: bool = True) -> str:
+    """The setting in words, without its defense for who compares defenses.
 
     >>> title({"victim": "lenet_dlg", "victim_state": "untrained", "dataset": "photos", "image_size": 32,
     ...        "defense": "none", "batch_size": 4})
@@ -106,8 +106,8 @@ def title(setting: Setting, also: Iterable[str] = ()) -> str:
     parts = [
         f"{setting['victim']} ({setting['victim_state']})",
         f"{setting['dataset']} {setting['image_size']} px",
-        "no defense" if defense == "none" else f"defense {defense}",
     ]
+    parts += ["no defense" if defense == "none" else f"defense {defense}"] if names_defense else []
     parts += [f"batch size {setting['batch_size']}"] if "batch_size" in setting else []
     return " · ".join(parts + [f"{name} {setting[name]}" for name in (*also, *unusual(setting))])
 

@@ -77,25 +77,25 @@ def test_ignored_layers_are_zero_on_both_sides_and_must_exist():
         create_transform("ignored[part=tail]+masked").bound(["body.weight", "fc.head.weight"])
 
 
-@pytest.mark.parametrize("own", ["image", "batch"])
-def test_images_and_labels_are_mixed_by_rows_that_sum_to_one(own):
+@pytest.mark.parametrize("share", ["image", "batch"])
+def test_images_and_labels_are_mixed_by_rows_that_sum_to_one(share):
     images = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     logits = torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    seen = create_transform(f"mixed[own={own}]").seen(images, torch.eye(3, dtype=torch.float64), [logits])
+    seen = create_transform(f"mixed[share={share}]").seen(images, torch.eye(3, dtype=torch.float64), [logits])
     shares = seen.labels  # of the unit matrix
     torch.testing.assert_close(shares.sum(1), torch.ones(3, dtype=torch.float64))
     assert (shares > 0).all()
-    assert (shares.diagonal().max() - shares.diagonal().min() < 1e-12) == (own == "batch")
+    assert (shares.diagonal().max() - shares.diagonal().min() < 1e-12) == (share == "batch")
     for row, mixture in zip(shares, seen.images, strict=True):
         torch.testing.assert_close(mixture, sum(share * image for share, image in zip(row, images, strict=True)))
 
 
 def test_parts_take_their_own_secrets_in_their_order():
-    both = create_transform("mixed+mixed[own=batch]+clipped")
+    both = create_transform("mixed+mixed[share=batch]+clipped")
     images, labels = torch.randn(2, 3, 4, 4), torch.eye(2)
     secrets = [torch.randn(2, 2), torch.randn(2, 2)]
     first = create_transform("mixed").seen(images, labels, secrets[:1])
-    second = create_transform("mixed[own=batch]").seen(first.images, first.labels, secrets[1:])
+    second = create_transform("mixed[share=batch]").seen(first.images, first.labels, secrets[1:])
     seen = both.seen(images, labels, secrets)
     assert both.secrets == 2
     assert torch.equal(seen.images, second.images)

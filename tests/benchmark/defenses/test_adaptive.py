@@ -88,7 +88,7 @@ def test_control_knowing_it_helps_nothing_where_the_update_is_gone() -> None:
 def test_precode_falls_to_who_solves_for_its_noise() -> None:
     client = defended("precode[scale=10]", seed=1)
     victim = Victim(client.module)
-    (solved,) = create_transform("drawn").bound(victim.parameter_names).start(client.leak(), victim, torch.Generator())
+    (solved,) = create_transform("drawn").bound(victim.parameter_names).start(client.leak(), victim)
     torch.testing.assert_close(solved, client.update.drawn["fc.bottleneck.noise"], rtol=1e-4, atol=1e-5)
     assert client.psnr("") < 9
     assert client.psnr(client.known) > 22

@@ -122,7 +122,8 @@ def test_a_trial_that_says_nothing_has_no_log(run_suite, write_suite, tmp_path):
 
 
 def test_a_log_passes_on_what_it_keeps_and_ends_where_it_is_too_long(capsys):
-    with TrialLog() as log:
+    log = TrialLog()
+    with log.listening():
         print("x" * LONGEST)
     assert capsys.readouterr().out == "x" * LONGEST + "\n"
     assert log.text.startswith("x" * LONGEST)
