@@ -11,7 +11,7 @@ from gradinv.benchmark.experiment.outcome import score
 from gradinv.benchmark.runs.plan import Planner, hash_of
 from gradinv.benchmark.runs.prepare import prepare_plan
 from gradinv.benchmark.runs.suite import Suite
-from gradinv.metrics.figures.all_figures import draw_all
+from gradinv.metrics.figures.all_figures import Material, draw_all
 from gradinv.metrics.records.layout import RunDirectory
 from gradinv.metrics.records.reading import read_records
 
@@ -62,7 +62,7 @@ def test_score(benchmark, batch_size):
     labels = torch.arange(batch_size)
     batch = Batch(images, labels, tuple(str(index) for index in range(batch_size)), tuple(range(batch_size)))
     guess = images.flip(-1)
-    reconstruction = Reconstruction(images=guess, final=guess, labels=labels, label_method="given", scored="")
+    reconstruction = Reconstruction(images=guess, final=guess, labels=labels, label_method="given")
     benchmark(score, batch, reconstruction, ("psnr", "ssim", "gmsd", "fft2d"), ((0.0,), (1.0,)))
 
 
@@ -77,5 +77,5 @@ def test_figures(benchmark, jobs, directory, tmp_path):
     for job in jobs:
         execute(job)
     records, _ = read_records([directory])
-    benchmark.pedantic(draw_all, args=(records, [], [directory], tmp_path), rounds=2)
+    benchmark.pedantic(draw_all, args=(Material(records, [], [directory]), tmp_path), rounds=2)
     assert list(tmp_path.glob("quality-*.pdf"))
