@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from gradinv.metrics.images.scoring import METRICS
 
@@ -47,6 +47,8 @@ class Facts:
 
 
 _declared: dict[str, Facts] = {}
+_registered: dict[str, tuple[dict[str, Any], Facts]] = {}
+"""Metric -> what it was registered with, and the facts made of that."""
 
 
 def declare(metric: str, facts: Facts) -> None:
@@ -64,15 +66,25 @@ def facts_of(metric: str) -> Facts | None:
     >>> facts.title, facts.unit, facts.direction, facts.low, facts.cap
     ('PSNR', 'dB', 'higher', 0.0, 100.0)
     """
-    # Not cached: a plug-in may be loaded between two calls.
+    # Asked of the registry each time, because a plug-in may be loaded between two calls.
     if METRICS.is_usable(metric):
-        return Facts(**METRICS.constants(metric))
+        return _facts_registered(metric, METRICS.constants(metric))
     # A family: the judge stands in the name, so that no entry can be registered beforehand.
     judge = metric.removeprefix(IDENTITY_PREFIX)
     if judge != metric:
         meaning = f"normalised rank of the original in the pool by the judge {judge}; 0.5: chance"
         return Facts(f"identity ({judge})", "lower", meaning, low=0.0, high=1.0, panel=True, needs_pool=True)
     return _declared.get(metric)
+
+
+def _facts_registered(metric: str, constants: dict[str, Any]) -> Facts:
+    # Made once and not for each of the million values of a large board; by identity, because another registration
+    # under the name, a plug-in's after a run's, brings another dictionary.
+    made_from, facts = _registered.get(metric, (None, None))
+    if facts is None or made_from is not constants:
+        facts = Facts(**constants)
+        _registered[metric] = (constants, facts)
+    return facts
 
 
 def board_metrics(per: Per | None = None) -> tuple[str, ...]:

@@ -25,29 +25,33 @@ class RunDirectory:
         """The folder of one trial."""
         return self.trials / trial_id
 
+    def _of_trial(self, trial_id: str, file: str) -> Path:
+        # Joined at once: making a path of a path of a path takes longer than to parse a record.
+        return self.path.joinpath("trials", trial_id, file)
+
     def record(self, trial_id: str) -> Path:
         """What a trial left behind, as JSON (`record.Record`)."""
-        return self.trial(trial_id) / "record.json"
+        return self._of_trial(trial_id, "record.json")
 
     def tensors(self, trial_id: str) -> Path:
         """The pictures of a trial, uint8 safetensors; missing where it was not scored."""
-        return self.trial(trial_id) / "tensors.safetensors"
+        return self._of_trial(trial_id, "tensors.safetensors")
 
     def floats(self, trial_id: str) -> Path:
         """The images of a trial as they were scored, float32 safetensors; missing unless the run kept them."""
-        return self.trial(trial_id) / "floats.safetensors"
+        return self._of_trial(trial_id, "floats.safetensors")
 
     def log(self, trial_id: str) -> Path:
         """What was printed while the trial ran, warnings among it; missing where nothing was."""
-        return self.trial(trial_id) / "log.txt"
+        return self._of_trial(trial_id, "log.txt")
 
     def checksums(self, trial_id: str) -> Path:
         """SHA-256 of the record and of the pictures, as `sha256sum -c` reads them; older trials have none."""
-        return self.trial(trial_id) / "SHA256SUMS"
+        return self._of_trial(trial_id, "SHA256SUMS")
 
     def additions(self, trial_id: str) -> Path:
         """What was measured of a trial later (`additions.Additions`); missing where nothing was."""
-        return self.trial(trial_id) / "additions.json"
+        return self._of_trial(trial_id, "additions.json")
 
     @property
     def victims(self) -> Path:

@@ -150,7 +150,7 @@ def _altered(run: RunDirectory, trial: str, text: bytes) -> str:
         return "" if _schema_of(text) < FIRST_WITH_CHECKSUMS else f"{path.name} is missing"
     except OSError as error:
         return f"{path.name} cannot be read ({error.strerror})"
-    return "" if checksum_line(run.record(trial)) in lines else f"{path.name} does not fit it"
+    return "" if checksum_line(run.record(trial).name, text) in lines else f"{path.name} does not fit it"
 
 
 def _schema_of(text: bytes) -> int:

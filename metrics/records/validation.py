@@ -63,15 +63,15 @@ def disagreement(record: Record) -> str:
         return f"its specification is no trial's ({error})"
 
 
-def checksum_line(path: Path) -> str:
+def checksum_line(name: str, content: bytes) -> str:
     """A file's SHA-256 and name, as `sha256sum -c` reads them."""
-    return f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+    return f"{hashlib.sha256(content).hexdigest()}  {name}\n"
 
 
 def checksums(run: RunDirectory, trial_id: str) -> str:
     """The lines of a trial's files; what was added later is no part of them."""
     files = (run.record(trial_id), run.tensors(trial_id), run.floats(trial_id))
-    return "".join(checksum_line(path) for path in files if path.is_file())
+    return "".join(checksum_line(path.name, path.read_bytes()) for path in files if path.is_file())
 
 
 def _specification(record: Record) -> Iterator[str]:

@@ -1,12 +1,15 @@
 """The exact interval of a share of successes."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from scipy import stats
 
 from gradinv.metrics.statistics.intervals import Interval, interval
 
 
+# SciPy searches for each bound, some milliseconds; the rows of a board have few different counts.
+@lru_cache(maxsize=4096)
 def proportion(successes: int, n: int) -> Interval:
     """Share of successes among `n` independent trials with its exact 95 % interval (Clopper and Pearson 1934).
 

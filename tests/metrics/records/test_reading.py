@@ -180,7 +180,7 @@ def test_numbers_that_no_table_holds_are_refused_in_one_line(tmp_path, make_reco
         parts[0].update(value if isinstance(value, dict) else {name: value})
     path = directory / "trials" / record.id / "record.json"
     path.write_text(json.dumps(content))
-    (path.parent / "SHA256SUMS").write_text(checksum_line(path))
+    (path.parent / "SHA256SUMS").write_text(checksum_line(path.name, path.read_bytes()))
     found, faults = read_records([directory])
     assert len(found) == len(faults) == 1
     assert "\n" not in faults[0]
