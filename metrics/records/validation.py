@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 from gradinv.metrics.images import facts_of
 from gradinv.metrics.keys import Key, bracketed, parse_key
