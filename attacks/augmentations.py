@@ -38,6 +38,7 @@ def _moved(rows: Callable[[float], Sequence[Sequence[float]]]) -> Callable[[Tens
 
     def move(images: Tensor, magnitude: float) -> Tensor:
         matrix = images.new_tensor(rows(magnitude)).expand(len(images), 2, 3)
+        # Corners not aligned: -1 and 1 are the image's edges, and a share of the side is that share of its pixels.
         grid = affine_grid(matrix, list(images.shape), align_corners=False)
         return grid_sample(images, grid, align_corners=False)
 

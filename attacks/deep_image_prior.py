@@ -119,5 +119,6 @@ def generated(parts: list[Tensor]) -> Tensor:
         maps = leaky_relu(conv2d(interpolate(maps, scale_factor=2.0), weight, padding=1), 0.2)
         # Image by image, so that none depends on the others of its batch.
         maps = group_norm(maps, 1)
+    # Maps start with sides rounded up; what has become too large is cut off.
     logits = conv2d(maps, last, padding=1)[..., :height, :width]
     return darkest.detach() + (brightest - darkest).detach() * logits.sigmoid()

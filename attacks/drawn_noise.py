@@ -48,6 +48,7 @@ class Drawn(BeforeTheUpdate):
 
     def _solved(self, leak: "Leak", victim: "Victim") -> Tensor:
         weight, bias = (leak.gradients[f"{self.layer}.encoder.{name}"] for name in ("weight", "bias"))
+        # The ratio of `exact/ratio.py`: the row with the largest divisor, of which rounding is the smallest share.
         largest = bias.abs().argmax()
         features = weight[largest] / bias[largest]
         bottleneck: Any = victim.module.get_submodule(self.layer)

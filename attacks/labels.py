@@ -30,6 +30,7 @@ def resolve_labels(leak: Leak, victim: Victim, rule: str, *, always_infer: bool 
 def limits_of(leak: Leak, victim: Victim, label_method: str) -> tuple[str, ...]:
     """What is to be said of labels that an attack has in this way, from `resolve_labels`; mostly nothing."""
     rule = label_method.removeprefix(_INFERRED)
+    # Nothing was taken off the front: no rule was asked, for labels are given or optimised.
     if rule == label_method:
         return ()
     limits = create_rule(rule).limits(Evidence.of(leak, victim))

@@ -67,6 +67,7 @@ class SurrogateModel(GradientMatching):
             labels=LabelPolicy(rule="sum", rule_needs_single_image=True),
             init=init,
         )
+        # Adam moves whatever it is given by about `lr` a step: a rate of its own can only lie in the variable's scale.
         self.line = Line(position, rate=4 * lr_position / lr)
 
     @property

@@ -158,6 +158,7 @@ class WeightUpdate(Update):
         names = list(parameters)
 
         def step(slots: list[int] | None, *state: Tensor) -> tuple[Tensor, ...]:
+            # Velocities, where there are any, come after the weights, and the names end before them.
             weights = dict(zip(names, state, strict=False))
             loss = cross_entropy(logits(weights, _of(images, slots)), _of(labels, slots))
             slopes = torch.autograd.grad(
@@ -173,9 +174,11 @@ class WeightUpdate(Update):
         )
         for slots in minibatches:
             if create_graph and len(minibatches) >= CHECKPOINTED:
+                # A step draws nothing (dropout is off, a defense's noise is a buffer): no random state need be kept.
                 state = checkpoint(step, slots, *state, use_reentrant=False, preserve_rng_state=False)
             else:
                 state = step(slots, *state)
+            # Cut after every step: nobody differentiates through it, and its graph would be kept to the end.
             if not create_graph:
                 state = tuple(value.detach().requires_grad_(True) for value in state)
         changes = zip(parameters.values(), state, strict=False)

@@ -115,6 +115,7 @@ def solved(
     weight = conv.weight.detach().double().flatten(1)
     bias = 0 if conv.bias is None else conv.bias.detach().double()
     patches = _least_squares(weight, (tokens - bias).T, rounding)
+    # Patches do not overlap, so that `fold`, which adds up what does, only puts them in their places.
     return nn.functional.fold(patches[None], image_shape[1:], conv.kernel_size, stride=conv.stride)[0]
 
 
@@ -130,6 +131,8 @@ def find_bare_attention(network: nn.Module, image_shape: tuple[int, int, int]) -
 
     Tried in double precision on a random image, whose embeddings are known: nothing is said by names.
     """
+    # In double precision, so that a difference is the network's and not rounding's; in a copy, since `double` converts
+    # in place.
     network = copy.deepcopy(network).double()
     parameter = next(network.parameters())
     image = torch.rand(1, *image_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(parameter)

@@ -67,6 +67,7 @@ def _sigmoid(layer: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _tanh(layer: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
+    # As of a sigmoid: the inverse of a saturated unit would be infinite.
     inside = output.clamp(-1 + 1e-15, 1 - 1e-15)
     return inside.atanh(), 1 - inside.square()
 
@@ -114,6 +115,7 @@ def _chain(calls: list[LayerCall], names: dict[nn.Module, str]) -> Chain:
             shape = (inputs.shape[1], inputs.shape[2], inputs.shape[3])
             convolutions.append((Convolution(layer, f"{names[layer]}.weight", shape), []))
         elif type(layer) in INVERSES and getattr(layer, "negative_slope", 1.0) != 0 and convolutions:
+            # A leaky ReLU of slope 0 is none of these: it is a ReLU, and what was negative is gone.
             convolutions[-1][1].append(layer)
         else:
             raise NoChainError(f"{type(layer).__name__} {names[layer]} cannot be walked back")

@@ -92,6 +92,7 @@ def likeliest_label(leak: Leak, victim: Victim, image: Tensor) -> tuple[int, str
     """
     if leak.labels is not None:
         return int(leak.labels[0]), "given", 0
+    # One forward pass for all labels, whose losses differ in which of its outputs is taken.
     log_probabilities = victim.module(image.view(1, *leak.image_shape)).log_softmax(-1)[0]
     observed = [leak.gradients[name] for name in victim.parameter_names]
     distances = []
@@ -114,8 +115,10 @@ def agreement(observed: Sequence[Tensor], candidate: Sequence[Tensor]) -> float:
         torch.stack([part.double().sum() for part in parts]).sum()
         for parts in ([a * b for a, b in pairs], [b * b for _, b in pairs], [a * a for a, _ in pairs])
     )
+    # Negated comparisons, so that what is not a number is no agreement either.
     if not bool(square > 0) or not bool(length > 0):
         return float("inf")
     factor = along / square
     rest = torch.stack([(a.double() - factor * b.double()).square().sum() for a, b in pairs]).sum()
+    # No clipping turns an update round: a factor below zero is another update.
     return float((rest / length).sqrt()) if bool(factor > 0) else float("inf")

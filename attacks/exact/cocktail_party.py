@@ -84,6 +84,7 @@ class CocktailParty(Attack):
         directions, values = self._separate(whitened, leak.image_shape, seed)
         images = scaled(unit(directions) @ whitened, rows, biases)
         slots = torch.zeros(leak.batch_size, images.shape[1], dtype=torch.float64, device=images.device)
+        # A layer of fewer neurons than images has fewer components; slots without one stay at zero, the mean image.
         slots[: len(images)] = images
         result = slots.view(leak.shape).to(leak.gradients[layer.weight])
         labels = result.new_empty(0, dtype=torch.int64).cpu() if leak.labels is None else leak.labels
@@ -159,5 +160,6 @@ def scaled(sources: Tensor, rows: Tensor, biases: Tensor) -> Tensor:
     coefficients = torch.linalg.lstsq(sources.T, (rows - means[:, None]).T).solution.T
     both = torch.linalg.lstsq(coefficients, torch.stack([biases, means], 1)).solution
     inverse, brightness = both[:, :1], both[:, 1:]
+    # Never by zero, since 0 / 0 is no number.
     smallest = torch.finfo(inverse.dtype).tiny
     return (sources + brightness) / torch.where(inverse.abs() > smallest, inverse, smallest)

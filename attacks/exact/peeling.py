@@ -130,6 +130,7 @@ class Peeler:
     def __init__(self, leak: Leak, victim: Victim, loosen: float) -> None:
         self.leak, self.victim = leak, victim
         self.layer = find_first_layer(victim.module, leak.image_shape)
+        # Copies: what is found is subtracted in place, and the leak is not this attack's own.
         self.weight, self.bias = leak.gradients[self.layer.weight].clone(), leak.gradients[self.layer.bias].clone()
         self.precision = PRECISIONS[self.bias.dtype]
         self.tolerance = self.precision.tolerance * loosen

@@ -141,6 +141,7 @@ def head_inputs(chain: Chain, leak: Leak) -> list[tuple[Tensor, Tensor, int]]:
         error = leak.gradients[chain.head_bias].double()
         features = quotient(weight_gradient, error, 1)
         return [] if features is None else [(features, error, int(error.argmin()))]
+    # Of one image it is errors times features, of rank one: it tells both but for their lengths and a common sign.
     left, values, right = torch.linalg.svd(weight_gradient, full_matrices=False)
     roots = []
     for sign in (1.0, -1.0):
@@ -171,6 +172,7 @@ def _lengths(logits: Tensor, errors: Tensor) -> list[tuple[float, float]]:
     # A sign change on the grid holds a root; the true class alone is searched, the others decide between roots below.
     for index in changes:
         low, high = float(SCALES[index]), float(SCALES[index + 1])
+        # To a relative accuracy, about the finest that SciPy takes: an absolute one would not suit both 1e-6 and 1e6.
         length = float(brentq(lambda value: float(rest_of(value)[label]), low, high, xtol=1e-300, rtol=1e-15))
         roots.append((float(rest_of(length).norm()), length))
     return roots
@@ -212,6 +214,7 @@ def _convolved(layer: nn.Conv2d, images: Tensor, weight: Tensor) -> Tensor:
 def _back(convolution: Convolution, gradient: Tensor) -> Tensor:
     """The gradient of the input (1, C, H, W) from that of the output."""
     layer, weight = convolution.module, convolution.module.weight.detach().double()
+    # The derivative of what is linear is the same everywhere, hence at zeros.
     zeros = torch.zeros(1, *convolution.input_shape, dtype=torch.float64, device=weight.device, requires_grad=True)
     with torch.enable_grad():
         outputs = _convolved(layer, zeros, weight)

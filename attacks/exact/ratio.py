@@ -66,6 +66,7 @@ class Ratio(ClosedForm):
         return partial_result(leak, [image], [label], label_method=method, certified=[proved], evaluations=spent + 1)
 
 
+# More neurons than any layer has: all of them.
 register_preset("ratio.least_squares", neurons=2**20)
 
 
@@ -75,6 +76,7 @@ def quotient(weight: Tensor, bias: Tensor, neurons: int) -> Tensor | None:
     >>> quotient(torch.tensor([[2.0, 4.0], [0.0, 0.0]]), torch.tensor([2.0, 0.0]), 1)
     tensor([1., 2.])
     """
+    # Of the largest divisors rounding and noise are the smallest share.
     chosen = bias.abs().topk(min(neurons, len(bias))).indices
     rows, divisors = weight[chosen], bias[chosen]
     if not bool(divisors.any()):

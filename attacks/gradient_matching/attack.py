@@ -166,6 +166,7 @@ class GradientMatching(Attack):
     def _blind(self, priors: Sequence[Prior]) -> "GradientMatching | None":
         if not priors:
             return None
+        # A new object and not this one changed: attack and control may stand side by side.
         blind = type(self)(**self.hyperparameters)
         blind.distance, blind.priors = None, list(priors)
         return blind

@@ -134,6 +134,7 @@ class CosineDistance(Distance):
 
     def prepare(self, target: Sequence[Tensor]) -> list[Tensor]:
         """The direction of the observed gradients: length 1, or 0 where they are zero."""
+        # The norm of the tensors' norms is that of all of them as one vector, without a copy of the network's size.
         length = _safe(norm(torch.stack([norm(t) for t in target])))
         return [t / length for t in target]
 

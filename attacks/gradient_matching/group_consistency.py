@@ -105,6 +105,7 @@ def distance_to(targets: Tensor, agents: Tensor) -> Tensor:
 
     Eq. 11 takes one norm over the whole batch; a mean over images does not grow with the batch.
     """
+    # At zero PyTorch gives a norm the gradient zero: an image that is on its target already is left there.
     return torch.linalg.vector_norm((agents - targets).flatten(2), dim=2).mean(dim=1)
 
 

@@ -89,6 +89,7 @@ class LBFGSStepper:
                 variable.add_(part.reshape(variable.shape))
 
     def _rates(self, gradient: Tensor) -> Tensor:
+        # One over a gradient of zero is infinity, of which the clamp makes 1: such a candidate does not move anyway.
         first = gradient.abs().sum(dim=1).reciprocal().clamp(max=1.0)
         return self.lr * torch.where(self._has_moved, 1.0, first)
 
@@ -123,6 +124,7 @@ class Memory:
         # Only the upper triangle is ever read: what older changes have in common with this step need not be known.
         products = _times(self._steps, change)
         self._products[row, :, slot] = torch.where(mask, products, self._products[row, :, slot])
+        # The first inverse Hessian, from the newest pair; 0 / 0 where no pair is taken is computed and thrown away.
         self._scale = torch.where(taken, curvature / (change * change).sum(dim=1), self._scale)
         self._held = self._held + taken
 
@@ -147,6 +149,7 @@ class Memory:
         triangle = self._products[self._rows[:, None, None], order[:, :, None], order[:, None, :]].triu()
         diagonal = triangle.diagonal(dim1=1, dim2=2)
         empty = torch.arange(order.shape[1], device=order.device) >= self._held[:, None]
+        # A view: the ones stand in the triangle. What is remembered keeps its zeros, since indexing made a copy of it.
         diagonal.copy_(torch.where(empty, 1.0, diagonal))
         return triangle, diagonal
 

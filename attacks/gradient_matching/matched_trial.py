@@ -57,6 +57,7 @@ class MatchedTrial:
         terms = evaluator(variables.candidates(), [False]).terms[0]
         weights = terms.new_tensor(objective.weights)
         usable = torch.isfinite(terms) & (terms > 0)
+        # Terms have their weights in them already: what is left of the quotient is one over the value at the start.
         self.factors, self.weighing = [torch.where(usable, weights / terms, torch.ones_like(terms))], 1
 
 

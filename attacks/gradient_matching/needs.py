@@ -40,6 +40,7 @@ class LabelPolicy:
         if self.joint:
             return None, "optimised"
         if blind and (leak.labels is None or self.always_infer):
+            # No labels and not made-up ones: no update is computed, and `Prediction` is 0 without them.
             return torch.empty(0, dtype=torch.int64), ""
         labels, method = resolve_labels(leak, victim, self.rule, always_infer=self.always_infer)
         return labels.to(victim.device), method

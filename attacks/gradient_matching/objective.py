@@ -183,6 +183,7 @@ class Objective:
                 update = self._expected(update, given, len(candidate[0]))
             if self._needs_own_pass(len(candidate[0])):
                 logits = call_with(self.victim.module, state, seen.images)
+                # This pass has overwritten what those of the update left: priors see the weights that were sent out.
                 recorded = dict(self._recorded)
         return update, self._judged(candidate[0], recorded, given, logits, seen.labels)
 
@@ -264,6 +265,7 @@ class Objective:
         if not terms:
             return candidate.images.new_zeros((0,))
         penalties = torch.stack(terms)
+        # From the end, since the first factor is the distance's where there is one.
         return given["factors"][0][-len(terms) :] * penalties if given["factors"] else penalties
 
     def _precision(self) -> AbstractContextManager[object]:

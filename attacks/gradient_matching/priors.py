@@ -113,6 +113,7 @@ class Prediction(Prior):
         if logits is None or labels is None:
             raise ValueError("this prior needs predictions and labels")
         if not labels.numel():
+            # Not a plain 0: as the only term it must still have a gradient for the images, which autograd is asked for.
             return candidate.images.sum() * 0
         wanted = labels if labels.is_floating_point() else one_hot(labels, logits.shape[-1])
         # In the images' own precision: an engine may run the network in bfloat16.

@@ -52,6 +52,7 @@ class SapagDistance(Distance):
         for gradient, target in paired(gradients, prepared):
             square = target.square().sum()
             width = torch.where(square > 0, square, torch.ones_like(square))
+            # Not 1 - exp(-x), which loses its digits near the observed gradients, where x is small.
             terms.append(-torch.expm1(-(gradient - target).square().sum() / width))
         return self.scale * torch.stack(terms).sum()
 

@@ -94,6 +94,7 @@ class Tracker:
             return
         self._looked_at = self._taken
         recent = self._curve[self._taken - every : self._taken]
+        # Equal to the bit, at every step since the last look: what still changes in its last digit goes on.
         ended = ~torch.isfinite(recent).all(dim=0) | (self._best_value < tolerance) | (recent == recent[0]).all(dim=0)
         self.over = [was or now for was, now in zip(self.over, ended.tolist(), strict=True)]
         self._moving = self._not_over()
@@ -153,6 +154,7 @@ class Tracker:
             return images([variable[index : index + 1] for variable in variables])[0]
 
         curve, spent = self.curve(index), self.spent[index]
+        # A set, for of fewer evaluations than points several round to the same one.
         chosen = sorted({round(i * (spent - 1) / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)})
         # Snapshots from after its end would show a candidate that stands still while others move on.
         kept = {step: images_of(variables) for step, variables in self._snapshots.items() if step <= spent}

@@ -48,4 +48,5 @@ class RLU(Rule):
 
 
 def _from_sums(evidence: Evidence, responses: Responses) -> Tensor:
+    # s_c is the mean of (p_c - whether c is true) times the features' sum, which is divided out as if it were constant.
     return evidence.batch_size * (responses.mean_confidence - evidence.sums / responses.mean_feature_sum)

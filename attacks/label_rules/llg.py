@@ -32,6 +32,7 @@ def taken_one_by_one(scores: Tensor, impact: float, batch_size: int, offset: Ten
     counts = torch.zeros(len(scores), dtype=torch.int64)
     negative = (scores < 0).nonzero().flatten()
     counts[negative[scores[negative].argsort(stable=True)][:batch_size]] = 1
+    # Impacts are negative: what a class has given up raises its score.
     left = scores - counts * impact - offset
     for _ in range(batch_size - int(counts.sum())):
         lowest = int(left.argmin())
@@ -49,6 +50,7 @@ class LLG(Rule):
     def estimate(self, evidence: Evidence) -> Tensor:
         """The counts."""
         scores = evidence.sums
+        # At even confidences an image changes its class's score by 1 - 1/C times its features' sum, not by all of it.
         impact = float(scores.clamp_max(0).sum()) * (1 + 1 / len(scores)) / evidence.batch_size
         return taken_one_by_one(scores, impact, evidence.batch_size)
 

@@ -84,6 +84,7 @@ def read_leak(path: Path) -> dict[str, Any]:
 
 def _fields(public: _Metadata, tensors: dict[str, Tensor]) -> dict[str, Any]:
     gradients, buffers = _below("gradient/", tensors), _below("buffer/", tensors)
+    # Counted where there are any; without one only the file can say whether none were granted or there is no layer.
     layers = sum(name.startswith("bn/") for name in tensors) // 2 or public.bn_layers
     statistics = None if layers is None else [(f"bn/{i}/mean", f"bn/{i}/var") for i in range(layers)]
     expected = {name for pair in statistics or () for name in pair} | {"labels"}

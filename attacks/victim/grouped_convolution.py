@@ -73,6 +73,7 @@ def _each(value: int | tuple[int, ...], dimensions: int) -> tuple[int, ...]:
 class _Bilinear(Function):
     """A function of two tensors, linear in each, whose derivatives are functions of this kind again."""
 
+    # So engines that evaluate candidates together can go through it: vmap refuses functions without a rule.
     generate_vmap_rule = True
 
     @staticmethod

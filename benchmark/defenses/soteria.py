@@ -64,7 +64,8 @@ def feature_scores(module: nn.Module, classifier: str, images: Tensor) -> Tensor
     finally:
         handle.remove()
     features = seen[0].flatten(1)
-    # Summed over the batch: an image's features depend on that image alone, so its slope is its own Jacobian.
+    # Summed over the batch: in eval mode an image's features depend on that image alone, so its slope is its own
+    # Jacobian. In train mode batch norm adds what the image does to the features of the others.
     total = features.sum(dim=0)
     lengths = []
     for rows in torch.eye(len(total), dtype=total.dtype, device=total.device).split(_AT_ONCE):
