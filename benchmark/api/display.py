@@ -71,6 +71,7 @@ def trial_html(record: Record, originals: Tensor, reconstructions: Tensor, score
 
 def _picture(image: Tensor) -> str:
     """An image (C, H, W) in [0, 1], enlarged by whole pixels."""
+    # Pillow knows grey pictures by two axes; of three channels `squeeze` takes nothing away.
     pixels = (255 * image).round().byte().permute(1, 2, 0).squeeze(2).numpy()
     scale = max(1, -(-_PICTURE // max(pixels.shape[:2])))
     file = io.BytesIO()

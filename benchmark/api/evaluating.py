@@ -37,6 +37,7 @@ def evaluate(
     frame = pd.DataFrame({"reconstruction": order.tolist()}, index=pd.RangeIndex(len(true), name="slot"))
     for name, values in scores.values.items():
         frame[name] = values.numpy()
+    # In `attrs`, so that columns are metrics alone.
     frame.attrs["notes"] = list(scores.notes)
     return frame
 

@@ -111,11 +111,13 @@ def trial(
         "budget": budget,
         **({} if metrics is None else {"metrics": list(metrics)}),
     }
+    # A suite has all repetitions up to its last: that one is run, and of the others nothing but the plan is made.
     suite = suite_of(fields, "trial", "trial")
     plan = Planner(device=resolve_device(device), download=False).plan(suite, "")
     planned = next(t for t in plan.trials if (t.spec.repetition, t.spec.control) == (repetition, control))
     data = plan.dataset_of(planned.spec)
     loaded = load_victim(planned.spec.victim, data)
+    # Now that the weights are known the specification is whole, and the trial has an id.
     planned = planned.changed(weights_hash=loaded.weights_hash)
     (outcome,) = run_together([planned.spec], data, loaded)
     originals = outcome.tensors["original"].float() / 255  # stored with eight bits, so that nothing is lost

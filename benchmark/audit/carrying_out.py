@@ -116,6 +116,8 @@ def _federation(request: AuditRequest, dataset: Dataset, victim: LoadedVictim, s
     if kept.is_file():
         rounds = int(json.loads(read_file(kept))["rounds"])
     else:
+        # One round with all that comes around it, such as judging the network: rounds are rather taken for slower than
+        # they are, and the training rather ends early than late.
         start = time.perf_counter()
         federated_accuracy("none", dataset, victim, _of(1), 0)
         rounds = min(MOST_ROUNDS, int(seconds / (time.perf_counter() - start)))

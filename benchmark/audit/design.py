@@ -110,6 +110,7 @@ def designed(request: AuditRequest, network: nn.Module, seconds: float) -> Desig
     if not attacks:
         reasons = "; ".join(f"{attack}: {reason}" for attack, reason in impossible.items())
         raise RequestError(f"no attack is possible here ({reasons}); choose others with --attack")
+    # At a budget of one, so that what tells two audits apart does not depend on how fast the machine was.
     asked, kept = suite_with(request, attacks, 1).model_dump_json(), request.out / "design.json"
     before: dict[str, Any] = json.loads(read_file(kept)) if kept.is_file() else {"asked": asked}
     if before["asked"] != asked:
@@ -130,6 +131,7 @@ def _fitting(request: AuditRequest, probe: Plan, seconds: float) -> int:
     """The budget at which the possible trials of a plan take so many seconds."""
     possible = [trial for trial in probe.trials if not trial.skip_reason]
     evaluating, _ = summed(estimated_seconds(probe, possible, request.device))
+    # Only evaluating grows with the budget; what a trial takes beside it comes off first.
     left = seconds * request.jobs - _SECONDS_A_TRIAL * len(possible)
     budget = int(_PROBE * left / evaluating) if evaluating else _PROBE
     if budget < LEAST_BUDGET:

@@ -53,6 +53,7 @@ class DefenseFinding:
 
 def _psnr(line: BoardLine) -> float:
     mean = line.number("psnr_mean")
+    # Last of all: compared with NaN, an order would be that of chance.
     return -math.inf if math.isnan(mean) else mean
 
 

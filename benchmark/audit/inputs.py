@@ -132,6 +132,7 @@ def _entry(name: str, factory: Callable[[], nn.Module]) -> Callable[..., nn.Modu
 
 def _dataset(inputs: Inputs, factory: Callable[[], nn.Module], size: int) -> Dataset:
     images = find_images(Path(inputs.data))
+    # Grey only where colour is refused; of a network that takes neither `count_outputs` says why it takes no colour.
     channels = 3 if _takes(factory, 3, size) or not _takes(factory, 1, size) else 1
     outputs = count_outputs(factory, inputs.model, (channels, size, size))
     classes, labels = _labelled(images, outputs)
@@ -150,6 +151,7 @@ def _normalised(dataset: Dataset, inputs: Inputs) -> Dataset:
 
 def _takes(factory: Callable[[], nn.Module], channels: int, size: int) -> bool:
     """Whether the network takes images of so many channels."""
+    # To make a network draws its weights: whoever draws next must not see that one was made to be asked.
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             factory().eval()(torch.zeros(1, channels, size, size))

@@ -54,6 +54,7 @@ def recommendation(records: Sequence[Record], prices: Prices) -> Iterator[str]:
     RequestError where there is no such setting.
     """
     every = by_setting(dict.fromkeys(record.cell for record in records), _VARIED)
+    # A proper superset: undefended clients, and others.
     compared = [(setting, cells) for setting, cells in every if {NONE} < {cell.defense for cell in cells}]
     if not compared:
         raise RequestError("no victim was attacked both without a defense and with one: nothing to choose from")

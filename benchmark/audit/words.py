@@ -135,6 +135,7 @@ def _label_sentences(labels: pd.DataFrame) -> Iterator[str]:
         if measured.empty:
             yield f"Labels of {counted(int(str(size)), 'image')}: no rule can be run on this network."
             continue
+        # Stable, so that of rules that find as many the same one is named every time.
         best = measured.sort_values("accuracy_mean", kind="stable").iloc[-1]
         share = _share(best, "accuracy")
         leak = "leak" if best["accuracy_low"] > best["chance"] else "are found no better than by guessing"

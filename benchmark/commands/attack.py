@@ -47,6 +47,7 @@ def attack(
 
     folder = _new_folder(out or Path("runs") / f"attack-{leak.stem}")
     load_plugins(plugin, download)
+    # Whatever can be wrong with the request is looked at before the first evaluation.
     chosen, spec = create_attack(key), _victim(victim, state, weights)
     observed = experiment.read_leak(leak)
     truth = None if originals is None else experiment.read_originals(originals, observed.shape)

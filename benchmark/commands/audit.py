@@ -78,6 +78,7 @@ def _request(options: AuditOptions) -> "AuditRequest":
 
     file, _, function = options.model.rpartition(":")
     images = find_images(options.data)
+    # Absolute paths: they are written into a plug-in that is read by other processes, in other folders.
     inputs = Inputs(
         model=f"{Path(file).resolve()}:{function}" if file else options.model,
         data=str(options.data.resolve()),

@@ -60,6 +60,7 @@ class CheckRequest:
 
 
 def _matches(key: str, pattern: str) -> bool:
+    # A bracket belongs to a key: to `fnmatch` it would begin a set of characters.
     return fnmatchcase(key, pattern.replace("[", "[[]"))
 
 

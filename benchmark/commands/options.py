@@ -69,6 +69,7 @@ def console() -> "Console":
     class PlainConsole(Console):
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
             for text, style, control in super().render(renderable, options):
+                # What rich marks as control is rich's own, such as a cursor's moves; all other text may be anybody's.
                 yield Segment(text if control else plain(text), style, control)
 
     return PlainConsole(width=None if sys.stdout.isatty() else 120)

@@ -54,6 +54,7 @@ def _defense(key: Key) -> str:
     """An entry with what it declares; of a combination, one part."""
     entry = DEFENSES.get(key.name)
     target = entry.target
+    # An object, not the class: whether there is an adaptive answer may depend on the parameters.
     chosen = target(**key.parameters)
     facts = {
         "acts on": ", ".join(target.acts) or "nothing",

@@ -13,6 +13,7 @@ def model_facts(name: str) -> str:
     lines = [name]
     for size in _SIZES:
         try:
+            # At both sizes, since a network that goes by patches or strides may take one of them alone.
             module = build_network(name, num_classes=_CLASSES, image_size=size, stem="default")
         except Exception as error:  # noqa: BLE001 - timm's networks raise what they like for a size they do not take
             lines.append(f"at {size} px: cannot be built ({' '.join(str(error).split())[:160]})")

@@ -38,9 +38,11 @@ def utility(
             victim = load_victim(spec, dataset)
             for defense in ("none", *block.defenses):
                 place = (dataset.name, dataset.image_size, spec.key, spec.seed, defense)
+                # Blocks of a suite may share a victim and a defense.
                 if place not in rows:
                     rows[place] = utility_row(defense, dataset, spec, victim, federation, range(seeds))
                     print(f"{spec.key} {defense}: {_in_words(rows[place])}", flush=True)
+                    # After every row, so that a command that is stopped leaves what it has measured.
                     write_csv(pd.DataFrame(list(rows.values())), out)
 
 

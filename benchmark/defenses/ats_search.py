@@ -46,6 +46,8 @@ def accuracy_score(module: nn.Module, images: Tensor, policy: Policy) -> float:
     """
     leaf = apply_policy(images, policy).detach().requires_grad_(True)
     (jacobians,) = torch.autograd.grad(module(leaf).sum(), leaf)
+    # Correlations have no eigenvalue below zero but by rounding, and one of zero where Jacobians depend on each other:
+    # its logarithm and its inverse must stay finite.
     eigenvalues = torch.linalg.eigvalsh(torch.corrcoef(jacobians.flatten(1).double())).clamp_min(0) + _EPSILON
     return -float((eigenvalues.log() + 1 / eigenvalues).sum())
 
@@ -61,6 +63,7 @@ def search_policies(
     """
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(images.shape[1:], generator=generator).to(images)
+    # Each policy once and in the order of the draws, which decides between equal scores: sorting is stable.
     drawn = dict.fromkeys(_random_policy(generator) for _ in range(candidates))
     accuracies = {policy: accuracy_score(module, images, policy) for policy in drawn}
     median = sorted(accuracies.values())[len(accuracies) // 2]

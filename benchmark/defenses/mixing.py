@@ -118,6 +118,7 @@ def _require(batch_size: int, needed: int, name: str) -> None:
 
 def _dirichlet(concentration: Tensor, generator: Generator) -> Tensor:
     """Shares (k,) that sum to 1; of two, a Beta variable and the rest."""
+    # Gamma variables over their sum have Dirichlet's distribution; torch's own class of it takes no generator.
     drawn = torch._standard_gamma(concentration, generator=generator)
     return drawn / drawn.sum()
 
@@ -125,6 +126,7 @@ def _dirichlet(concentration: Tensor, generator: Generator) -> Tensor:
 def _others(index: int, count: int, k: int, generator: Generator) -> Tensor:
     """The image's own place and k - 1 others, none twice."""
     drawn = torch.randperm(count - 1, generator=generator)[: k - 1]
+    # Places from the image's own on move up by one, which leaves that one out.
     return torch.cat([torch.tensor([index]), drawn + (drawn >= index)])
 
 

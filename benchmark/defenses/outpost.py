@@ -58,6 +58,7 @@ class Outpost(Defense):
         order = value.abs().reshape(-1).argsort(stable=True)
         result = value.reshape(-1).clone()
         result[order[: int(self.pruned * len(order))]] = 0
+        # Not the unbiased variance, which of a tensor of one weight is no number.
         deviation = self.scale * min(1.0, float(weight.var(correction=0)))
         if deviation:
             largest = order[len(order) - int(self.noised * len(order)) :]

@@ -48,6 +48,7 @@ class Precode(Defense):
         name = next(name for name, part in module.named_modules() if part is head)
         bottleneck = VariationalBottleneck(head.in_features, self.width, self.scale).to(head.weight)
         parent, _, attribute = name.rpartition(".")
+        # In the mode of what it replaces, since a new module is in train mode.
         extended = nn.Sequential(OrderedDict(bottleneck=bottleneck, head=head)).train(head.training)
         setattr(module.get_submodule(parent), attribute, extended)
         return module

@@ -46,6 +46,7 @@ class SecureAggregation(Defense):
             return update
         if len(step.images) % self.clients:
             raise UndefendableError(f"{self.clients} clients cannot have equal parts of {len(step.images)} images")
+        # Of equal size, so that the mean of the clients' means is the mean over all images.
         parts = zip(step.images.chunk(self.clients), step.labels.chunk(self.clients), strict=True)
         updates = [step.compute(images, labels) for images, labels in parts]
         return {name: torch.stack([each[name] for each in updates]).mean(dim=0) for name in update}

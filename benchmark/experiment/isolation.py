@@ -69,6 +69,7 @@ def counted_evaluations(victim: Victim, reconstructions: Sequence[Reconstruction
     said = [reconstruction.evaluations for reconstruction in reconstructions]
     # What a victim counts is a sum over the trials that share it. Mostly it is what they say, and then a trial's count
     # does not depend on its company; what nobody spoke of is shared out.
+    # Rounded up: of what is above a budget nothing is lost by sharing it out.
     unspoken = -((sum(said) - victim.evaluations.spent) // len(said))
     counted = [max(0, spent + unspoken) for spent in said]
     for spent, of_victim in zip(said, counted, strict=True):

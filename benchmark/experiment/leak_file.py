@@ -92,6 +92,7 @@ def receive(leak: Leak, module: nn.Module, path: Path) -> ReceivedLeak:
 
     What the file leaves open is settled: the mode from the buffers sent, else eval; public statistics from the network.
     """
+    # Before the leak is checked, since its types are compared with those of the network.
     module = module.to(leak.threat_model.dtype)
     try:
         leak.require_fit(trained_parameters(module), [layer.num_features for layer in bn_layers(module)])

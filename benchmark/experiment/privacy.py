@@ -39,6 +39,7 @@ def dp_guarantee(*, sigma: float, sampling_rate: float, rounds: int, delta: floa
         from opacus.accountants.analysis import rdp
     except ImportError as error:
         raise AccountantMissingError("epsilon needs the accountant: pip install 'gradinv[dp]'") from error
+    # The orders that Opacus itself takes: the guarantee is the least epsilon over them.
     orders = [1 + x / 10 for x in range(1, 100)] + list(range(12, 64))
     divergence = rdp.compute_rdp(q=sampling_rate, noise_multiplier=sigma, steps=rounds, orders=orders)
     epsilon, _ = rdp.get_privacy_spent(orders=orders, rdp=divergence, delta=delta)

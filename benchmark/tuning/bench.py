@@ -85,6 +85,7 @@ class Bench:
     def planned(self, keys: Sequence[str], batch: int) -> list[PlannedTrial]:
         """The trial of each key on one batch; TuneError where it is impossible in this cell."""
         (block,) = self.setting.blocks
+        # A suite has all batches up to its last; only the trials of that one are taken below.
         changes = {"attacks": tuple(dict.fromkeys(keys)), "batches": batch + 1}
         suite = self.setting.model_copy(update={"blocks": (block.model_copy(update=changes),)})
         plan = self.planner.plan(suite, hash_of(self.setting))
@@ -103,6 +104,7 @@ class Bench:
         missing = {trial.id: trial for trial in trials if not store.finished(trial.id)}
         jobs = jobs_of(list(missing.values()), self.run)
         if self._pool is None:
+            # Each step of it runs a trial; its record is read from the store, as those of workers are.
             for _ in run_here(jobs):
                 pass
         else:

@@ -70,6 +70,7 @@ class PresetFile(BaseModel):
     @property
     def content_hash(self) -> str:
         """16 hexadecimal digits of the SHA-256 of everything but `hash`."""
+        # Sorted, so that the hash is that of the values, in whatever order they stand.
         text = json.dumps(self.model_dump(mode="json", exclude={"hash"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -81,6 +81,7 @@ def best_of(every: Sequence[Tried], direction: Literal["higher", "lower"]) -> Tr
     complete = [tried for tried in every if tried.is_complete]
     if not complete:
         raise TuneError("no setting could be scored on every batch; the records in the run directory say why")
+    # `max` keeps the first of equals, and the published setting is the first of all.
     return max(complete, key=lambda tried: tried.score if direction == "higher" else -tried.score)
 
 
@@ -129,4 +130,5 @@ def _tell(study: "optuna.Study", trial: "optuna.Trial", tried: Tried) -> None:
         study.tell(trial, tried.score)
     else:
         states = optuna.trial.TrialState
+        # The sampler learns from what was given up, and leaves out what has failed: there a batch has no score.
         study.tell(trial, state=states.PRUNED if tried.pruned else states.FAIL)

@@ -102,6 +102,7 @@ def _batch(
     split: Split, places: np.ndarray, normalisation: Normalisation, federation: Federation, seed: int
 ) -> tuple[Tensor, Tensor]:
     """A client's batch: drawn without repetition while it has enough images."""
+    # NumPy takes seeds of 32 bits.
     draw = np.random.RandomState(seed % 2**32)
     chosen = draw.choice(places, federation.batch_size, replace=len(places) < federation.batch_size)
     labels = torch.from_numpy(np.asarray(split.labels)[chosen])
@@ -111,6 +112,7 @@ def _batch(
 @torch.no_grad()
 def _average(network: nn.Module, buffers: Sequence[dict[str, Tensor]]) -> None:
     for name, buffer in network.named_buffers():
+        # The others count batches, of which there is no mean.
         if buffer.is_floating_point():
             buffer.copy_(torch.stack([each[name] for each in buffers]).mean(dim=0))
 

@@ -76,6 +76,7 @@ def _kept(
         return kept["accuracy"], kept["upload_bytes"]
     accuracy, upload = federated_accuracy(defense, dataset, victim, federation, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # With all that decides, of which the name is the hash: a file of the cache says what it is of.
     write_text(path, json.dumps(decides | {"accuracy": accuracy, "upload_bytes": upload}, indent=1))
     return accuracy, upload
 

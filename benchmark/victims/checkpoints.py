@@ -108,6 +108,7 @@ def _read(path: Path) -> Any:
     begin = _beginning(path)
     try:
         # By content: a file under a wrong suffix is read for what it is.
+        # A safetensors file begins with the length of its header, eight bytes, and the header, which is JSON.
         if begin[8:9] == b"{" and int.from_bytes(begin[:8], "little") < path.stat().st_size:
             return load_file(path)
         # Training scripts keep their options beside the weights, as one object without behaviour.
@@ -196,6 +197,7 @@ def _prefixes(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
             if ".".join(parts[start:]) in expected:
                 prefix = "".join(f"{part}." for part in parts[:start])
                 counts[prefix] = counts.get(prefix, 0) + 1
+    # Where no name is the network's the whole is tried, so that a message can say what is missing.
     return sorted(counts, key=lambda prefix: -counts[prefix]) or [""]
 
 

@@ -62,6 +62,7 @@ class BareAttention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         q, k, v = (layer(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        # By its products and not by PyTorch's fused attention, which has no second derivative.
         attended = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1) @ v
         return self.proj(attended.transpose(1, 2).flatten(2))
 

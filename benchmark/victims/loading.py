@@ -75,6 +75,7 @@ def load_victim(
         module = untrained_network(spec, dataset)
     else:
         module, accuracy = _trained(spec, dataset, progress)
+    # Drawn from another seed, so that what is no parameter and no buffer differs where it is drawn too.
     twin = _build(spec.model_copy(update={"seed": spec.seed + 1}), dataset)
     require_pure(module, twin, dataset.image_shape, spec.model)
     require_logits(module, dataset.image_shape, spec.model)

@@ -82,4 +82,5 @@ def _shaken(network: nn.Module) -> dict[str, Tensor]:
 
 def _agree(logits: Tensor, others: Tensor) -> bool:
     scale = float(logits[torch.isfinite(logits)].abs().max()) if bool(torch.isfinite(logits).any()) else 1.0
+    # Relative to the largest as well: a logit near zero is a difference of larger numbers, with their rounding.
     return torch.allclose(logits, others, rtol=AGREEMENT, atol=AGREEMENT * scale, equal_nan=True)

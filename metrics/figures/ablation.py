@@ -82,6 +82,7 @@ def _levels(axis: Axes, attacks: Sequence[Sample], samples: Sequence[Sample]) ->
         if name in _LINES:
             axis.axvline(_psnr(control).mean, color=DARK_GREY, linestyle=_LINES[name], label=name)
     axis.set_yticks(range(len(attacks)), [name_of(attack.key, 38) for attack in attacks], fontsize=7)
+    # Downwards, so that the first attack stands on top.
     axis.set_ylim(len(attacks) - 0.5, -0.5)
     axis.set_xlabel("PSNR (dB), higher is better")
 

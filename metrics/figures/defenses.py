@@ -73,6 +73,7 @@ def _table(scene: Scene, prices: Prices) -> pd.DataFrame:
     table["on_front"] = False
     for measure, rows in table.groupby("measure"):
         points = rows.groupby("defense", sort=False).agg({"leakage": "max", _axis_of(table): "mean"})
+        # More is better in both places: little leakage is much of its negative.
         front = undominated({str(name): (-leakage, utility) for name, leakage, utility in points.itertuples()})
         table.loc[(table["measure"] == measure) & table["defense"].isin(front), "on_front"] = True
     return table.drop(columns="leakage")

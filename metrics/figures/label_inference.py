@@ -31,6 +31,7 @@ def _figure(frame: pd.DataFrame) -> Figure:
     looks = {rule: index for index, rule in enumerate(dict.fromkeys(measured["rule"]))}
     figure = canvas(9.5, 1.4 + 2.7 * max(1, len(settings)))
     axes = figure.subplots(max(1, len(settings)), len(PANELS), squeeze=False)
+    # Not strict: of a board on which nothing was measured there is one row of empty panels.
     for row, rows in zip(axes, settings, strict=False):
         for axis, name in zip(row, PANELS, strict=True):
             _panel(axis, name, rows, looks)

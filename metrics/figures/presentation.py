@@ -92,6 +92,7 @@ def styled(presentation: Presentation) -> Iterator[None]:
 def look(index: int) -> Look:
     """Colour and marker of the attack of that index; gradinv's own pairs repeat after 63 attacks."""
     colours = matplotlib.rcParams["axes.prop_cycle"].by_key().get("color", ["black"])
+    # Both go on with the index: 7 colours and 9 markers have no common factor, so that all 63 pairs come up.
     return Look(colours[index % len(colours)], _MARKERS[index % len(_MARKERS)])
 
 

@@ -73,6 +73,7 @@ def _panel(axis: Axes, table: pd.DataFrame, keys: Sequence[str]) -> None:
         median = rows["rank"].median()
         axis.plot([median, median], [place - 0.4, place + 0.4], color=color, linewidth=2.5)
     axis.axvline((pool + 1) / 2, color=DARK_GREY, linestyle="--", linewidth=1)
+    # A logarithmic axis has no zero, and rank 1 must not lie on the frame.
     axis.set(xscale="log", xlim=(0.8, pool * 1.25), xlabel=f"rank of the original among {pool:,}")
     axis.set_yticks(range(len(keys)), [name_of(key, 30) for key in keys])
     axis.set_ylim(len(keys) - 0.5, -0.5)

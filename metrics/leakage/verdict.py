@@ -90,6 +90,7 @@ def _gains(attack: Sample, controls: Mapping[str, Sample]) -> dict[str, Tested]:
 
 
 def _doubt(test: Tested) -> float:
+    # Last of all: with NaN `min` would keep whichever test came first.
     return math.inf if math.isnan(test.gain.p) else test.gain.p
 
 
