@@ -95,6 +95,7 @@ def parse_policies(text: str) -> tuple[Policy, ...]:
     try:
         policies = tuple(tuple(int(number) for number in part.split("-")) for part in text.split("/") if text)
     except ValueError:
+        # A number that no augmentation has: it is refused below like any other wrong one.
         policies = ((-1,),)
     if any(not 0 <= number < len(LIBRARY) for policy in policies for number in policy):
         raise InvalidEntryError(f"policy {text!r}: write numbers from 0 to {len(LIBRARY) - 1}, as in 3-1-7/4-18")

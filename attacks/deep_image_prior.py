@@ -84,6 +84,7 @@ class DeepImagePrior(GradientMatching):
         ]
         codes = torch.randn(leak.batch_size, CODE, generator=generator, dtype=dtype)
         ends = valid_range(leak.mean, leak.std, dtype, codes.device)
+        # The range of pixels goes with the candidate, for `images` sees nothing but its variables.
         fixed = [codes, *(end[0].expand(leak.image_shape).contiguous() for end in ends)]
         return [variable.to(victim.device) for variable in (*weights, *fixed)]
 

@@ -89,6 +89,7 @@ class Dimitrov(GradientMatching):
         """Images (E B, C, H, W), those of the first epoch, then those of the next: every epoch starts with the same."""
         # From equal starts the order-invariant prior is zero: what parts the epochs is the update.
         (images,) = super().start(leak, victim, seed)
+        # Laid out epoch after epoch, as `SeparateEpochs` counts its slots and `unflatten` parts them again.
         return [images.repeat(simulated(victim.update_kind)[1], 1, 1, 1)]
 
     def objective(self, victim: Victim, transform: str) -> Objective:

@@ -86,6 +86,7 @@ def _not_to_be_inferred(conditions: "Conditions") -> str | None:
         return "bn_statistics inferred needs a client in train mode: in eval mode no buffer changes"
     if granted.buffers == "withheld":
         return "bn_statistics inferred is solved from the client's buffers; set threat_model.buffers: sent"
+    # By what the client does, not by what the attacker knows of it: the buffers are moved at every step.
     steps = create_update(granted.update).steps(conditions.batch_size)
     if steps > 1:
         return (

@@ -38,6 +38,7 @@ class IDLG(DLG):
         alpha_prediction: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         # A granted label would leave nothing of iDLG: its inference is all that sets it apart from DLG.
+        # Before DLG's own constructor, which reads it.
         self.label_policy = LabelPolicy(rule=label_rule, always_infer=True)
         super().__init__(
             lr=lr,

@@ -86,6 +86,7 @@ def _values_a_channel(victim: "Victim", shape: Sequence[int]) -> list[int]:
     handles = [layer.register_forward_pre_hook(counter(index)) for index, layer in enumerate(victim.bn_layers)]
     try:
         with torch.no_grad():
+            # Of the batch's own size, and of any values: only shapes are counted.
             victim.module(victim.parameters[0].new_zeros(tuple(shape)))
     finally:
         for handle in handles:

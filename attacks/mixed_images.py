@@ -47,6 +47,7 @@ class Mixed(BeforeTheUpdate):
         if self.share == "image":
             return logits.softmax(dim=1)
         unit = torch.eye(len(logits), dtype=logits.dtype, device=logits.device)
+        # One share for all images, of the mean of what each has for it.
         kept = logits.diagonal().mean().sigmoid()
         # A large number and not infinity, whose product with a zero would be none.
         return kept * unit + (1 - kept) * (logits - 1e9 * unit).softmax(dim=1)

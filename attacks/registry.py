@@ -121,6 +121,7 @@ def hyperparameters(key: Key) -> dict[str, Any]:
         except UnknownNameError:
             valid = PRESETS.names(f"{key.name}.*")
             raise UnknownNameError(unknown("preset", f"{key.name}.{key.preset}", valid)) from None
+    # The preset's are checked with the key's own, which go over them: it may come from a file of another version.
     return checked_arguments(f"attack {key.name!r}", entry.target, {**preset, **key.parameters})
 
 

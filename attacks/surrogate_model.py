@@ -159,6 +159,7 @@ class SurrogateObjective(Objective):
 
     def _weights(self, before: Mapping[str, Tensor], candidate: Sequence[Tensor], given: Given) -> dict[str, Tensor]:
         position = self.line.position(candidate[1:])
+        # What is sent is w_0 - w_T: w_0 less a share of it is (1 - a) w_0 + a w_T.
         changes = zip(before.items(), given["observed"], strict=True)
         return {name: weight - position * change for (name, weight), change in changes}
 

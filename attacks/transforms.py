@@ -118,6 +118,7 @@ class InOrder(Transform):
         buffers: dict[str, Tensor] = {}
         for part in self.parts:
             images, labels, drawn = part.seen(images, labels, secrets[: part.secrets])
+            # Each part takes as many as it has asked for, in the order in which `start` gave them.
             secrets, buffers = secrets[part.secrets :], {**buffers, **drawn}
         return Seen(images, labels, buffers)
 

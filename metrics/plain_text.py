@@ -7,6 +7,7 @@ LONGEST = 80
 """Characters of a name that somebody typed or a file holds, where a message repeats it."""
 LONGEST_LINE = 2_000
 
+# With quotes before it, so that what was quoted already is quoted once more and `from_cell` gives it back.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _QUOTED = re.compile(r"'('*[=+\-@\t\r])")
@@ -24,6 +25,7 @@ def plain(text: str) -> str:
 
 
 def _shown(character: str) -> str:
+    # Control characters, those of format, which turn the direction of writing, and halves of surrogates.
     is_control = unicodedata.category(character) in ("Cc", "Cf", "Cs")
     return repr(character)[1:-1] if is_control and character not in "\n\t" else character
 

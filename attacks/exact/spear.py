@@ -171,6 +171,7 @@ def null_directions(rows: Tensor, count: int, generator: torch.Generator) -> Ten
     rank = rows.shape[1]
     if rank == 1:
         return rows.new_ones(1, 1)
+    # Rows may repeat: the direction is then free in one dimension more, and hardly ever sparse enough to be taken.
     drawn = torch.randint(len(rows), (count, rank - 1), generator=generator).to(rows.device)
     # The last column of a complete QR is orthogonal to all r - 1 rows: a batched null space without an SVD each.
     complete, _ = torch.linalg.qr(rows[drawn].transpose(1, 2), mode="complete")

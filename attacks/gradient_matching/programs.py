@@ -87,6 +87,7 @@ def _traced(objective: Objective, width: int, inputs: Sequence[Tensor], given: G
 
     if width > 1:
         of_candidates = parts + len(given_leaves)
+        # The network's state has no such dimension: all candidates of a call share it.
         dims = (*[0] * of_candidates, *[None] * (len(inputs) - of_candidates))
         evaluation = torch.func.vmap(evaluation, in_dims=dims)
     with torch.no_grad():  # with a tape, vmap cannot go through batch norm in train mode

@@ -29,6 +29,7 @@ class Tracker:
     ) -> None:
         self.variables, self.select_from = variables, select_from
         count = len(variables[0])
+        # Where the candidate starts: there is an image to return though no objective may ever be finite.
         self.best = [variable.clone() for variable in variables]
         self.last = [variable.clone() for variable in variables]
         self.spent = [0] * count
@@ -115,6 +116,7 @@ class Tracker:
 
     def latest_value(self, index: int) -> float:
         """The last objective of a candidate; inf where it is not finite."""
+        # Before the first evaluation this is the last row of all, in which nothing stands yet.
         value = float(self._curve[self.spent[index] - 1, index])
         return value if math.isfinite(value) else math.inf
 

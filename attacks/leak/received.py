@@ -91,6 +91,7 @@ class Leak:
             shapes = [tuple(value.shape) for pair in self.bn_statistics for value in pair]
             if shapes != [(channels,) for channels in bn_channels for _ in range(2)]:
                 faults.append("the batch-norm statistics are not those of the victim's layers")
+        # Probabilities are told by their type: each of them lies among the class indices.
         if self.labels is not None and (
             tuple(self.labels.shape) != (self.batch_size,)
             or self.labels.is_floating_point()

@@ -124,6 +124,7 @@ def _entry(name: str, factory: Callable[[], nn.Module]) -> Callable[..., nn.Modu
     def entry(pretrained: bool = False, **_: Any) -> nn.Module:
         return factory()
 
+    # timm registers a factory under the name that the function itself has.
     entry.__name__ = name
     # Its file is the user's, whose hash stands in every record.
     entry.__module__ = factory.__module__

@@ -191,10 +191,16 @@ def _row(finding: DefenseFinding) -> AuditRow:
     }  # fmt: skip
     price = finding.price
     accuracy = _share(price, "accuracy") if price and not price["notes"] else ""
-    best = max(finding.lines, key=lambda line: (line.number("psnr_gain_mean"), line.cell.key), default=None)
+    best = max(finding.lines, key=lambda line: (_gain(line), line.cell.key), default=None)
     return AuditRow(
         "no defense" if finding.defense == NONE else finding.defense, cells, _who(best) if best else "", accuracy
     )
+
+
+def _gain(line: BoardLine) -> float:
+    gain = line.number("psnr_gain_mean")
+    # Without its controls an attack has none: compared with NaN, it would stand before whoever has one.
+    return -math.inf if math.isnan(gain) else gain
 
 
 def _rules(labels: pd.DataFrame) -> list[dict[str, str]]:

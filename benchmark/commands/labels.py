@@ -124,6 +124,7 @@ def _victims(request: LabelRequest) -> "list[VictimSpec]":
             state,
             seed=request.seed,
             stem=request.stem,
+            # Of several states only this one has epochs; that it is among them was looked at before.
             epochs=request.epochs if state == "trained" else None,
             weights=None if request.weights is None else str(request.weights),
         )

@@ -176,6 +176,7 @@ def _options(request: RunRequest, plan: "Plan", device: str, shard: tuple[int, i
 def _cluster(request: RunRequest) -> dict[str, Any]:
     """What the executor is asked for; RequestError for what it does not take."""
     settings = read_settings("--cluster", request.cluster)
+    # Slurm takes whatever submitit does, which looks at it itself.
     known = {"local": (), "ray": RAY_SETTINGS, "slurm": settings}[request.executor]
     if unknown := [name for name in settings if name not in known]:
         takes = f"it takes {' and '.join(known)}" if known else "add --executor ray or --executor slurm"

@@ -47,6 +47,7 @@ def make(name: str, source: Path) -> Path:
             count += 1
         if not count:
             raise DataError(f"--source {source} holds no image; give {recipe.source}")
+        # Both lie in one folder, so that this is one step: nobody finds half of a data set under its name.
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -183,6 +184,7 @@ def hash_of_class(folder: Path) -> tuple[int, str]:
     """How many images a class folder holds, and the first 16 digits of the SHA-256 over their names and hashes."""
     digest, images = hashlib.sha256(), sorted(path for path in folder.iterdir() if is_image_name(path.name))
     for path in images:
+        # A zero ends a name and stands in none, so that no other list of names gives the same bytes.
         digest.update(f"{path.name}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return len(images), digest.hexdigest()[:16]

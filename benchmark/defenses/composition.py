@@ -16,6 +16,7 @@ NONE = "none"
 class Composed(Defense):
     """Several defenses, each of which defends what the ones before it have left; hook by hook, in their order."""
 
+    # For the check of classes, since `on_model` stands below; an object says what its parts do.
     changes_model = True
 
     def __init__(self, parts: Sequence[Defense]) -> None:

@@ -88,4 +88,5 @@ def example_gradients(module: nn.Module, images: Tensor, labels: Tensor) -> dict
     def loss(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         return cross_entropy(call_with(module, parameters, image[None]), label[None])
 
+    # The parameters are shared, and so have no dimension of the batch; the gradients have one each.
     return torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(parameters, images, labels)

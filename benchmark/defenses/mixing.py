@@ -23,6 +23,8 @@ HUANG_2020 = Paper(
     year=2020,
     url="https://arxiv.org/abs/2010.02772",
 )
+_LEAST_DRAWN = 0.1
+"""Concentration from which on gamma variables are drawn as they are: smaller ones underflow single precision."""
 
 
 @register_defense("mixup", paper=ZHANG_2018)
@@ -119,8 +121,14 @@ def _require(batch_size: int, needed: int, name: str) -> None:
 def _dirichlet(concentration: Tensor, generator: Generator) -> Tensor:
     """Shares (k,) that sum to 1; of two, a Beta variable and the rest."""
     # Gamma variables over their sum have Dirichlet's distribution; torch's own class of it takes no generator.
-    drawn = torch._standard_gamma(concentration, generator=generator)
-    return drawn / drawn.sum()
+    if float(concentration.min()) >= _LEAST_DRAWN:
+        drawn = torch._standard_gamma(concentration, generator=generator)
+        return drawn / drawn.sum()
+    # In logarithms, G(a) = G(a + 1) U^(1 / a): torch draws the least number of its type for all that is smaller, and
+    # two of these would be equal shares where the distribution has hardly any.
+    larger = torch._standard_gamma(concentration + 1, generator=generator)
+    uniform = torch.rand(concentration.shape, generator=generator)
+    return (larger.log() + uniform.log() / concentration).softmax(dim=0)
 
 
 def _others(index: int, count: int, k: int, generator: Generator) -> Tensor:

@@ -79,6 +79,7 @@ class Quantization(Defense):
         """A sign and a level for every entry at a fixed number of bits, and a scale a tensor."""
         if self.levels == 0:
             return dense_bytes(sent)
+        # So many levels on either side of zero, and zero.
         bits = math.ceil(math.log2(2 * self.levels + 1))
         return sum(bits * value.numel() / 8 + _SCALE for value in sent.values())
 

@@ -35,5 +35,6 @@ _PLACE = 4  # bytes of an index
 
 def sparse_bytes(sent: Mapping[str, Tensor]) -> float:
     """Bytes of value and place (4 bytes) of every entry that is not zero, or of all entries where that is less."""
+    # A zero that was not pruned costs as little: the server fills it in like any other.
     sparse = sum(int(value.count_nonzero()) * (value.element_size() + _PLACE) for value in sent.values())
     return min(float(sparse), dense_bytes(sent))

@@ -101,6 +101,7 @@ def _evaluation_seconds(card: Card, plan: Plan, spec: TrialSpec, together: int) 
         bn_mode=spec.threat_model.bn_mode,
         update=spec.threat_model.known_update,
         together=together,
+        channels=plan.dataset_of(spec).channels,
     )
     with Operations() as counted:
         evaluation.run()

@@ -95,18 +95,22 @@ def memory_warnings(plan: Plan, trials: Iterable[PlannedTrial], device: str, job
         kind = (PlannedVictim.of(spec), spec.batch_size, spec.together, granted.bn_mode, granted.known_update)
         if trial.skip_reason or not spec.attack or kind in lines:
             continue
-        needed = _bytes_needed(plan, spec)
+        attack = create_attack(spec.attack)
+        # What an attack with a loop of its own needs nobody knows: it must not stand for the others of its kind.
+        if not isinstance(attack, GradientMatching):
+            continue
+        needed = _bytes_needed(plan, spec, attack)
         warning = needed and memory_warning(jobs * needed, available)
         jobs_named = f" in {jobs} jobs" if jobs > 1 else ""
         lines[kind] = f"{spec.victim.key}, B={spec.batch_size}{jobs_named}: {warning}" if warning else ""
     return [line for line in lines.values() if line]
 
 
-def _bytes_needed(plan: Plan, spec: TrialSpec) -> int | None:
-    """Bytes of one evaluation; None where it is small for certain, of an attack with a loop of its own, or unknown."""
-    attack, module = create_attack(spec.attack), plan.network_of(spec)
+def _bytes_needed(plan: Plan, spec: TrialSpec, attack: GradientMatching) -> int | None:
+    """Bytes of one evaluation; None where it is small for certain, or unknown."""
+    module = plan.network_of(spec)
     pixels = spec.together * spec.batch_size * spec.image_size**2
-    if not isinstance(attack, GradientMatching) or (parameters_of(module) <= SMALL and pixels <= FEW_PIXELS):
+    if parameters_of(module) <= SMALL and pixels <= FEW_PIXELS:
         return None
     try:
         return evaluation_bytes(

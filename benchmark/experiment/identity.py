@@ -144,6 +144,7 @@ def default_judge(dataset: Dataset, victim: str) -> NetworkJudge | None:
     """The network that judges the trials of a victim's architecture; None where none is here or fit for the images."""
     if dataset.image_size < SMALLEST_FOR_NETWORK:
         return None
+    # Never of the victim's architecture, whatever the weights; `Identity.of` compares these as well.
     model = next((name for name in JUDGES if name != victim and packaged_source(name)), None)
     return None if model is None else _packaged_judge(model, dataset.image_size)
 

@@ -73,6 +73,7 @@ def attack_leak(
     """What the attack makes of the leak; LeakAttackError where it is impossible on such a leak."""
     leak, victim = received.leak, received.victim
     try:
+        # For its error alone, before anything is spent.
         attack.evaluations(budget)
     except ValueError as error:  # of an attack without a budget of its own
         raise LeakAttackError(f"{error}; give --budget") from error

@@ -109,6 +109,7 @@ class PlannedTrial:
 
 def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int, channels: int = 3) -> Cell:
     """The leaderboard row that the trial belongs to; `bn_channels` are those of all batch-norm layers together."""
+    # A control's name stands where an attack's does, and the attack that it controls in the place of a preset.
     key = Key(spec.control, spec.attack) if spec.control else parse_key(spec.attack)
     granted = spec.threat_model
     image_shape = (channels, spec.image_size, spec.image_size)

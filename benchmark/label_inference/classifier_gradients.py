@@ -57,7 +57,9 @@ def classifier_gradients(
     errors = logits.log_softmax(1).exp() - nn.functional.one_hot(labels, logits.shape[1])
     return {
         size: ClassifierGradient(
-            (errors[:size] / size).T @ features[:size], (errors[:size] / size).sum(0) if has_bias else None
+            # Divided first, as in backpropagation, where the mean's factor comes with the gradient of the loss.
+            (errors[:size] / size).T @ features[:size],
+            (errors[:size] / size).sum(0) if has_bias else None,
         )
         for size in batch_sizes
     }

@@ -154,6 +154,7 @@ def _cells(spec: VictimSpec, bench: Bench, chunks: list[Chunk], device: str) -> 
     distinct_versions = "; ".join(dict.fromkeys(versions))
     dataset, loaded, setting = bench.dataset, bench.loaded, bench.setting
     cells = []
+    # Every chunk has the same rules and sizes in the same order, since they are part of its identity.
     for place in zip(*(chunk.results for chunk in chunks), strict=True):  # a rule at a size, chunk by chunk
         letter = RULES.constants(parse_key(place[0].rule).name).get("letter", "B")
         skipped = "; ".join(dict.fromkeys(result.skipped for result in place if result.skipped))

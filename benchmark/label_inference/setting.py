@@ -90,6 +90,7 @@ def auxiliary_images(
     if not per_class or not dataset.has("tuning"):
         return None
     split = dataset.split("tuning")
+    # Sorted, so that the images are read in the order in which they are stored.
     chosen = np.sort(np.concatenate([np.flatnonzero(split.labels == c)[:per_class] for c in np.unique(split.labels)]))
     parts = []
     for start in range(0, len(chosen), PART):

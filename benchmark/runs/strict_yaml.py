@@ -15,6 +15,7 @@ class _StrictLoader(yaml.SafeLoader):
     """Refuses keys that are given twice, octal and sexagesimal numbers."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        # A list, since a key may have no hash (a list as a key): PyYAML says so further down.
         keys: list[Any] = []
         for key_node, _ in node.value:
             if key_node.tag == _MERGE:

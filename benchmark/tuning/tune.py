@@ -67,6 +67,7 @@ def direction_of(objective: str) -> Direction:
 
 def _preset(asked: Asked, bench: Bench, every: list[Tried], best: Tried) -> PresetFile:
     key = asked.space.key_of(best.values)
+    # Of the first batch: what a preset says of its origin is the same for all of them.
     (trial,) = bench.planned([key], 0)
     return PresetFile(
         attack=asked.space.key.name,

@@ -90,6 +90,7 @@ def federated_training(
             sent = client_update(network, images, labels, bn_mode=bn_mode, defense=chosen, seed=drawn)
             updates.append(sent.sent)
             buffers.append(sent.buffers)
+        # Of one client, for all of them send tensors of the same shapes in the same coding.
         uploads.append(chosen.upload_bytes(updates[0]))
         for name, parameter in parameters.items():
             parameter.grad = torch.stack([update[name] for update in updates]).mean(dim=0)

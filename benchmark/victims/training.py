@@ -136,7 +136,9 @@ def _fit(
 ) -> Iterator[tuple[int, float | None]]:
     """Train in place; after each epoch its number and mean loss, and before the first 0 and no loss."""
     network.to(memory_format=torch.channels_last)  # the layout in which convolutions on a CPU are fastest
+    # Of fewer images than a batch has, one step takes all.
     steps = max(1, len(split) // recipe.batch_size)
+    # Nesterov's only with a momentum: PyTorch refuses it without.
     optimizer = torch.optim.SGD(
         network.parameters(),
         lr=recipe.lr,
@@ -144,6 +146,7 @@ def _fit(
         weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0,
     )
+    # The momentum stays as the recipe says; OneCycleLR would move it against the learning rate.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=recipe.lr, total_steps=steps * recipe.epochs, pct_start=0.3, cycle_momentum=False
     )

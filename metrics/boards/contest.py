@@ -99,6 +99,7 @@ def fragile(attack: Sample, samples: Sequence[Sample]) -> str:
     """
     controls = controls_for(attack, samples)
     batches = sorted(_batches(attack))
+    # Of two the one that is left over tells nothing: below two batches no respect is tested.
     if len(batches) < 3:
         return ""
     whole = _leaks(leakage_of(attack, controls))

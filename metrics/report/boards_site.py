@@ -95,6 +95,7 @@ def _write_labels(board: PublishedLabels, place: Path) -> dict[str, str]:
 
 def _label_sections(frame: pd.DataFrame) -> list[dict[str, Any]]:
     sections = []
+    # In the order of the file, and with settings that have an empty column, which pandas would leave out.
     for setting, rows in frame.groupby([*_LABEL_SETTING, "max_equal_labels"], sort=False, dropna=False):
         dataset, size, victim, state, seed, mode, batch_size, equal = setting
         title = f"{victim} ({state}) · {dataset} {size} px · batch size {batch_size} · victim seed {seed} · {mode} mode"

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy.stats import beta
 from torch import Tensor, nn
 
 from gradinv.benchmark.defenses import UndefendableError, create_defense
@@ -42,6 +43,14 @@ def test_mixup_draws_one_beta_share_a_batch(images: Tensor) -> None:
     # Beta(2, 2): mean 1/2, variance 1/20.
     assert draws[:, 0].mean().item() == pytest.approx(0.5, abs=4 * (0.05 / 300) ** 0.5)
     assert draws[:, 0].var().item() == pytest.approx(0.05, rel=0.3)
+
+
+def test_of_a_small_alpha_shares_are_nearly_all_or_nothing(images: Tensor) -> None:
+    hidden = [mixed("mixup[alpha=0.01]", images[:2], seed)[0] for seed in range(200)]
+    draws = torch.stack([shares_of(batch, images[:2])[0, 0] for batch in hidden])
+    between = ((draws > 0.05) & (draws < 0.95)).double().mean()
+    assert between <= beta.cdf(0.95, 0.01, 0.01) - beta.cdf(0.05, 0.01, 0.01) + 4 * (0.03 / 200) ** 0.5
+    assert draws.mean().item() == pytest.approx(0.5, abs=4 * (0.25 / 200) ** 0.5)
 
 
 def test_instahide_s_shares_keep_their_bound_and_signs_are_flipped_by_halves(images: Tensor) -> None:

@@ -28,6 +28,17 @@ def test_one_line_for_each_kind_of_evaluation_that_does_not_fit(make_plan, monke
     assert memory_warnings(plan, plan.trials, "cpu", 2) == []
 
 
+def test_an_attack_with_a_loop_of_its_own_hides_no_other(make_plan, monkeypatch):
+    victim = {"model": "mlp_cpa", "state": "untrained"}
+    plan = make_plan(victims=[victim], attacks=["ratio", "dlg"], batches=1, image_size=8)
+    assert plan.trials[0].spec.attack == "ratio"
+    assert not plan.trials[0].skip_reason
+    monkeypatch.setattr(preflight, "SMALL", 0)
+    monkeypatch.setattr(preflight, "available_bytes", lambda device: 1)
+    (line,) = memory_warnings(plan, plan.trials, "cpu", 1)
+    assert line.startswith("mlp_cpa, B=1: ")
+
+
 def test_small_victims_are_not_estimated(make_plan, monkeypatch):
     monkeypatch.setattr(preflight, "evaluation_bytes", None)
     plan = make_plan()

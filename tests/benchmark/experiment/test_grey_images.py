@@ -8,6 +8,7 @@ from torch.nn.functional import interpolate
 
 import gradinv
 from gradinv.benchmark.datasets import DATASETS, ArraySplit, Dataset, create_dataset, register_dataset
+from gradinv.benchmark.estimates import card_of, seconds_on
 from gradinv.benchmark.victims import VictimError, VictimSpec, build_network, load_victim, normalisation_for
 from gradinv.metrics.images import score_images
 from gradinv.metrics.records import PictureFolder, Pictures
@@ -88,3 +89,8 @@ def test_their_pictures_are_shown_in_three_equal_channels(grey, tmp_path):
     assert (shown == shown[0]).all()
     name = PictureFolder(pictures, tmp_path / "pictures").picture(record, "original", 0)
     assert Image.open(tmp_path / "pictures" / name).mode == "RGB"
+
+
+def test_their_time_on_a_card_is_reckoned(grey, make_plan):
+    plan = make_plan(dataset="grey", attacks=["idlg"], budget=10, batches=1)
+    assert all(seconds > 0 for seconds in seconds_on(card_of("H100"), plan, plan.trials))
