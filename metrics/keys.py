@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, get_type_hints
 
 from gradinv.metrics.plain_text import cut
@@ -32,6 +33,16 @@ class Key:
         """
         preset = f".{self.preset}" if self.preset else ""
         return f"{self.name}{preset}{bracketed(self.parameters)}"
+
+
+def key_matches(key: str, pattern: str) -> bool:
+    """Whether the wildcards `*` and `?` of a pattern fit a key; its brackets stand for themselves.
+
+    >>> key_matches("gradinversion[lr=0.1]", "grad*[lr=0.1]"), key_matches("idlg", "dlg")
+    (True, False)
+    """
+    # To `fnmatch` a bracket would begin a set of characters, and on Windows it would ignore case.
+    return fnmatchcase(key, pattern.replace("[", "[[]"))
 
 
 def bracketed(parameters: Mapping[str, Any]) -> str:

@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gradinv.benchmark.commands.options import Plugins, load_plugins, taking
+from gradinv.metrics.keys import key_matches
 from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.registry import RequestError
 
@@ -52,16 +52,11 @@ class CheckRequest:
         """Whether a row is asked for."""
         cell = row.cell
         return (
-            (not self.attack or any(_matches(cell.key, pattern) for pattern in self.attack))
-            and _matches(cell.victim, self.victim or "*")
-            and _matches(cell.defense, self.defense or "*")
+            (not self.attack or any(key_matches(cell.key, pattern) for pattern in self.attack))
+            and key_matches(cell.victim, self.victim or "*")
+            and key_matches(cell.defense, self.defense or "*")
             and (not self.batch_size or cell.batch_size in self.batch_size)
         )
-
-
-def _matches(key: str, pattern: str) -> bool:
-    # A bracket belongs to a key: to `fnmatch` it would begin a set of characters.
-    return fnmatchcase(key, pattern.replace("[", "[[]"))
 
 
 @taking(CheckRequest)

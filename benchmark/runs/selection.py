@@ -1,11 +1,11 @@
 """The part of a suite that a command asks for, and which of its filters leaves nothing."""
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from gradinv.benchmark.runs.block import Block, SuiteError, canonical_attack
 from gradinv.benchmark.runs.suite import Suite
+from gradinv.metrics.keys import key_matches
 from gradinv.metrics.plain_text import cut
 
 
@@ -29,8 +29,8 @@ def select(
         sizes = tuple(b for b in block.batch_sizes if not batch_sizes or b in batch_sizes)
         chosen: dict[str, Any] = {
             "attacks": _chosen_attacks(block, attacks),
-            "victims": tuple(victim for victim in block.victims if _matches(victim.key, victims or "*")),
-            "defenses": tuple(defense for defense in block.defenses if _matches(defense, defenses or "*")),
+            "victims": tuple(victim for victim in block.victims if key_matches(victim.key, victims or "*")),
+            "defenses": tuple(defense for defense in block.defenses if key_matches(defense, defenses or "*")),
             "batch_sizes": sizes,
             # By size, because the limit may lie below what one size has and above what another has.
             "batches": {b: min(limit or block.batches_of(b), block.batches_of(b)) for b in sizes},
@@ -67,14 +67,8 @@ def _chosen_attacks(block: Block, wanted: Sequence[str]) -> tuple[str, ...]:
     for text in wanted:
         is_pattern = any(mark in text.split("[")[0] for mark in "*?")
         try:
-            keys = [a for a in block.attacks if _matches(a, text)] if is_pattern else [str(canonical_attack(text))]
+            keys = [a for a in block.attacks if key_matches(a, text)] if is_pattern else [str(canonical_attack(text))]
         except ValueError as error:
             raise SuiteError(str(error)) from error
         chosen += [key for key in keys if key not in chosen]
     return tuple(chosen)
-
-
-def _matches(key: str, pattern: str) -> bool:
-    """Whether the wildcard fits; brackets stand for themselves, since keys have them."""
-    # Not `fnmatch`, which on Windows would ignore case.
-    return fnmatchcase(key, pattern.replace("[", "[[]"))

@@ -76,6 +76,10 @@ def test_layers_that_tell_nothing_are_named(make_net, make_images):
     forgetful = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.Flatten(), nn.Linear(108, 2))
     with pytest.raises(StatisticsError, match="keeps no running statistics"):
         inferred_statistics(Victim(forgetful), {}, images.shape)
+    idle = make_net()
+    idle.spare = nn.BatchNorm2d(3)
+    with pytest.raises(StatisticsError, match="sees nothing in a pass"):
+        inferred_statistics(Victim(idle), buffers_after(idle, images), images.shape)
 
 
 def _one_more(sent, before):

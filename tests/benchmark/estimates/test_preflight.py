@@ -19,11 +19,12 @@ def test_a_candidate_among_eight_is_timed_among_eight(make_plan):
 
 
 def test_one_line_for_each_kind_of_evaluation_that_does_not_fit(make_plan, monkeypatch):
-    plan = make_plan(victims=[RESNET], attacks=["dlg", "idlg"], batch_sizes=[1, 4], batches=2)
-    monkeypatch.setattr(preflight, "available_bytes", lambda device: GIB // 8)
+    plan = make_plan(attacks=["dlg", "idlg"], batch_sizes=[1, 4], batches=2)
+    monkeypatch.setattr(preflight, "SMALL", 0)
+    monkeypatch.setattr(preflight, "available_bytes", lambda device: 1)
     first, second = memory_warnings(plan, plan.trials, "cpu", 2)
-    assert first.startswith("resnet18, B=1 in 2 jobs: an evaluation needs about")
-    assert second.startswith("resnet18, B=4 in 2 jobs: ")
+    assert first.startswith("lenet_dlg, B=1 in 2 jobs: an evaluation needs about")
+    assert second.startswith("lenet_dlg, B=4 in 2 jobs: ")
     monkeypatch.setattr(preflight, "available_bytes", lambda device: 500 * GIB)
     assert memory_warnings(plan, plan.trials, "cpu", 2) == []
 
