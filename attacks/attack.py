@@ -73,6 +73,21 @@ class Attack(Parametrised):
         """Why the attack is impossible under these conditions, in one line; None where it is possible."""
         return None
 
+    @property
+    def takes_observations(self) -> bool:
+        """Whether the attack goes by every update of the batch that a leak holds; others are skipped where it has more.
+
+        Evaluating a candidate at k states of the network is k evaluations.
+        """
+        return False
+
+    def reason_impossible(self, conditions: Conditions) -> str | None:
+        """Why it is impossible, in one line, by what every attack declares or by its own account; else None."""
+        received = conditions.threat_model.observations
+        if received > 1 and not self.takes_observations:
+            return f"goes by one update of the batch, and {received} are received; take observations: 1"
+        return self.reason_to_skip(conditions)
+
     def evaluations(self, budget: int | None) -> int:
         """The most evaluations that `reconstruct` would spend with this budget."""
         if budget is None:

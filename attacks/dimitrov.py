@@ -185,7 +185,8 @@ class EpochsObjective(Objective):
     def _update(
         self, candidate: Sequence[Tensor], labels: Tensor, given: Given, buffers: Mapping[str, Tensor]
     ) -> Sequence[Tensor]:
-        return self.victim.update(candidate[0], labels.repeat(self.epochs), kind=self.kind, buffers=buffers)
+        weights, everyone = self.weights_of(given), labels.repeat(self.epochs)
+        return self.victim.update(candidate[0], everyone, kind=self.kind, parameters=weights, buffers=buffers)
 
     def _functional_update(
         self, candidate: Sequence[Tensor], labels: Tensor, given: Given, state: dict[str, Tensor]

@@ -139,15 +139,14 @@ class SurrogateObjective(Objective):
         """With the line, which decides what is computed."""
         return (*super().terms, self.line)
 
-    def given(self, leak: Leak, labels: Tensor | None) -> Given:
-        """With what was observed: the line ends there."""
-        given = super().given(leak, labels)
-        return {**given, "observed": [leak.gradients[name] for name in self.victim.parameter_names]}
+    @property
+    def _needs_observed(self) -> bool:
+        return True  # the line ends there
 
     def _update(
         self, candidate: Sequence[Tensor], labels: Tensor, given: Given, buffers: Mapping[str, Tensor]
     ) -> Sequence[Tensor]:
-        weights = self._weights(self.victim.named_parameters, candidate, given)
+        weights = self._weights(self.weights_of(given), candidate, given)
         return self.victim.update(candidate[0], labels, kind=self.gradient, parameters=weights, buffers=buffers)
 
     def _functional_update(

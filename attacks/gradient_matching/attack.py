@@ -44,6 +44,9 @@ class GradientMatching(Attack):
     first candidate starts: one evaluation finds what each term is there; then a term counts its weight times its value
     over that.
 
+    Where the leak holds several updates of the batch, each from another state of the network, the mean of the distances
+    counts, and a step costs an evaluation at every state.
+
     Trials of the same shape may descend side by side; none sees anything of another. A subclass with a `reconstruct`
     or `reconstruct_together` of its own says in its body whether it keeps that promise: `packs_trials = False`, and
     each trial is run by itself; True, and both its methods give a trial the same bits.
@@ -142,7 +145,7 @@ class GradientMatching(Attack):
             lacks_statistics(self.priors, conditions)
             or lacks_scale(self.distance, conditions)
             or lacks_labels(self.labels, conditions)
-            or self._lacks_budget(conditions.budget)
+            or self._lacks_budget(conditions.budget, conditions.threat_model.observations)
             or (self.coupling.reason_to_skip(conditions) if self.coupling else None)
         )
 
@@ -153,6 +156,11 @@ class GradientMatching(Attack):
     def prior_only(self) -> "GradientMatching | None":
         """The same attack with the distance off; None where no prior is left."""
         return self._blind(self.priors)
+
+    @property
+    def takes_observations(self) -> bool:
+        """Yes: they are further distances."""
+        return True
 
     @property
     def uses_statistics(self) -> bool:
@@ -186,7 +194,7 @@ class GradientMatching(Attack):
     def _matched(
         self, leaks: Sequence[Leak], victim: Victim, seeds: Sequence[int], budget: int | None
     ) -> list[Reconstruction]:
-        too_little = self._lacks_budget(budget)
+        too_little = self._lacks_budget(budget, leaks[0].observations)
         if too_little:
             raise ValueError(too_little)
         trials = [
@@ -212,13 +220,16 @@ class GradientMatching(Attack):
                 self._restart(objective, trials, restart, budget)
 
     def _restart(self, objective: Objective, trials: Sequence[MatchedTrial], restart: int, budget: int) -> None:
-        """One restart of every trial that has not reached the tolerance, with a fair share of what it has left."""
+        """One restart of every trial that has not reached the tolerance, with a fair share of what it has left.
+
+        A share is of steps: where a leak holds several updates each of them costs as many evaluations.
+        """
         # Grouped by share, since candidates side by side take equally many steps.
         shares: dict[int, list[MatchedTrial]] = {}
         for trial in trials:
             if not trial.restarts or trial.best.best_value >= self.tolerance:
                 # By restarts first: what one leaves by ending early goes to those after it.
-                share = (budget - trial.spent) // (self.restarts - restart) // self.agents
+                share = (budget - trial.spent) // (self.restarts - restart) // self.agents // trial.leak.observations
                 shares.setdefault(share, []).append(trial)
         for share, sharing in shares.items():
             self._descend(objective, sharing, restart, share)
@@ -253,7 +264,7 @@ class GradientMatching(Attack):
             terms=objective.term_names,
         )
         for trial, members, bond in zip(trials, teams, bonds, strict=True):
-            trial.restarts.append(Agents(descent, members, trial.labels, bond))
+            trial.restarts.append(Agents(descent, members, trial.labels, bond, trial.leak.observations))
             trial.engine_notes.extend([note] if note and note not in trial.engine_notes else [])
         descent.descend(self.tolerance)
 
@@ -284,12 +295,12 @@ class GradientMatching(Attack):
             limits += limits_of_statistics([trial.leak.batch_size * count for count in values])
         notes = (*result.notes, *trial.engine_notes, *limits)
         left = 0 if result.diverged else budget - result.evaluations
-        stopped = reason_of_rest(left, sharing=self.restarts * self.agents)
+        stopped = reason_of_rest(left, sharing=self.restarts * self.agents, states=trial.leak.observations)
         return replace(result, stopped=stopped, notes=notes, engine=str(engine))
 
-    def _lacks_budget(self, budget: int | None) -> str | None:
+    def _lacks_budget(self, budget: int | None, states: int) -> str | None:
         spend = self.evaluations(budget)
-        return lacks_budget(spend, restarts=self.restarts, agents=self.agents, weighing=self._weighing)
+        return lacks_budget(spend, restarts=self.restarts, agents=self.agents, weighing=self._weighing, states=states)
 
     @property
     def _weighing(self) -> int:

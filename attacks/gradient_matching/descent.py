@@ -88,16 +88,16 @@ class Descent:
 class Agents:
     """The agents of one restart of one trial, or its only candidate: what is to be read of a descent about them.
 
-    `labels` None: each agent optimises its own.
+    `labels` None: each agent optimises its own. A step of one costs an evaluation at each of `states`.
     """
 
-    def __init__(self, descent: Descent, members: slice, labels: Tensor | None, bond: Bond | None) -> None:
-        self.descent, self.members, self.labels, self.bond = descent, members, labels, bond
+    def __init__(self, descent: Descent, members: slice, labels: Tensor | None, bond: Bond | None, states: int) -> None:
+        self.descent, self.members, self.labels, self.bond, self.states = descent, members, labels, bond, states
 
     @property
     def spent(self) -> int:
         """Evaluations of all agents."""
-        return sum(self.descent.tracker.spent[self.members])
+        return self.states * sum(self.descent.tracker.spent[self.members])
 
     @property
     def best(self) -> int:
@@ -120,7 +120,7 @@ class Agents:
             label_method=label_method,
             uses=uses,
             evaluations=evaluations,
-            agents=self.members.stop - self.members.start,
+            cost=self.states * (self.members.stop - self.members.start),
         )
         if self.bond is None:
             return reconstruction

@@ -23,7 +23,7 @@ class Pullback:
     cotangents: list[Tensor]
     factor: Tensor
 
-    def times(self, number: Tensor) -> "Pullback":
+    def times(self, number: Tensor | float) -> "Pullback":
         """Those of so many times the distance."""
         return Pullback(self.value * number, self.cotangents, self.factor * number)
 

@@ -99,7 +99,7 @@ class Engine:
         count = objective.victim.evaluations
         with count.paused():  # the comparison is no evaluation of the attack's
             chosen, reason = self._chosen(objective, candidates, given)
-        return Counted(chosen, count), reason
+        return Counted(chosen, count, states=1 + len(given[0]["later"])), reason
 
     def _chosen(
         self, objective: Objective, candidates: Sequence[Tensor], given: Sequence[Given]
@@ -120,16 +120,16 @@ class Engine:
 
 
 class Counted:
-    """An evaluator whose evaluations the victim counts, one a candidate that is not over."""
+    """An evaluator whose evaluations the victim counts, for a candidate that is not over one at each of `states`."""
 
-    def __init__(self, evaluator: Evaluator, count: EvaluationCount) -> None:
-        self.evaluator, self.count = evaluator, count
+    def __init__(self, evaluator: Evaluator, count: EvaluationCount, states: int) -> None:
+        self.evaluator, self.count, self.states = evaluator, count, states
 
     def __call__(self, candidates: Sequence[Tensor], over: Sequence[bool]) -> Evaluated:
         """What the evaluator returns."""
         # Not left to the victim itself: a program computes gradients of many candidates at once, and none of them with
         # the victim's own parameters.
-        self.count.add(len(over) - sum(over))
+        self.count.add(self.states * (len(over) - sum(over)))
         with self.count.paused():
             return self.evaluator(candidates, over)
 

@@ -50,15 +50,16 @@ class MatchedTrial:
     def weigh(self, objective: Objective, variables: Variables) -> None:
         """Find what the trial's terms are to be multiplied by, so that each starts at its weight.
 
-        By one evaluation of where its first candidate starts (`variables`); agents and restarts share the result, so
+        By evaluating where its first candidate starts (`variables`); agents and restarts share the result, so
         that their objectives can be compared. A term that starts at nothing keeps its weight.
         """
-        evaluator = Counted(InTurn(objective, [self.given(objective)]), objective.victim.evaluations)
+        states, count = self.leak.observations, objective.victim.evaluations
+        evaluator = Counted(InTurn(objective, [self.given(objective)]), count, states)
         terms = evaluator(variables.candidates(), [False]).terms[0]
         weights = terms.new_tensor(objective.weights)
         usable = torch.isfinite(terms) & (terms > 0)
         # Terms have their weights in them already: what is left of the quotient is one over the value at the start.
-        self.factors, self.weighing = [torch.where(usable, weights / terms, torch.ones_like(terms))], 1
+        self.factors, self.weighing = [torch.where(usable, weights / terms, torch.ones_like(terms))], states
 
 
 def each(parts: Sequence[Part], times: int) -> list[Part]:
@@ -71,7 +72,7 @@ def filled(parts: list[Part], fillers: int) -> list[Part]:
     return parts + parts[:1] * fillers
 
 
-def reason_of_rest(left: int, sharing: int) -> str:
+def reason_of_rest(left: int, sharing: int, states: int = 1) -> str:
     """Why evaluations were left of a budget: too few for so many to share, or the descent came to an end; else empty.
 
     >>> reason_of_rest(3, sharing=4)
@@ -79,6 +80,7 @@ def reason_of_rest(left: int, sharing: int) -> str:
     """
     if left == 0:
         return ""
-    if left < sharing:
-        return f"{left} evaluations are too few for {sharing} restarts and agents to share"
+    if left < sharing * states:
+        each_at = f", each at {states} states of the network" if states > 1 else ""
+        return f"{left} evaluations are too few for {sharing} restarts and agents to share{each_at}"
     return "stopped early, the objective was below the tolerance or did not move any more"

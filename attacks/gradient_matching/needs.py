@@ -74,14 +74,17 @@ def lacks_labels(policy: LabelPolicy, conditions: Conditions) -> str | None:
     return rule.reason_before(conditions.batch_size, conditions.num_classes)
 
 
-def lacks_budget(evaluations: int, *, restarts: int, agents: int, weighing: int = 0) -> str | None:
+def lacks_budget(evaluations: int, *, restarts: int, agents: int, weighing: int = 0, states: int = 1) -> str | None:
     """Why so many evaluations are too few for every agent of every restart to have one, and `weighing` before them.
+
+    Of a batch that is seen from several `states` of the network each takes so many.
 
     >>> lacks_budget(5, restarts=2, agents=3)
     'a budget of 5 evaluations is too small for 2 restarts of 3 agents'
     """
-    if evaluations >= weighing + restarts * agents:
+    if evaluations >= states * (weighing + restarts * agents):
         return None
     of_agents = f" of {agents} agents" if agents > 1 else ""
     before = f", and {weighing} that finds the weights" if weighing else ""
-    return f"a budget of {evaluations} evaluations is too small for {restarts} restarts{of_agents}{before}"
+    at_states = f" at {states} states of the network" if states > 1 else ""
+    return f"a budget of {evaluations} evaluations is too small for {restarts} restarts{of_agents}{before}{at_states}"

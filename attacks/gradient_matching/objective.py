@@ -7,11 +7,11 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from gradinv.attacks.gradient_matching.distances import Distance
+from gradinv.attacks.gradient_matching.distances import Distance, Pullback
 from gradinv.attacks.gradient_matching.priors import Candidate, Prior
 from gradinv.attacks.gradient_matching.variables import Evaluated, Gradients
-from gradinv.attacks.leak import Leak
-from gradinv.attacks.transforms import Seen, create_transform
+from gradinv.attacks.leak import Leak, Observation
+from gradinv.attacks.transforms import Seen, UnansweredError, create_transform
 from gradinv.attacks.victim import Victim, call_with
 
 Recorded = dict[int, tuple[Tensor, Tensor]]
@@ -22,7 +22,9 @@ class Given(TypedDict):
 
     Labels (none where they are optimised), the target of the distance, granted statistics (none where no prior needs
     them), the update as it was observed (nothing where no transform needs it), and what the weighted terms are
-    multiplied by, (T,) in one tensor (nothing where weights are taken as they are).
+    multiplied by, (T,) in one tensor (nothing where weights are taken as they are). `state` holds by name the weights
+    that the update is from, nothing where they are the victim's own. `later` are further updates of the batch: their
+    target, observed update and state, and nothing else.
     """
 
     labels: list[Tensor]
@@ -30,6 +32,8 @@ class Given(TypedDict):
     granted: list[tuple[Tensor, Tensor]]
     observed: list[Tensor]
     factors: list[Tensor]
+    state: dict[str, Tensor]
+    later: "list[Given]"
 
 
 class Objective:
@@ -37,7 +41,8 @@ class Objective:
 
     `distance` None leaves the update out. `transform` is the key of what an attacker who knows the defense does to a
     candidate's update before it is compared; empty: nothing. Batch-norm statistics come from the same forward pass as
-    the update. `autocast` runs the victim's forward pass in bfloat16.
+    the update. Of several updates of the batch the mean of the distances counts; statistics and predictions are those
+    of the first state, as what is granted is. `autocast` runs the victim's forward pass in bfloat16.
     """
 
     def __init__(
@@ -72,9 +77,29 @@ class Objective:
             "target": self._target(observed, leak.batch_size),
             "granted": list(leak.bn_statistics or ()) if self.needs_bn_statistics else [],
             # Empty where unused: whatever is given becomes an input of a program, stacked for every candidate.
-            "observed": [] if self._transform is None else observed,
+            "observed": observed if self._needs_observed else [],
             "factors": [],
+            "state": {},
+            "later": [self._given_later(later, leak.batch_size) for later in leak.later],
         }
+
+    def _given_later(self, later: Observation, batch_size: int) -> Given:
+        """What a further update gives; nothing to an objective without a distance."""
+        observed = [later.gradients[name] for name in self.victim.parameter_names]
+        return {
+            "labels": [],
+            "target": self._target(observed, batch_size),
+            "granted": [],
+            "observed": observed if self._needs_observed else [],
+            "factors": [],
+            "state": {} if self.distance is None else {n: later.state[n] for n in self.victim.parameter_names},
+            "later": [],
+        }
+
+    @property
+    def _needs_observed(self) -> bool:
+        """Whether an evaluation looks at the update as it was observed. May be overridden."""
+        return self._transform is not None
 
     def _target(self, observed: list[Tensor], batch_size: int) -> list[Tensor]:
         return (
@@ -117,9 +142,18 @@ class Objective:
         """The scalar objective of normalised images (B, C, H, W) and label logits, its gradients for them, its terms.
 
         The distance's own gradient is taken by its closed form, so that one backward pass through the victim, with
-        nothing of the network's size beside it, is all that is left.
+        nothing of the network's size beside it, is all that is left. Of several updates one is done with before the
+        next, so that they take no more memory than one.
         """
         leaves = [part.detach().requires_grad_(True) for part in candidate]
+        evaluated = self._evaluate_first(leaves, given)
+        if self.distance is not None:
+            for later in given["later"]:
+                evaluated = _added(evaluated, self._evaluate_later(self.distance, leaves, given, later))
+        return evaluated
+
+    def _evaluate_first(self, leaves: list[Tensor], given: Given) -> Evaluated:
+        """The distance to the first update, of several its share of the mean, and the priors."""
         update: Sequence[Tensor] = ()
         logits: Tensor | None = None
         known, seen = self._seen(leaves, given)
@@ -135,21 +169,33 @@ class Objective:
         if self.distance is None:
             slopes: Gradients = [*torch.autograd.grad(penalty, leaves, allow_unused=True)]
             return Evaluated(penalty.detach(), slopes, penalties.detach())
-        with torch.no_grad():
-            pullback = self.distance.pullback([part.detach() for part in update], given["target"])
-            if given["factors"]:
-                pullback = pullback.times(given["factors"][0][0])
+        pullback = self._pullback(self.distance, update, given, given["target"])
         # The whole gradient is scaled by the pullback's factor in the end, so the penalty's part is divided by it now.
         outputs, cotangents = [*update, penalty], [*pullback.cotangents, 1 / pullback.factor]
-        # Autograd refuses outputs without a tape: zeros of a parameter that the logits do not depend on, and the
-        # penalty where there are no priors.
-        used = [index for index, output in enumerate(outputs) if output.requires_grad]
-        unscaled = torch.autograd.grad(
-            [outputs[index] for index in used], leaves, [cotangents[index] for index in used], allow_unused=True
-        )
-        slopes = [None if slope is None else slope.mul_(pullback.factor) for slope in unscaled]
+        slopes = _pulled(outputs, leaves, cotangents, pullback.factor)
         terms = torch.cat([pullback.value[None], penalties]).detach()
         return Evaluated((pullback.value + penalty).detach(), slopes, terms)
+
+    def _evaluate_later(self, distance: Distance, leaves: list[Tensor], given: Given, later: Given) -> Evaluated:
+        """A further update's share of the mean distance."""
+        known, seen = self._seen(leaves, given)  # anew: the first update's backward pass has freed what it went through
+        with self._precision():
+            update = self._update(known, seen.labels, later, seen.buffers)
+            update = self._expected(update, later, len(leaves[0]))
+        pullback = self._pullback(distance, update, given, later["target"])
+        slopes = _pulled(update, leaves, pullback.cotangents, pullback.factor)
+        return Evaluated(pullback.value, slopes, pullback.value[None])
+
+    @torch.no_grad()
+    def _pullback(
+        self, distance: Distance, update: Sequence[Tensor], given: Given, target: Sequence[Tensor]
+    ) -> Pullback:
+        """One update's share of the distance term, with its gradient."""
+        pullback = distance.pullback([part.detach() for part in update], target)
+        if given["factors"]:
+            pullback = pullback.times(given["factors"][0][0])
+        # Untouched where there is one update, so that its bits stay what they were.
+        return pullback.times(1 / (1 + len(given["later"]))) if given["later"] else pullback
 
     def functional(
         self, candidate: Sequence[Tensor], given: Given, state: dict[str, Tensor]
@@ -163,12 +209,27 @@ class Objective:
             if self.distance is None:
                 return penalty, penalties
             distance = self.distance.value(update, given["target"])
+            if given["later"]:
+                distances = [distance, *self._later_distances(self.distance, candidate, given, state)]
+                distance = torch.stack(distances).mean()
             if given["factors"]:
                 distance = given["factors"][0][0] * distance
             return distance + penalty, torch.cat([distance[None], penalties])
 
         slopes, (value, terms) = torch.func.grad_and_value(total, has_aux=True)(list(candidate))
         return value, slopes, terms
+
+    def _later_distances(
+        self, distance: Distance, candidate: Sequence[Tensor], given: Given, state: dict[str, Tensor]
+    ) -> Iterator[Tensor]:
+        """The distances to further updates, each from its own state."""
+        known, seen = self._seen(candidate, given)
+        for later in given["later"]:
+            there = {**state, **later["state"], **seen.buffers}
+            with self._precision():
+                update, _ = self._functional_update(known, seen.labels, later, there)
+                update = self._expected(update, later, len(candidate[0]))
+            yield distance.value(update, later["target"])
 
     def _functional(
         self, candidate: Sequence[Tensor], given: Given, state: dict[str, Tensor]
@@ -206,6 +267,10 @@ class Objective:
         """
         if self._transform is None:
             return []
+        if self.secrets and leak.later:
+            raise UnansweredError(
+                f"{self.transform_key} finds what the client drew once, and in {leak.observations} rounds it draws anew"
+            )
         return [value.to(self.victim.device) for value in self._transform.start(leak, self.victim)]
 
     @property
@@ -226,8 +291,17 @@ class Objective:
     def _update(
         self, candidate: Sequence[Tensor], labels: Tensor, given: Given, buffers: Mapping[str, Tensor]
     ) -> Sequence[Tensor]:
-        """What the client would have sent for the candidate. May be overridden, together with the next."""
-        return self.victim.update(candidate[0], labels, buffers=buffers)
+        """What the client would have sent for the candidate. May be overridden, together with the next.
+
+        `given` is the first update's or a later one's; `weights` says which network it is from.
+        """
+        return self.victim.update(candidate[0], labels, parameters=self.weights_of(given), buffers=buffers)
+
+    def weights_of(self, given: Given) -> Mapping[str, Tensor]:
+        """The weights that an update is from, by name, as leaves that a gradient can be taken for."""
+        if not given["state"]:
+            return self.victim.named_parameters
+        return {name: value.detach().requires_grad_(True) for name, value in given["state"].items()}
 
     def _functional_update(
         self, candidate: Sequence[Tensor], labels: Tensor, given: Given, state: dict[str, Tensor]
@@ -275,6 +349,27 @@ class Objective:
 def _labels(candidate: Sequence[Tensor], given: Given) -> Tensor:
     """The labels that are given, or the probabilities that the candidate's logits stand for."""
     return given["labels"][0] if given["labels"] else candidate[1].softmax(dim=-1)
+
+
+def _pulled(
+    outputs: Sequence[Tensor], leaves: Sequence[Tensor], cotangents: Sequence[Tensor], factor: Tensor
+) -> Gradients:
+    """Gradients for the leaves, which a factor left out of the cotangents scales."""
+    # Autograd refuses outputs without a tape: zeros of a parameter that the logits do not depend on, and the penalty
+    # where there are no priors.
+    used = [index for index, output in enumerate(outputs) if output.requires_grad]
+    unscaled = torch.autograd.grad(
+        [outputs[index] for index in used], leaves, [cotangents[index] for index in used], allow_unused=True
+    )
+    return [None if slope is None else slope.mul_(factor) for slope in unscaled]
+
+
+def _added(evaluated: Evaluated, later: Evaluated) -> Evaluated:
+    """An evaluation with a further update's share, which is in the first of its terms."""
+    pairs = zip(evaluated.slopes, later.slopes, strict=True)
+    slopes = [one if other is None else other if one is None else one.add_(other) for one, other in pairs]
+    terms = torch.cat([evaluated.terms[:1] + later.terms, evaluated.terms[1:]])
+    return Evaluated(evaluated.value + later.value, slopes, terms)
 
 
 def _lengthened(values: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:

@@ -144,12 +144,12 @@ class Tracker:
         label_method: str,
         uses: tuple[str, ...],
         evaluations: int,
-        agents: int = 1,
+        cost: int = 1,
     ) -> Reconstruction:
         """A candidate's descent as an attack's result, with the `images` that its variables stand for.
 
-        `evaluations` counts all restarts. Of several `agents` that descend side by side each costs one evaluation a
-        step.
+        `evaluations` counts all restarts. A step costs `cost` of them: agents that descend side by side, and states of
+        the network, all count.
         """
 
         def images_of(variables: Sequence[Tensor]) -> Tensor:
@@ -170,10 +170,10 @@ class Tracker:
             objective_end=self.best_value(index),
             evaluations=evaluations,
             diverged=self.diverged(index),
-            curve=tuple((agents * (step + 1), curve[step]) for step in chosen),
+            curve=tuple((cost * (step + 1), curve[step]) for step in chosen),
             terms=self.terms(index, chosen),
             snapshots=tuple(kept.values()),
-            snapshot_at=tuple(agents * step for step in kept),
+            snapshot_at=tuple(cost * step for step in kept),
         )
 
 

@@ -1,7 +1,7 @@
 """A leak as a file: safetensors, with what is no tensor as JSON beside them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gradinv.attacks.leak.observation import Observation
 from gradinv.attacks.leak.threat_model import ThreatModel
 from gradinv.metrics.registry import RequestError
 
@@ -49,6 +50,12 @@ def write_leak(path: Path, leak: "Leak") -> None:
         f"gradient/{name}": value.clone(memory_format=torch.contiguous_format) for name, value in leak.gradients.items()
     }
     tensors |= {f"buffer/{name}": value.contiguous() for name, value in (leak.buffers or {}).items()}
+    for number, observation in enumerate(leak.later, start=2):
+        for part, named in (("state", observation.state), ("gradient", observation.gradients)):
+            tensors |= {
+                f"observation/{number}/{part}/{name}": value.clone(memory_format=torch.contiguous_format)
+                for name, value in named.items()
+            }
     if leak.labels is not None:
         tensors["labels"] = leak.labels
     for index, (mean, var) in enumerate(leak.bn_statistics or ()):
@@ -88,8 +95,10 @@ def _fields(public: _Metadata, tensors: dict[str, Tensor]) -> dict[str, Any]:
     layers = sum(name.startswith("bn/") for name in tensors) // 2 or public.bn_layers
     statistics = None if layers is None else [(f"bn/{i}/mean", f"bn/{i}/var") for i in range(layers)]
     expected = {name for pair in statistics or () for name in pair} | {"labels"}
-    strange = [name for name in tensors if not name.startswith(("gradient/", "buffer/")) and name not in expected]
     names = public.names or tuple(gradients)
+    later = _later(tensors, names)
+    known = ("gradient/", "buffer/", *(f"observation/{number}/" for number in range(2, 2 + len(later))))
+    strange = [name for name in tensors if not name.startswith(known) and name not in expected]
     if strange:
         raise LeakError(f"no tensor of a leak is called {strange[0]}")
     if unlisted := [name for name in gradients if name not in names]:
@@ -98,7 +107,11 @@ def _fields(public: _Metadata, tensors: dict[str, Tensor]) -> dict[str, Any]:
     granted = {
         "labels": "known" if "labels" in tensors else "none",
         "bn_statistics": "exact" if statistics else "running",
+        "observations": 1 + len(later),
     }
+    threat_model = ThreatModel(**granted | public.threat_model)
+    if threat_model.observations != 1 + len(later):
+        raise LeakError(f"threat_model.observations is {threat_model.observations}, and the file has {1 + len(later)}")
     return {
         "gradients": {name: tensors[f"gradient/{name}"] for name in names},
         "batch_size": public.batch_size,
@@ -106,14 +119,29 @@ def _fields(public: _Metadata, tensors: dict[str, Tensor]) -> dict[str, Any]:
         "num_classes": public.num_classes,
         "mean": public.mean,
         "std": public.std,
-        "threat_model": ThreatModel(**granted | public.threat_model),
+        "threat_model": threat_model,
         "transform": public.transform,
         "labels": tensors.get("labels"),
         "bn_statistics": None
         if statistics is None
         else tuple((tensors[mean], tensors[var]) for mean, var in statistics),
         "buffers": buffers or None,
+        "later": later,
     }
+
+
+def _later(tensors: Mapping[str, Tensor], names: Sequence[str]) -> tuple[Observation, ...]:
+    """The further observations of a file, from the second on as they go on; KeyError where one lacks a part."""
+    observations: list[Observation] = []
+    while below := _below(f"observation/{2 + len(observations)}/", tensors):
+        place = f"observation/{2 + len(observations)}"
+        for name in below:
+            part, _, parameter = name.partition("/")
+            if part not in ("state", "gradient") or parameter not in names:
+                raise LeakError(f"no tensor of a leak is called {place}/{name}")
+        parts = [{name: tensors[f"{place}/{part}/{name}"] for name in names} for part in ("state", "gradient")]
+        observations.append(Observation(*parts))
+    return tuple(observations)
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

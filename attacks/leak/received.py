@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradinv.attacks.leak.leak_file import LeakError, read_leak, write_leak
+from gradinv.attacks.leak.observation import Observation
 from gradinv.attacks.leak.threat_model import ThreatModel
 
 Statistics = tuple[tuple[Tensor, Tensor], ...]
@@ -22,7 +23,8 @@ class Leak:
     there only if granted: in slot order for `known`, sorted for `counts`. `bn_statistics` holds one (mean, biased
     variance) pair a batch-norm layer, in module order, as the level granted makes them. `transform` is the key of what
     an attacker who knows the defense may apply to a candidate's update (`transforms.py`); empty where there is nothing.
-    `buffers` are the network's after the client's pass, by name, where the client sent them.
+    `buffers` are the network's after the client's pass, by name, where the client sent them. `later` are further
+    updates of the same batch, of later rounds; all else is of the first, whose network is the victim.
     """
 
     gradients: dict[str, Tensor]
@@ -36,6 +38,12 @@ class Leak:
     bn_statistics: Statistics | None = None
     transform: str = ""
     buffers: dict[str, Tensor] | None = None
+    later: tuple[Observation, ...] = ()
+
+    @property
+    def observations(self) -> int:
+        """How many updates of the batch there are."""
+        return 1 + len(self.later)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -52,6 +60,7 @@ class Leak:
             if self.bn_statistics is None
             else tuple((mean.to(device), var.to(device)) for mean, var in self.bn_statistics),
             buffers=None if self.buffers is None else {name: value.to(device) for name, value in self.buffers.items()},
+            later=tuple(observation.to(device) for observation in self.later),
         )
 
     def save(self, path: Path) -> None:
@@ -70,16 +79,10 @@ class Leak:
         (a tensor of another shape would be broadcast against it), for statistics of other layers, and for labels that
         are not those of such a batch.
         """
-        faults = [
-            *(f"{name} is missing" for name in parameters if name not in self.gradients),
-            *(f"{name} is no parameter that the victim trains" for name in self.gradients if name not in parameters),
-            *(
-                f"{name} is {_kind(self.gradients[name])} and not {_kind(parameter)}"
-                for name, parameter in parameters.items()
-                if name in self.gradients and _kind(self.gradients[name]) != _kind(parameter)
-            ),
-            *self._faults_beside(bn_channels),
-        ]
+        faults = [*_faults_of(self.gradients, parameters), *self._faults_beside(bn_channels)]
+        for number, observation in enumerate(self.later, start=2):
+            for part, named in (("state", observation.state), ("gradient", observation.gradients)):
+                faults += [f"observation {number}, {part}: {fault}" for fault in _faults_of(named, parameters)]
         if faults:
             more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
             raise LeakError(f"the leak does not fit the victim: {', '.join(faults[:3])}{more}")
@@ -101,6 +104,19 @@ class Leak:
         if not len(self.mean) == len(self.std) == self.image_shape[0]:
             faults.append(f"mean and std are not {self.image_shape[0]} numbers each, one a channel")
         return faults
+
+
+def _faults_of(named: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> list[str]:
+    """What keeps the tensors from being one each for the parameters."""
+    return [
+        *(f"{name} is missing" for name in parameters if name not in named),
+        *(f"{name} is no parameter that the victim trains" for name in named if name not in parameters),
+        *(
+            f"{name} is {_kind(named[name])} and not {_kind(parameter)}"
+            for name, parameter in parameters.items()
+            if name in named and _kind(named[name]) != _kind(parameter)
+        ),
+    ]
 
 
 def _kind(tensor: Tensor) -> str:

@@ -37,7 +37,7 @@ def _simulation(name: str) -> str:
     return name
 
 
-LATER_GRANTS = ("buffers", "client_precision", "simulation", "equal_labels")
+LATER_GRANTS = ("buffers", "client_precision", "simulation", "equal_labels", "observations", "server_lr")
 """Fields of a threat model that came after records had been written."""
 
 
@@ -49,7 +49,8 @@ class ThreatModel(BaseModel):
     the network's buffers beside the update. `client_precision`: what the client computes in and sends. `simulation`:
     what the attacker knows of the local training behind a weight update; a gradient leaves nothing to know.
     `max_equal_labels`: how often a label may occur, as everybody knows; `equal_labels`: how often the first one does
-    occur, which nobody is told.
+    occur, which nobody is told. `observations`: how many updates of the same batch are received, one a round;
+    after each the server subtracts `server_lr` times what it received from the weights (1: as in federated averaging).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,11 +65,20 @@ class ThreatModel(BaseModel):
     client_precision: Literal["float32", "float64"] = "float32"
     simulation: Annotated[str, AfterValidator(_simulation)] = "strong"
     equal_labels: int = Field(default=1, ge=1, lt=2**63, strict=True)
+    observations: int = Field(default=1, ge=1, le=1_000, strict=True)
+    server_lr: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _may_be_equal(self) -> Self:
         if self.equal_labels > self.max_equal_labels:
             raise ValueError(f"equal_labels {self.equal_labels} needs max_equal_labels of at least {self.equal_labels}")
+        return self
+
+    @model_validator(mode="after")
+    def _moves_between_rounds(self) -> Self:
+        # Else one experiment would have two names, and two ids.
+        if self.observations == 1 and self.server_lr != 1.0:
+            raise ValueError("server_lr moves the network between rounds; it needs observations of at least 2")
         return self
 
     # At their defaults later fields are left out, so that ids of earlier trials stay what they were.

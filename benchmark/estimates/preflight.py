@@ -66,7 +66,15 @@ def seconds_per_evaluation(plan: Plan, spec: TrialSpec, device: str, together: i
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     labels = (torch.arange(spec.batch_size) % classes).to(device)
     target, state = [parameter.detach() for parameter in victim.parameters], victim.state
-    given: Given = {"labels": [labels], "target": target, "granted": [], "observed": [], "factors": []}
+    given: Given = {
+        "labels": [labels],
+        "target": target,
+        "granted": [],
+        "observed": [],
+        "factors": [],
+        "state": {},
+        "later": [],
+    }
 
     def evaluated(candidate: Tensor) -> Tensor:
         return objective.functional([candidate], given, state)[1][0]

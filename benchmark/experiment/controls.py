@@ -6,13 +6,14 @@ Four attack like the attack, with the gradient replaced or left out; two reconst
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradinv.attacks.attack import Attack
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import create_attack
 from gradinv.benchmark.datasets import Batch, Dataset, draw_like, mean_image
 from gradinv.benchmark.experiment.client import ImpossibleCellError
+from gradinv.benchmark.experiment.rounds import restated
 
 OF_AN_ATTACK = ("other_gradient", "noise_gradient", "prior_only", "no_statistics")
 BLIND = ("prior_only", "no_statistics")
@@ -35,10 +36,20 @@ def sees_mean_image(attack: str, control: str) -> bool:
     return control == "mean_image" or (bool(attack) and not create_attack(attack).fills_every_slot)
 
 
-def noise_gradient(leak: Leak, seed: int) -> Leak:
-    """The leak with every gradient tensor replaced by Gaussian noise of that tensor's norm."""
+def noise_gradient(leak: Leak, seed: int, module: nn.Module | None = None) -> Leak:
+    """The leak with every gradient tensor replaced by Gaussian noise of that tensor's norm.
+
+    In later rounds the network, at first `module`, is where noise has moved it: the true updates brought it to states
+    that would tell of them. ValueError where there are such rounds and no module.
+    """
     generator = torch.Generator().manual_seed(seed)
-    return replace(leak, gradients={name: _noise_like(value, generator) for name, value in leak.gradients.items()})
+    received = [leak.gradients, *(observation.gradients for observation in leak.later)]
+    sent = [{name: _noise_like(value, generator) for name, value in gradients.items()} for gradients in received]
+    if not leak.later:
+        return replace(leak, gradients=sent[0])
+    if module is None:
+        raise ValueError("noise in several rounds needs the network of the first one")
+    return replace(leak, gradients=sent[0], later=restated(module, sent, leak.threat_model.server_lr))
 
 
 def _noise_like(value: Tensor, generator: torch.Generator) -> Tensor:

@@ -88,7 +88,7 @@ def attack_leak(
         network=victim.module,
         channels=leak.image_shape[0],
     )
-    reason = attack.reason_to_skip(conditions)
+    reason = attack.reason_impossible(conditions)
     if reason is not None:
         raise LeakAttackError(f"the attack is impossible on this leak: {reason}")
     # The check of the leak has evaluated too; what counts is what the attack spends.

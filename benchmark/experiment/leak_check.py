@@ -36,6 +36,7 @@ def consistency(received: ReceivedLeak) -> list[str]:
         *_on_labels(leak, victim, inferred),
         _on_scale(leak, victim, inferred),
         *_on_loss(leak, victim),
+        *_on_observations(leak, victim),
     ]
 
 
@@ -119,6 +120,16 @@ def _on_loss(leak: Leak, victim: Victim) -> Iterator[str]:
             f"check loss: the classifier's gradient sums to {balance:.2g} of its norm over the classes, and to zero "
             "with plain cross-entropy; another loss, weight decay, noise, pruning or several steps"
         )
+
+
+def _on_observations(leak: Leak, victim: Victim) -> Iterator[str]:
+    """How far the network has moved when each further update is taken; from the same state it tells nothing new."""
+    length = _norm(parameter.detach() for parameter in victim.parameters)
+    for number, later in enumerate(leak.later, start=2):
+        before = victim.named_parameters.items()
+        moved = _norm(later.state[name] - parameter.detach() for name, parameter in before) / length
+        line = f"observation {number}: from weights that differ by {moved:.2g} of their norm from the first ones"
+        yield line if moved else f"check {line}; only noise of its own could make it tell more than the first"
 
 
 def _classifier_gradient(leak: Leak, victim: Victim) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradinv.attacks.grants import Sources, granted_statistics
 from gradinv.attacks.inferred_statistics import StatisticsError
-from gradinv.attacks.leak import Leak, LeakError, Statistics
+from gradinv.attacks.leak import Leak, LeakError, Observation, Statistics
 from gradinv.attacks.victim import Victim, bn_layers, trained_parameters
 from gradinv.benchmark.datasets import Dataset
 from gradinv.benchmark.victims import LoadedVictim, VictimSpec, load_victim
@@ -66,7 +66,8 @@ def read_leak(path: Path) -> Leak:
     if channels not in (1, 3) or height != width:
         raise LeakError(f"{path}: images of shape {leak.image_shape}; victims take square ones of 3 channels, or of 1")
     statistics = [value for pair in leak.bn_statistics or () for value in pair]
-    named = [*leak.gradients.items(), *(leak.buffers or {}).items(), *(("bn", value) for value in statistics)]
+    later = [pair for observation in leak.later for part in vars(observation).values() for pair in part.items()]
+    named = [*leak.gradients.items(), *later, *(leak.buffers or {}).items(), *(("bn", value) for value in statistics)]
     not_finite = [name for name, value in named if not bool(torch.isfinite(value).all())]
     if not_finite:
         raise LeakError(f"{path}: {', '.join(not_finite[:3])} holds NaN or infinity; the training step has diverged")
@@ -103,8 +104,12 @@ def receive(leak: Leak, module: nn.Module, path: Path) -> ReceivedLeak:
         raise LeakError(f"{path}: {error}") from error
     # In the victim's order, whatever the file's: an attack may pair them with the victim's parameters one by one.
     ordered = {name: leak.gradients[name] for name in victim.parameter_names}
+    later = tuple(
+        Observation(*({name: part[name] for name in victim.parameter_names} for part in vars(observation).values()))
+        for observation in leak.later
+    )
     model = leak.threat_model.model_copy(update={"bn_mode": bn_mode})
-    leak = replace(leak, gradients=ordered, threat_model=model, bn_statistics=statistics)
+    leak = replace(leak, gradients=ordered, threat_model=model, bn_statistics=statistics, later=later)
     return ReceivedLeak(leak.to(victim.device), victim, words)
 
 

@@ -141,6 +141,8 @@ def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int, channels: i
         client_precision=granted.client_precision,
         simulation=granted.simulation,
         equal_labels=granted.equal_labels,
+        observations=granted.observations,
+        server_lr=granted.server_lr,
         split=spec.split,
     )
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradinv.attacks.attack import Attack, Conditions
 from gradinv.attacks.gradient_matching import Engine, GradientMatching
 from gradinv.attacks.grants import needs_public_images, reason_impossible
 from gradinv.attacks.label_rules import LabelInferenceError
-from gradinv.attacks.leak import Leak, Reconstruction
+from gradinv.attacks.leak import Leak, Observation, Reconstruction
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.transforms import UnansweredError
 from gradinv.attacks.victim import NoClassifierError, Victim, bn_layers
@@ -33,6 +33,7 @@ from gradinv.benchmark.experiment.client import (
 from gradinv.benchmark.experiment.identity import Identity
 from gradinv.benchmark.experiment.isolation import check_result, counted_evaluations, restored_switches
 from gradinv.benchmark.experiment.outcome import Outcome, score
+from gradinv.benchmark.experiment.rounds import later_rounds
 from gradinv.benchmark.experiment.spec import TrialSpec
 from gradinv.benchmark.victims import LoadedVictim, normalise, zero_gradient_share
 
@@ -189,7 +190,7 @@ def possible_attack(spec: TrialSpec, network: nn.Module, dataset: Dataset, *, st
         network=network,
         channels=dataset.channels,
     )
-    reason = reason_impossible(conditions) or attack.reason_to_skip(conditions)
+    reason = reason_impossible(conditions) or attack.reason_impossible(conditions)
     if reason is not None:
         raise ImpossibleCellError(reason)
     if spec.control in controls.BLIND:
@@ -218,6 +219,7 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
         if public is None
         else normalise(public.to(spec.device, spec.threat_model.dtype), loaded.mean, loaded.std),
     )
+    leak = replace(leak, later=_later(spec, batch, loaded, update))
     notes = _warnings(spec, defense)
     if public is not None:
         notes += (f"public images: {len(public)} of the tuning split of {dataset.name}",)
@@ -225,9 +227,11 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
     if spec.control == "other_gradient":
         decoy, note = controls.decoy_batch(dataset, batch, spec.repetition)
         notes += (note,) if note else ()
-        leak = replace(leak, gradients=_update(spec, decoy, loaded, victim).sent)
+        other = _update(spec, decoy, loaded, victim)
+        # All rounds are the other batch's, for the states tell what was received before them.
+        leak = replace(leak, gradients=other.sent, later=_later(spec, decoy, loaded, other))
     elif spec.control == "noise_gradient":
-        leak = controls.noise_gradient(leak, spec.seed("noise_gradient"))
+        leak = controls.noise_gradient(leak, spec.seed("noise_gradient"), loaded.module)
     # In numbers, so that the update's own tensors, as large as the network, are not kept while the attack runs.
     return _Received(
         leak,
@@ -238,6 +242,17 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
     )
 
 
+def _later(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, first: ClientUpdate) -> tuple[Observation, ...]:
+    """The batch's updates in the rounds after the first, each with what its defense draws anew."""
+    granted = spec.threat_model
+
+    def send(number: int, network: nn.Module) -> dict[str, Tensor]:
+        there = Victim(network, bn_mode=granted.bn_mode, update=granted.known_update)
+        return _update(spec, batch, replace(loaded, module=network), there, number).sent
+
+    return later_rounds(loaded.module, first.sent, send, observations=granted.observations, server_lr=granted.server_lr)
+
+
 def _warnings(spec: TrialSpec, defense: Defense) -> tuple[str, ...]:
     """What a reader must know of an attack that does not answer its defense."""
     answers = spec.threat_model.adaptive and bool(defense.known())
@@ -246,7 +261,7 @@ def _warnings(spec: TrialSpec, defense: Defense) -> tuple[str, ...]:
     return (f"standard attacks may overestimate protection: the defense {' and '.join(defense.disguises)}",)
 
 
-def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim) -> ClientUpdate:
+def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim, round_number: int = 1) -> ClientUpdate:
     """The defended update of a batch, checked against what the attacker's victim would compute."""
     update = client_update(
         loaded.module,
@@ -254,7 +269,7 @@ def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim)
         batch.labels.to(spec.device),
         bn_mode=spec.threat_model.bn_mode,
         defense=create_defense(spec.defense),
-        seed=spec.seed("defense"),
+        seed=spec.seed("defense" if round_number == 1 else f"defense, round {round_number}"),
         update=spec.threat_model.update,
     )
     granted = spec.threat_model

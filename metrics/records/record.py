@@ -56,6 +56,8 @@ class Cell(_Frozen):
     client_precision: str = SETTING["client_precision"].default
     simulation: str = SETTING["simulation"].default
     equal_labels: Whole = SETTING["equal_labels"].default
+    observations: Whole = SETTING["observations"].default
+    server_lr: float = SETTING["server_lr"].default
     split: str = SETTING["split"].default
     is_control: bool = False
     specification: str = ""

@@ -36,6 +36,10 @@ SETTING: Mapping[str, Column] = {
     "client_precision": Column("what the client computes in and sends: float32 or float64", default="float32"),
     "simulation": Column("what is known of the local training: one of the levels below", default="strong"),
     "equal_labels": Column("images of a batch that share its first label; 1: as they come", "count", 1, default=1),
+    "observations": Column("updates of the same batch that are received, one a round", "count", 1, default=1),
+    "server_lr": Column(
+        "what the server multiplies an update by before it subtracts it from the weights", "ratio", 0, default=1.0
+    ),
     "split": Column("images that are attacked: evaluation, or tuning, on which no claim rests", default="evaluation"),
 }
 """Name -> column of everything in a row but its attack: only rows of equal setting may be compared.

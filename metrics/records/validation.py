@@ -35,7 +35,14 @@ _SPECIFIED: dict[str, tuple[type, ...]] = {
 """What every specification has, whatever its schema: those who run a row again, or measure more of it, ask for it."""
 _OF_SPECIFICATION = ("dataset", "image_size", "defense", "batch_size", "precision")
 _OF_THREAT_MODEL = ("bn_mode", "bn_statistics", "labels", "update", "adaptive", "max_equal_labels")
-_OF_LATER_THREAT_MODELS = ("buffers", "client_precision", "simulation", "equal_labels")
+_OF_LATER_THREAT_MODELS = (
+    "buffers",
+    "client_precision",
+    "simulation",
+    "equal_labels",
+    "observations",
+    "server_lr",
+)
 
 
 def disagreement(record: Record) -> str:

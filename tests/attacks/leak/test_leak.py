@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gradinv.attacks.attack import Conditions
-from gradinv.attacks.leak import Leak, LeakError, ThreatModel
+from gradinv.attacks.leak import Leak, LeakError, Observation, ThreatModel
 from gradinv.attacks.registry import ATTACKS, create_attack
 from gradinv.attacks.victim import Victim, bn_layers
 from gradinv.benchmark.victims.networks import build_network
@@ -37,6 +38,7 @@ ATTACKER = """
 import json, sys
 from pathlib import Path
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.registry import create_attack
@@ -246,3 +248,34 @@ def test_a_file_without_a_leak_is_one_line_with_its_path(tmp_path: Path, content
     with pytest.raises(LeakError, match=r"leak holds no leak \(.*\); write one with Leak\.save") as caught:
         Leak.load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_later_observations_survive_a_file_and_must_be_whole(build: Callable, tmp_path: Path) -> None:
+    module = build("lenet_dlg", classes=CLASSES, size=SIZE)
+    leak = real_leak(module, 2, "gradient")
+    later = Observation({n: p.detach() + 1 for n, p in module.named_parameters()}, leak.gradients)
+    grants = leak.threat_model.model_copy(update={"observations": 3})
+    path = tmp_path / "rounds.safetensors"
+    dataclasses.replace(leak, threat_model=grants, later=(later, later)).save(path)
+    read = Leak.load(path)
+    assert read.observations == read.threat_model.observations == 3
+    for each in read.later:
+        for mine, saved in ((each.state, later.state), (each.gradients, later.gradients)):
+            assert list(mine) == list(saved)
+            assert all(torch.equal(mine[name], saved[name]) for name in mine)
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        facts = file.metadata()
+    name = next(iter(leak.gradients))
+    lacking = {key: value for key, value in tensors.items() if key != f"observation/3/state/{name}"}
+    strange = tensors | {"observation/5/state/x": torch.zeros(1)}
+    for changed, said in (
+        (lacking, f"observation/3/state/{name} is missing"),
+        (strange, "called observation/5/state/x"),
+    ):
+        save_file(changed, path, metadata=facts)
+        with pytest.raises(LeakError, match=said):
+            Leak.load(path)
+    dataclasses.replace(leak, threat_model=grants).save(path)
+    with pytest.raises(LeakError, match="observations is 3, and the file has 1"):
+        Leak.load(path)

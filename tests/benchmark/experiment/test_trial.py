@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from gradinv.attacks.attack import Attack
@@ -434,3 +435,57 @@ def test_bn_statistics_are_not_inferred_after_several_steps(run: Callable) -> No
 def test_a_gradient_leaves_no_local_training_to_simulate(run: Callable) -> None:
     with pytest.raises(ImpossibleCellError, match="leaves no local training to simulate"):
         run(simulation="weak")
+
+
+ROUNDS = {"observations": 3, "server_lr": 0.1}
+
+
+def test_every_round_sends_from_where_the_one_before_has_moved_the_network(
+    run: Callable, leaks: list[Leak], dataset: Dataset
+) -> None:
+    outcome = run(defense="gaussian_noise[sigma=0.01]", budget=6, **ROUNDS)
+    assert (outcome.state, outcome.evaluations) == ("done", 6)
+    loaded = load_victim(VictimSpec(model="lenet_dlg", state="untrained"), dataset)
+    batch = draw_batch(dataset, repetition=0, batch_size=2)
+    images = normalise(batch.images, loaded.mean, loaded.std)
+    state = dict(loaded.module.named_parameters())
+    noises, received = [], leaks[0].gradients
+    for later in leaks[0].later:
+        state = {name: value.detach() - 0.1 * received[name] for name, value in state.items()}
+        assert all(torch.equal(value, later.state[name]) for name, value in state.items())
+        leaves = {name: value.clone().requires_grad_() for name, value in state.items()}
+        loss = torch.nn.functional.cross_entropy(
+            torch.func.functional_call(loaded.module, leaves, images), batch.labels
+        )
+        (plain,) = torch.autograd.grad(loss, leaves["fc.weight"])
+        noises.append(later.gradients["fc.weight"] - plain)
+        received = later.gradients
+    assert len(noises) == 2
+    assert not torch.equal(*noises)
+    assert [noise.std().item() for noise in noises] == pytest.approx([0.01, 0.01], rel=0.2)
+
+
+@pytest.mark.parametrize("control", ["other_gradient", "noise_gradient"])
+def test_a_controls_rounds_follow_from_its_own_updates(
+    run: Callable, leaks: list[Leak], dataset: Dataset, control: str
+) -> None:
+    for name in ("", control):
+        run(control=name, budget=3, **ROUNDS)
+    true, decoy = leaks
+    state = dict(load_victim(VictimSpec(model="lenet_dlg", state="untrained"), dataset).module.named_parameters())
+    for sent, later, private in zip((decoy.gradients, decoy.later[0].gradients), decoy.later, true.later, strict=True):
+        state = {name: value.detach() - 0.1 * sent[name] for name, value in state.items()}
+        for name, value in state.items():
+            assert torch.equal(value, later.state[name])
+            assert not torch.equal(value, private.state[name])
+            assert not torch.equal(later.gradients[name], private.gradients[name])
+
+
+def test_rounds_that_cannot_be_are_skipped_or_refused(run: Callable) -> None:
+    with pytest.raises(ImpossibleCellError, match="goes by one update"):
+        run(attack="ratio", model="mlp_cpa", batch_size=1, observations=2)
+    with pytest.raises(ImpossibleCellError, match="diverges before round 2; take a smaller server_lr"):
+        run(observations=2, server_lr=1e300)
+    with pytest.raises(ValidationError, match="needs observations of at least 2"):
+        ThreatModel(server_lr=0.1)
+    assert not {"observations", "server_lr"} & set(ThreatModel().model_dump())

@@ -27,6 +27,8 @@ def test_later_columns_have_one_default_in_tables_and_records():
         "client_precision": "float32",
         "simulation": "strong",
         "equal_labels": 1,
+        "observations": 1,
+        "server_lr": 1.0,
         "split": "evaluation",
     }
     assert {name: Cell.model_fields[name].default for name in LATER} == LATER
