@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from gradinv.attacks.gradient_matching import Objective
 from gradinv.attacks.leak import Leak, ThreatModel
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
@@ -118,6 +120,23 @@ def test_several_local_steps_are_simulated_as_the_file_says(client, network):
     simulated = received.victim.update(images, torch.tensor([3, 7]))
     for value, sent in zip(simulated, received.leak.gradients.values(), strict=True):
         torch.testing.assert_close(value, sent, rtol=1e-2, atol=1e-5)
+
+
+def test_a_file_of_two_rounds_is_matched_in_both(client, network):
+    path = client / "rounds.safetensors"
+    received = receive(read_leak(path), network, path)
+    assert received.leak.threat_model.observations == 2
+    assert any(line.startswith("observation 2: from weights that differ by") for line in consistency(received))
+    labels, attack = torch.tensor([3, 7]), create_attack(ATTACK)
+    pixels = load_file(client / "pixels.safetensors")["pixels"]
+    images = normalise(pixels, received.leak.mean, received.leak.std)
+    objective = Objective(received.victim, attack.distance, [])
+    true = objective.given(received.leak, labels)
+    assert objective.evaluate([images], true)[0].item() == pytest.approx(0, abs=1e-3)
+    (later,) = received.leak.later
+    wrong = replace(received.leak, later=(replace(later, state=dict(received.victim.named_parameters)),))
+    given = objective.given(wrong, labels)
+    assert objective.evaluate([images], given)[0].item() > 1e-2  # from the first weights it would be another update
 
 
 def test_statistics_are_solved_from_the_buffers_that_a_file_has(client, network):
