@@ -8,16 +8,17 @@ from torch import nn
 from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
 from gradinv.attacks.registry import Parametrised
 from gradinv.attacks.victim import Victim
+from gradinv.metrics.image_size import ImageSize, sides
 
 
 @dataclass(frozen=True)
 class Conditions:
     """What decides before a trial whether an attack is possible: what is granted, sizes, and what may be spent.
 
-    `image_size` is in pixels, `bn_layers` counts the victim's batch-norm layers, `trained` says whether it has learned
-    from images, `budget` is in evaluations; None stands for the paper's own.
-    `channels` are those of an image. `network` is of the victim's architecture, its weights are any; None where it is
-    not known.
+    `image_size` is a number of pixels, or `64x80` (`sides` reads both), `bn_layers` counts the victim's batch-norm
+    layers, `trained` says whether it has learned from images, `budget` is in evaluations; None stands
+    for the paper's own. `channels` are those of an image. `network` is of the victim's architecture, its weights are
+    any; None where it is not known.
     """
 
     # No leak and no weights: the planner asks before anything is trained.
@@ -26,7 +27,7 @@ class Conditions:
     num_classes: int
     bn_layers: int
     trained: bool
-    image_size: int
+    image_size: ImageSize
     budget: int | None = None
     network: nn.Module | None = field(default=None, repr=False)
     channels: int = 3
@@ -34,7 +35,7 @@ class Conditions:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of an image."""
-        return (self.channels, self.image_size, self.image_size)
+        return (self.channels, *sides(self.image_size))
 
 
 class Attack(Parametrised):

@@ -1,6 +1,7 @@
 """APRIL: attention on bare embeddings tells the image by two solves, where positions are learnt."""
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -110,8 +111,8 @@ def solved(
     sums = torch.stack([state[name].T @ gradients[name] for name in attention.projections]).sum(0)
     embeddings = _least_squares(gradients[attention.positions].squeeze(0).T, sums, rounding)
     conv = attention.patches
-    side = image_shape[1] // conv.kernel_size[0]
-    tokens = (embeddings - positions)[-(side**2) :]  # what stands before the patches is a class token
+    count = math.prod(side // kernel for side, kernel in zip(image_shape[1:], conv.kernel_size, strict=True))
+    tokens = (embeddings - positions)[-count:]  # what stands before the patches is a class token
     weight = conv.weight.detach().double().flatten(1)
     bias = 0 if conv.bias is None else conv.bias.detach().double()
     patches = _least_squares(weight, (tokens - bias).T, rounding)

@@ -12,6 +12,7 @@ from torch import Tensor
 from gradinv.attacks.attack import Conditions
 from gradinv.attacks.gradient_matching.coupling import Bond, Coupling
 from gradinv.attacks.leak import Reconstruction
+from gradinv.metrics.image_size import sides
 from gradinv.metrics.registration import LEAST_SIZE, align
 
 ConsensusKind = Literal["registered", "lazy"]
@@ -37,7 +38,7 @@ class GroupConsistency(Coupling):
 
     def reason_to_skip(self, conditions: Conditions) -> str | None:
         """Why images of that many pixels cannot be aligned; None where they can, or need not be."""
-        if self.agents == 1 or self.consensus == "lazy" or conditions.image_size >= LEAST_SIZE:
+        if self.agents == 1 or self.consensus == "lazy" or min(sides(conditions.image_size)) >= LEAST_SIZE:
             return None
         return f"alignment needs images from {LEAST_SIZE} px on"
 

@@ -1,5 +1,6 @@
 """Load what lies on disk or has a name: runs, boards, data sets, victims, leaks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from gradinv.benchmark.datasets import Dataset, create_dataset
 from gradinv.benchmark.experiment import read_leak
 from gradinv.benchmark.victims import LoadedVictim
 from gradinv.metrics.boards import read_frame
+from gradinv.metrics.image_size import ImageSize
 from gradinv.metrics.records import read_records
 
 
@@ -33,10 +35,11 @@ def load_board(path: str | Path) -> pd.DataFrame:
     return read_frame(Path(path))
 
 
-def load_data(name: str, image_size: int | None = None, *, download: bool = False) -> Dataset:
+def load_data(name: str, image_size: ImageSize | Sequence[int] | None = None, *, download: bool = False) -> Dataset:
     """A data set: `.split("evaluation").images([0, 1])` are images (B, 3, H, W) in [0, 1], `.labels` their classes.
 
-    Splits are `train`, `tuning` and `evaluation`; without `image_size` the set's own. DataError where it is not here.
+    Splits are `train`, `tuning` and `evaluation`. `image_size` is a number or (height, width), without it the set's
+    own. DataError where it is not here.
     """
     return create_dataset(name, image_size, download=download)
 
@@ -46,7 +49,7 @@ def load_victim(
     *,
     state: Literal["untrained", "early", "trained", "pretrained"] = "untrained",
     dataset: str = "photos",
-    image_size: int | None = None,
+    image_size: ImageSize | Sequence[int] | None = None,
     download: bool = False,
     **shaping: Any,
 ) -> LoadedVictim:

@@ -24,6 +24,7 @@ from gradinv.benchmark.runs import (
     suite_path,
 )
 from gradinv.benchmark.victims import load_victim
+from gradinv.metrics.image_size import ImageSize
 from gradinv.metrics.records import RunDirectory, require_folder, short_name
 
 Settings = Mapping[str, Any]
@@ -75,7 +76,7 @@ def trial(
     model: str = "resnet18",
     state: Literal["untrained", "early", "trained", "pretrained"] = "untrained",
     dataset: str = "photos",
-    image_size: int | None = None,
+    image_size: ImageSize | Sequence[int] | None = None,
     batch_size: int = 1,
     repetition: int = 0,
     budget: int | Literal["paper"] = 1_000,

@@ -23,6 +23,7 @@ from gradinv.benchmark.datasets import (
     register_dataset,
 )
 from gradinv.benchmark.victims import VictimError, VictimSpec, channels_in_words, load_victim, normalise
+from gradinv.metrics.image_size import ImageSize, sides
 from gradinv.metrics.records import write_text
 from gradinv.metrics.registry import RequestError, in_words, load_plugin
 
@@ -43,7 +44,7 @@ class Inputs(BaseModel):
 
     model: str
     data: str
-    image_size: int
+    image_size: ImageSize
     weights: str | None = None
     mean: Numbers = (0.0, 0.0, 0.0)
     std: Numbers = (1.0, 1.0, 1.0)
@@ -99,7 +100,7 @@ def register_inputs(inputs: Inputs) -> None:
     if inputs.data_name not in DATASETS.names():
 
         @register_dataset(inputs.data_name)
-        def made(image_size: int | None = None, *, download: bool = False) -> Dataset:
+        def made(image_size: ImageSize | None = None, *, download: bool = False) -> Dataset:
             """The images of the folder."""
             return _dataset(inputs, factory, image_size or inputs.image_size)
 
@@ -131,11 +132,11 @@ def _entry(name: str, factory: Callable[[], nn.Module]) -> Callable[..., nn.Modu
     return entry
 
 
-def _dataset(inputs: Inputs, factory: Callable[[], nn.Module], size: int) -> Dataset:
+def _dataset(inputs: Inputs, factory: Callable[[], nn.Module], size: ImageSize) -> Dataset:
     images = find_images(Path(inputs.data))
     # Grey only where colour is refused; of a network that takes neither `count_outputs` says why it takes no colour.
     channels = 3 if _takes(factory, 3, size) or not _takes(factory, 1, size) else 1
-    outputs = count_outputs(factory, inputs.model, (channels, size, size))
+    outputs = count_outputs(factory, inputs.model, (channels, *sides(size)))
     classes, labels = _labelled(images, outputs)
     # Labels are asked of the network only where no folder says them.
     dataset = _normalised(loose_dataset(inputs.data_name, images, labels, classes, size, channels), inputs)
@@ -150,12 +151,12 @@ def _normalised(dataset: Dataset, inputs: Inputs) -> Dataset:
     return dataset
 
 
-def _takes(factory: Callable[[], nn.Module], channels: int, size: int) -> bool:
+def _takes(factory: Callable[[], nn.Module], channels: int, size: ImageSize) -> bool:
     """Whether the network takes images of so many channels."""
     # To make a network draws its weights: whoever draws next must not see that one was made to be asked.
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
-            factory().eval()(torch.zeros(1, channels, size, size))
+            factory().eval()(torch.zeros(1, channels, *sides(size)))
         except Exception:  # noqa: BLE001 - anybody's code; who asks for its outputs says what was wrong
             return False
     return True
@@ -181,7 +182,7 @@ def _mending(network: object) -> str:
     """How to make the network and the images meet; empty where there is no network."""
     if not isinstance(network, nn.Module):
         return ""
-    return channels_in_words(network) or "; images are made square: if it takes squares of another size, --image-size"
+    return channels_in_words(network) or "; if it takes images of another size: --image-size"
 
 
 def _labelled(images: LooseImages, outputs: int) -> tuple[list[str], list[int]]:

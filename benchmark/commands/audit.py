@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradinv.benchmark.commands.options import Plugins, load_plugins, read_settings, say, taking
+from gradinv.benchmark.commands.options import (
+    ImageSizes,
+    Plugins,
+    asked_image_size,
+    load_plugins,
+    read_settings,
+    say,
+    taking,
+)
 from gradinv.benchmark.machine import Device, resolve_device
 from gradinv.metrics.records import require_folder
 from gradinv.metrics.registry import RequestError
@@ -42,7 +50,7 @@ class AuditOptions:
     rounds: Annotated[
         int | None, typer.Option(min=0, help="Of the trainings that price defenses; 0: no prices; else as many as fit.")
     ] = None
-    image_size: Annotated[int | None, typer.Option(help="Pixels; else the first image's short side.")] = None
+    image_size: ImageSizes = None
     mean: Annotated[str, typer.Option(help="Of each channel, as training normalised images in [0, 1].")] = "0,0,0"
     std: Annotated[str, typer.Option(help="Of each channel.")] = "1,1,1"
     settings: Annotated[
@@ -82,7 +90,7 @@ def _request(options: AuditOptions) -> "AuditRequest":
     inputs = Inputs(
         model=f"{Path(file).resolve()}:{function}" if file else options.model,
         data=str(options.data.resolve()),
-        image_size=options.image_size or images.smallest_side,
+        image_size=asked_image_size(options.image_size) or images.image_size,
         weights=None if options.weights is None else str(options.weights.resolve()),
         mean=_numbers("--mean", options.mean),
         std=_numbers("--std", options.std),

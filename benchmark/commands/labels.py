@@ -9,7 +9,9 @@ import typer
 from gradinv.benchmark.commands.options import (
     LARGEST_SEED,
     Download,
+    ImageSizes,
     Plugins,
+    asked_image_size,
     console,
     load_plugins,
     taking,
@@ -37,7 +39,7 @@ class LabelRequest:
     state: Annotated[
         list[str], typer.Option("--state", help="untrained, early, trained or pretrained; repeatable.")
     ] = field(default_factory=lambda: ["untrained"])
-    image_size: Annotated[int | None, typer.Option(help="Pixels; else the data set's own.")] = None
+    image_size: ImageSizes = None
     stem: Annotated[
         Literal["default", "cifar"], typer.Option(help="cifar: a 3x3 first convolution and no pooling.")
     ] = "default"
@@ -84,7 +86,7 @@ def labels(request: LabelRequest) -> None:
     load_plugins(request.plugin, request.download)
     # All are validated before the first is trained.
     rules, victims = _rules(request), _victims(request)
-    data = create_dataset(request.dataset, request.image_size, download=request.download)
+    data = create_dataset(request.dataset, asked_image_size(request.image_size), download=request.download)
     settings = _settings(request, rules, data)
     cells = [
         cell

@@ -16,6 +16,8 @@ from gradinv.metrics.registry import RequestError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from gradinv.metrics.image_size import ImageSize
+
 
 Plugins = Annotated[
     list[Path],
@@ -25,6 +27,10 @@ Plugins = Annotated[
     ),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Allow downloading data and weights.")]
+
+ImageSizes = Annotated[
+    str | None, typer.Option("--image-size", help="Pixels, or 64x80 (height x width); else the images' own.")
+]
 
 AskedEngine = Literal["auto", "eager", "captured", "compiled"]
 AskedPrecision = Literal["float32", "tf32", "bf16"]
@@ -73,6 +79,15 @@ def console() -> "Console":
                 yield Segment(text if control else plain(text), style, control)
 
     return PlainConsole(width=None if sys.stdout.isatty() else 120)
+
+
+def asked_image_size(text: str | None) -> "ImageSize | None":
+    """The size that `--image-size` asks for; DataError where it is none."""
+    from gradinv.benchmark.datasets import checked_image_size
+
+    if text is None:
+        return None
+    return checked_image_size(int(text) if text.isascii() and text.isdecimal() else text)
 
 
 def say(text: str) -> None:

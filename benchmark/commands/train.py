@@ -7,7 +7,9 @@ import typer
 from gradinv.benchmark.commands.options import (
     LARGEST_SEED,
     Download,
+    ImageSizes,
     Plugins,
+    asked_image_size,
     load_plugins,
 )
 from gradinv.benchmark.machine import Device, resolve_device
@@ -16,7 +18,7 @@ from gradinv.benchmark.machine import Device, resolve_device
 def train(
     model: Annotated[str, typer.Argument(help="A timm model, or lenet_dlg.")],
     dataset: Annotated[str, typer.Option(help="Data set to train on.")] = "photos",
-    image_size: Annotated[int | None, typer.Option(help="Pixels; else the data set's own.")] = None,
+    image_size: ImageSizes = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Else by the size of the data set.")] = None,
     stem: Annotated[
         Literal["default", "cifar"], typer.Option(help="cifar: a 3x3 first convolution and no pooling.")
@@ -39,7 +41,7 @@ def train(
     spec = checked_spec(model, "trained", seed=seed, stem=stem, epochs=epochs)
     for number in rounds:  # contradictions are lines before hours of training
         checked_spec(model, "trained", seed=seed, stem=stem, epochs=epochs, round=number)
-    data = create_dataset(dataset, image_size, download=download)
+    data = create_dataset(dataset, asked_image_size(image_size), download=download)
     path = train_victim(spec, data, rounds=rounds, device=resolve_device(device))
     accuracy = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["accuracy"]
     print(f"{spec.key} on {dataset}: accuracy {accuracy:.1%} on the held-out images\n{path}")

@@ -31,8 +31,8 @@ from .recipes import (
 )
 from .registry import (
     DATASETS as DATASETS,
-    LARGEST_IMAGE_SIZE as LARGEST_IMAGE_SIZE,
     DataError as DataError,
+    checked_image_size as checked_image_size,
     create_dataset as create_dataset,
     dataset_names as dataset_names,
     register_dataset as register_dataset,

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from gradinv.benchmark.datasets.changes import Change, in_words
 from gradinv.benchmark.datasets.checks import CHANNELS, check_split, checked_classes, checked_images, checked_labels
-from gradinv.benchmark.datasets.registry import DataError, check_image_size, raised
+from gradinv.benchmark.datasets.registry import DataError, checked_image_size, raised
 from gradinv.benchmark.datasets.seeds import random_state
+from gradinv.metrics.image_size import ImageSize, sides
 from gradinv.metrics.registry import RequestError
 
 Role = Literal["train", "tuning", "evaluation"]
@@ -147,26 +148,27 @@ class Dataset:
     """Three disjoint splits: victims train on `train`, attacks are tuned on `tuning` and scored on `evaluation`.
 
     `classes` are names by class index; `mean` and `std` (one number a channel) normalise images in [0, 1]. A split is
-    made when it is first asked for. `channels` is 1 where all images are grey and stored so. Raises DataError for fewer
-    than two classes and for sizes beyond reason.
+    made when it is first asked for. `image_size` is a number of pixels, or (height, width), which is kept as `64x80`;
+    `image_shape` has both as numbers. `channels` is 1 where all images are grey and stored so. Raises DataError for
+    fewer than two classes and for sizes beyond reason.
     """
 
     def __init__(
         self,
         name: str,
         classes: Sequence[str],
-        image_size: int,
+        image_size: ImageSize | Sequence[int],
         loaders: Mapping[Role, Callable[[], Split]],
         *,
         channels: int = 3,
     ) -> None:
         self.name, self.channels = name, channels
         with self._named():
-            check_image_size(image_size)
+            self.image_size: ImageSize = checked_image_size(image_size)
             if channels not in CHANNELS:
                 raise DataError(f"channels {channels}: images have 3, or 1 where they are grey")
             self.mean, self.std = (of_channels(values, channels) for values in normalisation(name))
-            self.classes, self.image_size = checked_classes(classes), int(image_size)
+            self.classes = checked_classes(classes)
             unknown = sorted(set(loaders) - set(get_args(Role)))
             if unknown:
                 raise DataError(f"{', '.join(unknown)} is no split; they are called {', '.join(get_args(Role))}")
@@ -176,7 +178,7 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
-        return (self.channels, self.image_size, self.image_size)
+        return (self.channels, *sides(self.image_size))
 
     def split(self, role: Role) -> Split:
         """The images of that role; DataError where the data set has none, or where they are not what they must be."""
@@ -187,7 +189,7 @@ class Dataset:
                 split = self._loaders[role]()
                 if not isinstance(split, Split):
                     raise DataError(f"its loader gave {type(split).__name__}; give a Split, such as ArraySplit")
-                check_split(split, classes=len(self.classes), image_size=self.image_size, channels=self.channels)
+                check_split(split, classes=len(self.classes), image_shape=self.image_shape)
             self._splits[role] = split
         return self._splits[role]
 

@@ -109,7 +109,7 @@ def mean_image(dataset: Dataset) -> Tensor:
     split = dataset.split("train" if dataset.has("train") else "tuning")
     sample = _order(split, "mean_image", dataset.name)[:MEAN_SAMPLE]
     # In double precision: the last bits of a float32 sum of a thousand images depend on the machine's order.
-    total = torch.zeros(dataset.channels, dataset.image_size, dataset.image_size, dtype=torch.float64)
+    total = torch.zeros(dataset.image_shape, dtype=torch.float64)
     for start in range(0, len(sample), MEAN_PART):
         total += split.images(sample[start : start + MEAN_PART]).double().sum(0)
     return (total / len(sample)).float()

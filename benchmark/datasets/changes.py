@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gradinv.metrics.image_size import ImageSize, sides
+
 SHOWN = 5  # names in a line
 
 
@@ -17,27 +19,30 @@ class Change(NamedTuple):
     file: str = ""
 
 
-def scaled_size(size: tuple[int, int], target: int) -> tuple[int, int]:
-    """(width, height) whose short side is `target`.
+def scaled_size(size: tuple[int, int], target: ImageSize) -> tuple[int, int]:
+    """(width, height) of the smallest image of that shape which covers the target.
 
-    >>> scaled_size((64, 80), 32)
-    (32, 40)
+    >>> scaled_size((64, 80), 32), scaled_size((64, 80), "40x16")
+    ((32, 40), (32, 40))
     """
-    scale = target / min(size)
+    height, width = sides(target)
+    scale = max(width / size[0], height / size[1])
     return round(size[0] * scale), round(size[1] * scale)
 
 
-def squaring(size: tuple[int, int], target: int, file: str = "") -> list[Change]:
-    """What makes an image of (width, height) a square of `target` pixels.
+def fitting(size: tuple[int, int], target: ImageSize, file: str = "") -> list[Change]:
+    """What makes an image of (width, height) one of the target's size.
 
-    >>> [change.words for change in squaring((64, 80), 64)]
-    ['centre cut out of']
+    >>> [change.words for change in fitting((64, 80), 64)], [change.words for change in fitting((80, 64), "32x40")]
+    (['centre cut out of'], ['scaled to 40 x 32 from'])
     """
-    width, height = scaled_size(size, target)
+    scaled = scaled_size(size, target)
+    height, width = sides(target)
     changes = []
-    if (width, height) != size:
-        changes.append(Change(f"scaled to a short side of {target} from", size, file))
-    if width != height:
+    if scaled != size:
+        to = f"a short side of {target}" if width == height else f"{scaled[0]} x {scaled[1]}"
+        changes.append(Change(f"scaled to {to} from", size, file))
+    if scaled != (width, height):
         changes.append(Change("centre cut out of", size, file))
     return changes
 

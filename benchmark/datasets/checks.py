@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradinv.benchmark.datasets.registry import DataError
+from gradinv.metrics.image_size import as_image_size
 
 if TYPE_CHECKING:
     from gradinv.benchmark.datasets.base import Split
@@ -50,22 +51,23 @@ def checked_classes(classes: Sequence[str]) -> list[str]:
     return list(classes)
 
 
-def check_split(split: Any, *, classes: int, image_size: int, channels: int) -> None:
-    """DataError unless labels lie in 0..classes-1 and images are uint8 (image_size, image_size, channels)."""
+def check_split(split: Any, *, classes: int, image_shape: tuple[int, int, int]) -> None:
+    """DataError unless labels lie in 0..classes-1 and images are uint8 (H, W, C) of the shape (C, H, W)."""
     if not len(split):
         raise DataError("there are no images; give each class two at least")
     low, high = int(split.labels.min()), int(split.labels.max())
     if low < 0 or high >= classes:
         raise DataError(f"labels go from {low} to {high}; with {classes} classes they lie in 0..{classes - 1}")
-    _check_pixels(split, image_size, channels)
+    _check_pixels(split, image_shape)
 
 
-def _check_pixels(split: "Split", size: int, channels: int) -> None:
+def _check_pixels(split: "Split", image_shape: tuple[int, int, int]) -> None:
+    channels, height, width = image_shape
     # One image: an array has one shape, and files go through one decoder.
     pixels = split.pixels([0])
-    if pixels.dtype != np.uint8 or pixels.shape != (1, size, size, channels):
+    if pixels.dtype != np.uint8 or pixels.shape != (1, height, width, channels):
         grey = ", and channels=1" if channels != 1 == pixels.shape[3] else ""
         raise DataError(
-            f"an image is {pixels.dtype} {pixels.shape[1:]} where image_size is {size}; "
-            f"give uint8 ({size}, {size}, {channels}), or say the size that the images have{grey}"
+            f"an image is {pixels.dtype} {pixels.shape[1:]} where image_size is {as_image_size((height, width))}; "
+            f"give uint8 ({height}, {width}, {channels}), or say the size that the images have{grey}"
         )

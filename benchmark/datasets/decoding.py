@@ -4,15 +4,16 @@ Formats are those of torchvision's image folders, recognised by content: a JPEG 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from gradinv.benchmark.datasets.changes import Change, scaled_size, squaring
+from gradinv.benchmark.datasets.changes import Change, fitting, scaled_size
 from gradinv.benchmark.datasets.registry import DataError
+from gradinv.metrics.image_size import ImageSize, as_image_size, sides
 
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MOST_PIXELS = 89_478_485
@@ -22,22 +23,22 @@ GREY = "grey, read as three equal channels"
 EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 
 
-def decode(path: Path, size: int) -> np.ndarray:
-    """The pixels of an image file, uint8 (size, size, 3), as `square` makes them; DataError where it cannot be read."""
-    return np.asarray(square(read_image(path), size))
+def decode(path: Path, size: ImageSize) -> np.ndarray:
+    """The pixels of an image file, uint8 (H, W, 3), as `fit` makes them; DataError where it cannot be read."""
+    return np.asarray(fit(read_image(path), size))
 
 
-def square(image: Image.Image, size: int) -> Image.Image:
-    """An RGB image as (size, size): short side resized (bicubic, antialiased), then the centre cut out.
+def fit(image: Image.Image, size: ImageSize) -> Image.Image:
+    """An RGB image of that size: resized (bicubic, antialiased) until it just covers it, then the centre cut out.
 
     An image of that size already is left as it is.
     """
-    if image.size == (size, size):
+    height, width = sides(size)
+    if image.size == (width, height):
         return image
-    width, height = scaled_size(image.size, size)
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    return image.crop((left, top, left + size, top + size))
+    image = image.resize(scaled_size(image.size, size), Image.Resampling.BICUBIC)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def read_image(path: Path) -> Image.Image:
@@ -54,7 +55,16 @@ def read_image(path: Path) -> Image.Image:
         return _eight_bits(path, upright, image.format).convert("RGB")
 
 
-def image_size_of(path: Path) -> tuple[int, int]:
+def own_size(paths: Sequence[Path]) -> ImageSize:
+    """The size that all the images have, upright; a square of the first one's short side where they differ."""
+    width, height = stored_size(paths[0])
+    # The others are opened only where it matters: of a million files that would take minutes.
+    if width != height and any(stored_size(path) != (width, height) for path in paths[1:]):
+        return min(width, height)
+    return as_image_size((height, width))
+
+
+def stored_size(path: Path) -> tuple[int, int]:
     """(width, height) of an image file, upright, from its header; DataError where it has none."""
     with _opened(path) as image:
         size, turned = image.size, _orientation(image) >= 5
@@ -64,7 +74,7 @@ def image_size_of(path: Path) -> tuple[int, int]:
     return size[::-1] if turned else size
 
 
-def changes_of(path: Path, size: int, file: str) -> list[Change]:
+def changes_of(path: Path, size: ImageSize, file: str) -> list[Change]:
     """What `decode` does to an image file beside decoding it, from its header; `file` is how the changes call it."""
     with _opened(path) as image:
         words = []
@@ -81,7 +91,7 @@ def changes_of(path: Path, size: int, file: str) -> list[Change]:
             words.append("turned upright, as its EXIF says")
         if getattr(image, "n_frames", 1) > 1:
             words.append("several frames, of which the first is read")
-    return [*(Change(text, file=file) for text in words), *squaring(image_size_of(path), size, file)]
+    return [*(Change(text, file=file) for text in words), *fitting(stored_size(path), size, file)]
 
 
 def check_is_file(path: Path) -> None:

@@ -12,8 +12,9 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from gradinv.benchmark.datasets.base import Dataset, Split, held_out_loaders
 from gradinv.benchmark.datasets.changes import Change, listed
-from gradinv.benchmark.datasets.decoding import GREY, changes_of, check_is_file, decode, image_size_of
+from gradinv.benchmark.datasets.decoding import GREY, changes_of, check_is_file, decode, own_size
 from gradinv.benchmark.datasets.registry import HELD_OUT_FOLDERS, DataError
+from gradinv.metrics.image_size import ImageSize, sides
 
 MEMORY_LIMIT = 10**9  # bytes of decoded pixels that one split may hold
 
@@ -29,7 +30,7 @@ class FileSplit(Split):
         root: Path,
         files: Sequence[Path],
         labels: Sequence[int],
-        size: int,
+        size: ImageSize,
         remarks: Sequence[str] = (),
         *,
         channels: int = 3,
@@ -41,7 +42,7 @@ class FileSplit(Split):
 
     @cached_property
     def _memory(self) -> np.ndarray | None:
-        shape = (len(self.files), self.size, self.size, self.channels)
+        shape = (len(self.files), *sides(self.size), self.channels)
         # Not filled: a page costs memory only once an image was decoded into it.
         return np.empty(shape, dtype=np.uint8) if np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT else None
 
@@ -135,7 +136,7 @@ def _entries(folder: Path) -> dict[str, bool]:
     return {name: kinds[name] for name in sorted(kinds) if not name.startswith(".")}
 
 
-def folder_split(root: Path, classes: Sequence[str], size: int, remarks: Sequence[str] = ()) -> FileSplit:
+def folder_split(root: Path, classes: Sequence[str], size: ImageSize, remarks: Sequence[str] = ()) -> FileSplit:
     """One split of an image folder; DataError where its classes are not `classes`."""
     if class_folders(root) != list(classes):
         differing = sorted(set(class_folders(root)) ^ set(classes))
@@ -146,9 +147,10 @@ def folder_split(root: Path, classes: Sequence[str], size: int, remarks: Sequenc
     return FileSplit(root, files, labels, size, remarks)
 
 
-def folder_dataset(folder: Path, image_size: int | None) -> Dataset:
-    """The image folder as a data set named like it; images keep the first one's short side where no size is asked for.
+def folder_dataset(folder: Path, image_size: ImageSize | None) -> Dataset:
+    """The image folder as a data set named like it.
 
+    Where no size is asked for, images keep their own if the held-out ones have one, else the first one's short side.
     `train` may be missing; the tuning and evaluation images are halves of the first of `HELD_OUT_FOLDERS` that is
     there. Raises DataError where none is, or where a class is empty.
     """
@@ -159,7 +161,7 @@ def folder_dataset(folder: Path, image_size: int | None) -> Dataset:
     if not classes:
         raise DataError(f"{held_out} has no class folders; put images into {held_out}/<class>/")
     files, _, _ = image_files(held_out, classes)
-    size = image_size or min(image_size_of(files[0]))
+    size = image_size or own_size(files)
     unread = [name for name in class_folders(folder) if name not in (held_out.name, "train")]
     remarks = [f"folders beside {held_out.name} that are not read: {listed(unread)}"] if unread else []
     loaders = held_out_loaders(lambda: folder_split(held_out, classes, size, remarks))

@@ -9,9 +9,10 @@ import numpy as np
 
 from gradinv.benchmark.datasets.base import Dataset, Role, Split, Subset, halves
 from gradinv.benchmark.datasets.changes import listed
-from gradinv.benchmark.datasets.decoding import check_is_file, image_size_of
+from gradinv.benchmark.datasets.decoding import check_is_file, own_size
 from gradinv.benchmark.datasets.folder import FileSplit, class_folders, is_image_name
 from gradinv.benchmark.datasets.registry import DataError
+from gradinv.metrics.image_size import ImageSize
 
 TRAIN = "train"
 
@@ -36,9 +37,9 @@ class LooseImages:
         return sorted(set(self.folders) - {""})
 
     @property
-    def smallest_side(self) -> int:
-        """The short side of the first image, in pixels."""
-        return min(image_size_of(self.files[0]))
+    def image_size(self) -> ImageSize:
+        """The size that all the images have; a square of the first one's short side where they differ."""
+        return own_size(self.files)
 
 
 def find_images(root: Path) -> LooseImages:
@@ -79,7 +80,7 @@ def _images(folder: Path) -> list[Path]:
     return files
 
 
-def loose_split(images: LooseImages, labels: Sequence[int], image_size: int, channels: int = 3) -> Split:
+def loose_split(images: LooseImages, labels: Sequence[int], image_size: ImageSize, channels: int = 3) -> Split:
     """All the images under these labels, in their order."""
     return FileSplit(images.root, images.files, labels, image_size, images.remarks, channels=channels)
 
@@ -89,7 +90,7 @@ def loose_dataset(
     images: LooseImages,
     labels: Sequence[int],
     classes: Sequence[str],
-    image_size: int,
+    image_size: ImageSize,
     channels: int = 3,
 ) -> Dataset:
     """The images as a data set of that name: attacked is the evaluation split.

@@ -18,6 +18,7 @@ from gradinv.benchmark.datasets.base import ArraySplit, Dataset, Role
 from gradinv.benchmark.datasets.decoding import read_image
 from gradinv.benchmark.datasets.registry import DataError, register_dataset
 from gradinv.benchmark.datasets.seeds import random_state
+from gradinv.metrics.image_size import ImageSize, sides
 
 PHOTOGRAPHS = {
     "astronaut": "astronaut.png",
@@ -57,42 +58,46 @@ class PatchSplit(ArraySplit):
     def overlaps(self, first: int, second: int) -> bool:
         """Whether two patches share more than `MOST_OVERLAP` of their area."""
         cut, second_cut = self.cuts[first], self.cuts[second]
-        size = self.array.shape[1]
-        height, width = size - abs(cut.top - second_cut.top), size - abs(cut.left - second_cut.left)
+        whole_height, whole_width = self.array.shape[1:3]
+        height = whole_height - abs(cut.top - second_cut.top)
+        width = whole_width - abs(cut.left - second_cut.left)
         if cut.photograph != second_cut.photograph or min(height, width) <= 0:
             return False
-        return height * width > MOST_OVERLAP * size**2
+        return height * width > MOST_OVERLAP * whole_height * whole_width
 
 
 @register_dataset("photos", lies_elsewhere=True)
-def photos(image_size: int | None = None, *, download: bool = False) -> Dataset:
-    """Patches of eight photographs, (image_size, image_size), 32 by default; nothing is ever downloaded.
+def photos(image_size: ImageSize | None = None, *, download: bool = False) -> Dataset:
+    """Patches of eight photographs, 32 x 32 by default; nothing is ever downloaded.
 
     Train, tuning and evaluation patches come from vertical bands of the photographs that share no pixel. Raises
     DataError where scikit-image was installed without its pictures, and for sizes below about 12, at which the sky of
     a photograph gives too few patches that are not flat, and above 512.
     """
     size = image_size or DEFAULT_SIZE
-    if size > LARGEST_SIZE:
-        raise DataError(f"photos: patches have {LARGEST_SIZE} pixels at most, not {size}; take images of your own")
+    if max(sides(size)) > LARGEST_SIZE:
+        raise DataError(
+            f"photos: patches have {LARGEST_SIZE} pixels a side at most, not {size}; take images of your own"
+        )
     loaders = {role: partial(cut_patches, role, size) for role in BANDS}
     return Dataset("photos", list(PHOTOGRAPHS), size, loaders)
 
 
-def cut_patches(role: Role, size: int) -> PatchSplit:
+def cut_patches(role: Role, size: ImageSize) -> PatchSplit:
     """The patches of one role from all photographs, class by class; train patches are mirrored half of the time."""
+    height, width = sides(size)
     arrays, cuts = [], []
     for index, name in enumerate(PHOTOGRAPHS):
         region = band(name, role, size)
         for top, left, mirrored in crops(region, size, PATCHES[role], name, role):
-            patch = region[top : top + size, left : left + size]
+            patch = region[top : top + height, left : left + width]
             arrays.append(patch[:, ::-1] if mirrored else patch)
             cuts.append(Cut(index, top, left))
     labels = np.array([cut.photograph for cut in cuts])
     return PatchSplit(np.stack(arrays), labels, cuts)
 
 
-def band(name: str, role: Role, size: int) -> np.ndarray:
+def band(name: str, role: Role, size: ImageSize) -> np.ndarray:
     """The role's vertical band of a photograph, uint8 (height, width, 3), scaled so that patches are not flat.
 
     The band is cut before it is scaled: resampling at the cut would else mix pixels of two roles.
@@ -104,20 +109,25 @@ def band(name: str, role: Role, size: int) -> np.ndarray:
     width, height = photograph.size
     start, end = BANDS[role]
     strip = photograph.crop((round(width * start), 0, round(width * end), height))
-    scale = SIDE_IN_PATCHES * size / min(width, height)
-    scaled = (max(size, round(strip.width * scale)), max(size, round(strip.height * scale)))
+    patch_height, patch_width = sides(size)
+    scale = SIDE_IN_PATCHES * max(patch_height, patch_width) / min(width, height)
+    scaled = (max(patch_width, round(strip.width * scale)), max(patch_height, round(strip.height * scale)))
     return np.asarray(strip.resize(scaled, Image.Resampling.BICUBIC))
 
 
-def crops(region: np.ndarray, size: int, count: int, name: str, role: Role) -> list[tuple[int, int, bool]]:
+def crops(region: np.ndarray, size: ImageSize, count: int, name: str, role: Role) -> list[tuple[int, int, bool]]:
     """`count` seeded crops (top, left, mirrored) of a region whose patches are not flat, all different."""
     random = random_state("photos", name, role, size)
-    height, width = region.shape[0] - size + 1, region.shape[1] - size + 1
+    patch_height, patch_width = sides(size)
+    height, width = region.shape[0] - patch_height + 1, region.shape[1] - patch_width + 1
     chosen: dict[tuple[int, int, bool], None] = {}  # a set that keeps the order of drawing
     # All attempts are drawn at once, so that asking for more patches leaves the first ones as they are.
     for top, left, side in zip(*(random.randint(0, n, ATTEMPTS) for n in (height, width, 2)), strict=True):
         crop = (int(top), int(left), bool(side) and role == "train")
-        if crop not in chosen and deviation(region[top : top + size, left : left + size]) >= LEAST_DEVIATION:
+        if (
+            crop not in chosen
+            and deviation(region[top : top + patch_height, left : left + patch_width]) >= LEAST_DEVIATION
+        ):
             chosen[crop] = None
         if len(chosen) == count:
             return list(chosen)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from gradinv.benchmark.datasets.decoding import read_image, square
+from gradinv.benchmark.datasets.decoding import fit, read_image
 from gradinv.benchmark.datasets.folder import class_folders, is_image_name
 from gradinv.benchmark.datasets.obtainable import OBTAINABLE, Obtainable
 from gradinv.benchmark.datasets.registry import DataError
@@ -64,7 +64,7 @@ def recipe_of(name: str) -> Obtainable:
 def _write(photograph: Photograph, folder: Path, recipe: Obtainable) -> None:
     place = folder / photograph.split / photograph.label
     place.mkdir(parents=True, exist_ok=True)
-    image = square(photograph.read(), recipe.size)
+    image = fit(photograph.read(), recipe.size)
     image.save(place / f"{photograph.stem}.jpg", "JPEG", quality=recipe.quality, subsampling="4:2:0")
 
 

@@ -6,13 +6,13 @@ and `Split` from `base`, `draw_batch` from `batches`. A new data set is one file
 
 import os
 import traceback
-from collections.abc import Callable
-from numbers import Integral
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradinv.benchmark.datasets.obtainable import hint
 from gradinv.benchmark.machine import data_root
+from gradinv.metrics.image_size import ImageSize, as_image_size, sides
 from gradinv.metrics.registry import Registry, RequestError, UnknownNameError, natural_key, unknown
 
 if TYPE_CHECKING:
@@ -35,22 +35,28 @@ DATASETS: Registry[Callable[..., "Dataset"]] = Registry(
 
 
 def register_dataset(name: str, **metadata: Any) -> Callable[[Callable[..., "Dataset"]], Callable[..., "Dataset"]]:
-    """Decorator for a function `(image_size: int | None, *, download: bool) -> Dataset`.
+    """Decorator for a function `(image_size: ImageSize | None, *, download: bool) -> Dataset`.
 
+    An image size is a number of pixels, or `64x80` (height, width); `sides` makes two numbers of both.
     `lies_elsewhere=True` says that the data set reads no folder of its own name: an image folder of that name is then
     refused, and never passed over in favour of this one. Raises InvalidEntryError where another function has the name.
     """
     return DATASETS.register(name, **metadata)
 
 
-def check_image_size(size: Any) -> None:
-    """DataError unless it is a number of pixels within reason."""
-    if isinstance(size, list | tuple):
-        raise DataError(f"image_size {size}: images are squares of so many pixels; give one number")
-    # A boolean is a number to Python.
-    is_whole = isinstance(size, Integral) and not isinstance(size, bool)
-    if not is_whole or not 1 <= size <= LARGEST_IMAGE_SIZE:
-        raise DataError(f"image_size {size} is no number of pixels in 1..{LARGEST_IMAGE_SIZE}; choose one")
+def checked_image_size(value: Any, least: int = 1) -> ImageSize:
+    """The size of a number or a pair (height, width), in pixels; DataError for anything else, or beyond reason."""
+    try:
+        size = as_image_size(value)
+        is_usual = all(least <= side <= LARGEST_IMAGE_SIZE for side in sides(size))
+    except ValueError:
+        is_usual = False
+    if not is_usual:
+        raise DataError(
+            f"image_size {value} is no number of pixels in {least}..{LARGEST_IMAGE_SIZE}, and no height "
+            "and width of such, as in 64x80; choose one"
+        )
+    return size
 
 
 def raised(error: Exception) -> str:
@@ -80,29 +86,30 @@ def dataset_names() -> list[str]:
     return sorted({*DATASETS.names(), *folder_names()}, key=natural_key)
 
 
-def create_dataset(name: str, image_size: int | None = None, *, download: bool = False) -> "Dataset":
-    """The data set of that name, its images (image_size, image_size), or of their own size where that is None.
+def create_dataset(
+    name: str, image_size: ImageSize | Sequence[int] | None = None, *, download: bool = False
+) -> "Dataset":
+    """The data set of that name, its images of one size: a number, (height, width) or `64x80`; their own where None.
 
     A registered name goes before an image folder of the same name. Nothing is downloaded unless `download` is set.
     Raises UnknownNameError with the nearest names, DataError where files are missing or malformed and where the data
     set is not what it must be.
     """
-    if image_size is not None:
-        check_image_size(image_size)
+    size = None if image_size is None else checked_image_size(image_size)
     folder = data_root() / name
     if name in DATASETS.names():
-        return _registered(name, image_size, download, folder)
+        return _registered(name, size, download, folder)
     # A name is no path: whatever lies elsewhere on the disk is no data set.
     if name and Path(name).name == name != ".." and os.path.isdir(folder):
         # Imported when it is needed: whoever only lists names does not wait for torch.
         from gradinv.benchmark.datasets.folder import folder_dataset
 
-        return folder_dataset(folder, image_size)
+        return folder_dataset(folder, size)
     reason = unknown("data set", name, dataset_names())
     raise UnknownNameError(f"{reason} (image folders are looked for in {data_root()}; set GRADINV_DATA){hint(name)}")
 
 
-def _registered(name: str, image_size: int | None, download: bool, folder: Path) -> "Dataset":
+def _registered(name: str, image_size: ImageSize | None, download: bool, folder: Path) -> "Dataset":
     """The registered data set; DataError where what its function gave is none, or not the one that was asked for."""
     from gradinv.benchmark.datasets.base import Dataset
 

@@ -15,28 +15,29 @@ from PIL import Image
 from torchvision import datasets as tv
 
 from gradinv.benchmark.datasets.base import ArraySplit, Dataset, Split, held_out_loaders
-from gradinv.benchmark.datasets.changes import squaring
-from gradinv.benchmark.datasets.decoding import square
+from gradinv.benchmark.datasets.changes import fitting
+from gradinv.benchmark.datasets.decoding import fit
 from gradinv.benchmark.datasets.folder import FileSplit
 from gradinv.benchmark.datasets.registry import DataError, register_dataset
 from gradinv.benchmark.machine import data_root
+from gradinv.metrics.image_size import ImageSize, sides
 
 IMAGENET_SIZE = 224
 
 
 @register_dataset("cifar10", lies_elsewhere=True)
-def cifar10(image_size: int | None = None, *, download: bool = False) -> Dataset:
+def cifar10(image_size: ImageSize | None = None, *, download: bool = False) -> Dataset:
     """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32, 10 classes; DataError if not there."""
     return _cifar("cifar10", tv.CIFAR10, image_size, download)
 
 
 @register_dataset("cifar100", lies_elsewhere=True)
-def cifar100(image_size: int | None = None, *, download: bool = False) -> Dataset:
+def cifar100(image_size: ImageSize | None = None, *, download: bool = False) -> Dataset:
     """CIFAR-100 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32, 100 classes; DataError if missing."""
     return _cifar("cifar100", tv.CIFAR100, image_size, download)
 
 
-def _cifar(name: str, kind: Callable[..., Any], image_size: int | None, download: bool) -> Dataset:
+def _cifar(name: str, kind: Callable[..., Any], image_size: ImageSize | None, download: bool) -> Dataset:
     root = data_root()
     size = image_size or 32
     # The held-out part is read at once, so that missing files are told before anything is planned on them.
@@ -51,16 +52,16 @@ def _cifar(name: str, kind: Callable[..., Any], image_size: int | None, download
     return Dataset(name, held_out.classes, size, loaders)
 
 
-def _array_split(source: Any, size: int) -> Split:
+def _array_split(source: Any, size: ImageSize) -> Split:
     array = source.data
     height, width = array.shape[1:3]
-    if (height, width) != (size, size):
-        array = np.stack([np.asarray(square(Image.fromarray(image), size)) for image in array])
-    return ArraySplit(array, np.asarray(source.targets), changed=squaring((width, height), size))
+    if (height, width) != sides(size):
+        array = np.stack([np.asarray(fit(Image.fromarray(image), size)) for image in array])
+    return ArraySplit(array, np.asarray(source.targets), changed=fitting((width, height), size))
 
 
 @register_dataset("imagenet")
-def imagenet(image_size: int | None = None, *, download: bool = False) -> Dataset:
+def imagenet(image_size: ImageSize | None = None, *, download: bool = False) -> Dataset:
     """ImageNet-1k (Russakovsky et al. 2015) in `<data root>/imagenet`, 224x224 unless another size is asked for.
 
     The archives cannot be downloaded by a program; torchvision unpacks them where they lie in that folder. Raises
@@ -87,7 +88,7 @@ def _imagenet_source(root: Path, split: str) -> Any:
         ) from error
 
 
-def _file_split(source: Any, size: int) -> Split:
+def _file_split(source: Any, size: ImageSize) -> Split:
     # torchvision takes hidden files for images, such as the `._` files that macOS writes.
     samples = [(Path(path), label) for path, label in source.samples if not Path(path).name.startswith(".")]
     return FileSplit(Path(source.root), [path for path, _ in samples], [label for _, label in samples], size)

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gradinv.attacks.victim import Victim
+from gradinv.metrics.image_size import ImageSize, sides
 
 GIB = 2**30
 USABLE = 0.9
@@ -90,7 +91,7 @@ class MetaEvaluation:
         self,
         module: nn.Module,
         batch_size: int,
-        image_size: int,
+        image_size: ImageSize,
         num_classes: int,
         *,
         bn_mode: str = "eval",
@@ -102,7 +103,7 @@ class MetaEvaluation:
         self.victim = Victim(_on_meta(module), bn_mode=bn_mode, update=update)
         self.needs_bn_statistics, self.together = needs_bn_statistics, together
         like = self.victim.parameters[0]
-        self.images = like.new_empty(together, batch_size, channels, image_size, image_size)
+        self.images = like.new_empty(together, batch_size, channels, *sides(image_size))
         self.labels = like.new_empty(together, batch_size, num_classes)  # probabilities: the larger kind of labels
         self.observed = [value.new_empty(together, *value.shape) for value in self.victim.parameters]
 
@@ -121,7 +122,9 @@ class MetaEvaluation:
         return _bytes([*module.parameters(), *module.buffers(), *self.observed, *[self.images] * IMAGE_COPIES])
 
 
-def evaluation_bytes(module: nn.Module, batch_size: int, image_size: int, num_classes: int, **options: Any) -> int:
+def evaluation_bytes(
+    module: nn.Module, batch_size: int, image_size: ImageSize, num_classes: int, **options: Any
+) -> int:
     """The bytes that one evaluation takes: the network, the leak and the two backward passes.
 
     Nothing of that size is allocated. `options` are those of `MetaEvaluation`, as is what it raises.
@@ -177,7 +180,7 @@ def _on_meta(module: nn.Module) -> nn.Module:
 def _evaluate(
     victim: Victim, images: Tensor, labels: Tensor, observed: list[Tensor], recorded: Recorded
 ) -> tuple[Tensor, ...]:
-    """The gradient for the images (B, 3, S, S) of an objective that has what attacks have, by autograd."""
+    """The gradient for the images (B, C, H, W) of an objective that has what attacks have, by autograd."""
     # Twice differentiated, as in an attack: what the update keeps for its own derivative counts too.
     images = images.detach().requires_grad_()
     return torch.autograd.grad(_objective(victim.update(images, labels), observed, recorded), [images])
@@ -186,7 +189,7 @@ def _evaluate(
 def _evaluate_together(
     victim: Victim, images: Tensor, labels: Tensor, observed: list[Tensor], recorded: Recorded
 ) -> tuple[Tensor, Tensor]:
-    """The same for candidates (T, B, 3, S, S) at once, by `torch.func`; returns gradients and objectives (T,)."""
+    """The same for candidates (T, B, C, H, W) at once, by `torch.func`; returns gradients and objectives (T,)."""
 
     def objective(images: Tensor, labels: Tensor, observed: list[Tensor]) -> Tensor:
         gradients, statistics = victim.functional_update(images, labels, victim.state, recorded)

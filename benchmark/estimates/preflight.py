@@ -13,6 +13,7 @@ from gradinv.attacks.victim import Victim
 from gradinv.benchmark.estimates.memory import available_bytes, evaluation_bytes, memory_warning
 from gradinv.benchmark.experiment import PlannedTrial, TrialSpec
 from gradinv.benchmark.runs import SMALL, Plan, PlannedVictim, parameters_of
+from gradinv.metrics.image_size import sides
 
 FEW_PIXELS = 2**18
 """Pixels in one call that cannot fill any machine behind a small network: not worth the estimate."""
@@ -117,7 +118,7 @@ def memory_warnings(plan: Plan, trials: Iterable[PlannedTrial], device: str, job
 def _bytes_needed(plan: Plan, spec: TrialSpec, attack: GradientMatching) -> int | None:
     """Bytes of one evaluation; None where it is small for certain, or unknown."""
     module = plan.network_of(spec)
-    pixels = spec.together * spec.batch_size * spec.image_size**2
+    pixels = spec.together * spec.batch_size * math.prod(sides(spec.image_size))
     if parameters_of(module) <= SMALL and pixels <= FEW_PIXELS:
         return None
     try:

@@ -26,6 +26,7 @@ from gradinv.benchmark.experiment import (
 )
 from gradinv.benchmark.stopping import TrialTimeout, is_from_outside, time_limit
 from gradinv.benchmark.victims import LoadedVictim, Stem, VictimError, build_network, normalisation_for, weights_hash
+from gradinv.metrics.image_size import ImageSize, as_image_size
 from gradinv.metrics.plain_text import plain
 from gradinv.metrics.records import Record, RunDirectory
 
@@ -169,7 +170,7 @@ def _failure(error: BaseException) -> Outcome:
 
 # Cached in the process that runs trials: a data set is opened and decoded once, whatever number of trials it gives.
 @lru_cache(maxsize=4)
-def _dataset(name: str, image_size: int) -> Dataset:
+def _dataset(name: str, image_size: ImageSize) -> Dataset:
     return create_dataset(name, image_size)
 
 
@@ -192,8 +193,8 @@ def _module(
 ) -> tuple[torch.nn.Module, dict[str, str]]:
     """The network of a weight file and what stands beside it there; the last is kept: trials come victim by victim."""
     # Safetensors only: a run directory may come from someone else, and no pickle is ever loaded.
-    channels, size, _ = image_shape
-    module = build_network(model, num_classes=num_classes, image_size=size, channels=channels, stem=stem)
+    channels, *size = image_shape
+    module = build_network(model, num_classes=num_classes, image_size=as_image_size(size), channels=channels, stem=stem)
     module.load_state_dict(load_file(path))
     if weights_hash(module) != path.stem:
         raise VictimError(f"{path} does not hold the weights that its name says; delete it and run the suite again")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gradinv.benchmark.datasets import Batch, Dataset, Role, random_state
 from gradinv.benchmark.machine import cache_root
 from gradinv.benchmark.victims import LoadedVictim, normalise, packaged_network, packaged_source
+from gradinv.metrics.image_size import ImageSize, sides
 from gradinv.metrics.images import (
     CosineLikeness,
     LowpassLikeness,
@@ -142,7 +143,7 @@ def _pool_hashes(dataset: Dataset) -> tuple[str, ...]:
 
 def default_judge(dataset: Dataset, victim: str) -> NetworkJudge | None:
     """The network that judges the trials of a victim's architecture; None where none is here or fit for the images."""
-    if dataset.image_size < SMALLEST_FOR_NETWORK:
+    if min(sides(dataset.image_size)) < SMALLEST_FOR_NETWORK:
         return None
     # Never of the victim's architecture, whatever the weights; `Identity.of` compares these as well.
     model = next((name for name in JUDGES if name != victim and packaged_source(name)), None)
@@ -150,7 +151,7 @@ def default_judge(dataset: Dataset, victim: str) -> NetworkJudge | None:
 
 
 @lru_cache(maxsize=2)
-def _packaged_judge(model: str, image_size: int) -> NetworkJudge:
+def _packaged_judge(model: str, image_size: ImageSize) -> NetworkJudge:
     loaded = packaged_network(model, image_size)
     return judge_of_network(model, loaded, loaded.source)
 

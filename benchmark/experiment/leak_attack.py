@@ -25,6 +25,7 @@ from gradinv.benchmark.experiment.isolation import (
 )
 from gradinv.benchmark.experiment.leak_file import ReceivedLeak
 from gradinv.benchmark.victims import denormalise
+from gradinv.metrics.image_size import as_image_size
 from gradinv.metrics.images import METRICS, ScoredBatch, match, score_batch
 from gradinv.metrics.records import write_tensors, write_text
 from gradinv.metrics.registry import RequestError, natural_key
@@ -83,7 +84,7 @@ def attack_leak(
         num_classes=leak.num_classes,
         bn_layers=len(victim.bn_layers),
         trained=trained,
-        image_size=leak.image_shape[1],
+        image_size=as_image_size(leak.image_shape[1:]),
         budget=budget,
         network=victim.module,
         channels=leak.image_shape[0],

@@ -59,12 +59,11 @@ def victim_of_key(text: str, *, state: str | None, weights: Path | None) -> Vict
 def read_leak(path: Path) -> Leak:
     """The leak of a file; LeakError in one line, which names the file, where it cannot be any network's.
 
-    Images are square and of three channels or one, as victims take them; no number is NaN or infinite.
+    Images have three channels or one, as victims take them; no number is NaN or infinite.
     """
     leak = Leak.load(path)
-    channels, height, width = leak.image_shape
-    if channels not in (1, 3) or height != width:
-        raise LeakError(f"{path}: images of shape {leak.image_shape}; victims take square ones of 3 channels, or of 1")
+    if leak.image_shape[0] not in (1, 3):
+        raise LeakError(f"{path}: images of shape {leak.image_shape}; victims take 3 channels, or 1")
     statistics = [value for pair in leak.bn_statistics or () for value in pair]
     later = [pair for observation in leak.later for part in vars(observation).values() for pair in part.items()]
     named = [*leak.gradients.items(), *later, *(leak.buffers or {}).items(), *(("bn", value) for value in statistics)]
@@ -84,7 +83,7 @@ def load_own_victim(spec: VictimSpec, leak: Leak, path: Path, *, download: bool 
     No images are known of a client of one's own, so that its network comes from a file or from timm.
     """
     classes = [str(index) for index in range(leak.num_classes)]
-    channels, size, _ = leak.image_shape
+    channels, *size = leak.image_shape
     return load_victim(spec, Dataset(f"the leak {path.name}", classes, size, {}, channels=channels), download=download)
 
 

@@ -15,6 +15,7 @@ from gradinv.benchmark.datasets import seed_of
 from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.experiment.controls import BLIND
 from gradinv.benchmark.victims import VictimSpec
+from gradinv.metrics.image_size import ImageSize, sides
 from gradinv.metrics.keys import Key, bracketed, parse_key
 from gradinv.metrics.records import Cell, trial_id
 
@@ -28,7 +29,7 @@ class TrialSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
-    image_size: int
+    image_size: ImageSize
     data_hash: str
     victim: VictimSpec
     weights_hash: str | None
@@ -112,7 +113,7 @@ def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int, channels: i
     # A control's name stands where an attack's does, and the attack that it controls in the place of a preset.
     key = Key(spec.control, spec.attack) if spec.control else parse_key(spec.attack)
     granted = spec.threat_model
-    image_shape = (channels, spec.image_size, spec.image_size)
+    image_shape = (channels, *sides(spec.image_size))
     return Cell(
         attack=key.name,
         preset=key.preset,

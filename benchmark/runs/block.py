@@ -17,10 +17,11 @@ from gradinv.attacks.grants import needs_public_images
 from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import create_attack, hyperparameters
 from gradinv.attacks.update import create_update
-from gradinv.benchmark.datasets import LARGEST_IMAGE_SIZE
+from gradinv.benchmark.datasets import DataError, checked_image_size
 from gradinv.benchmark.defenses import canonical_defense
 from gradinv.benchmark.experiment import CONTROLS
 from gradinv.benchmark.victims import VictimSpec
+from gradinv.metrics.image_size import ImageSize
 from gradinv.metrics.images import METRICS, default_metrics
 from gradinv.metrics.keys import Key, parse_key
 from gradinv.metrics.registry import InvalidEntryError, RequestError, UnknownNameError, unknown
@@ -49,7 +50,7 @@ class Block(Strict):
     """One grid: every attack against every victim, threat model, defense and batch size."""
 
     dataset: str = "photos"
-    image_size: int | None = Field(default=None, ge=8, le=LARGEST_IMAGE_SIZE, strict=True)
+    image_size: ImageSize | None = None
     victims: tuple[VictimSpec, ...] = Field(min_length=1)
     attacks: tuple[str, ...] = Field(min_length=1)
     controls: tuple[str, ...] = CONTROLS
@@ -77,13 +78,12 @@ class Block(Strict):
 
     @field_validator("image_size", mode="before")
     @classmethod
-    def _image_size(cls, value: Any) -> Any:
-        if isinstance(value, list | tuple | str):
-            raise ValueError(  # noqa: TRY004 - pydantic adds the place to this one type
-                "images are squares of so many pixels; give one number: short sides are scaled to it, and the centre "
-                "is cut out and counted by `gradinv check`"
-            )
-        return value
+    def _image_size(cls, value: Any) -> ImageSize | None:
+        """One number, a pair (height, width), or `64x80`."""
+        try:
+            return None if value is None else checked_image_size(value, least=8)
+        except DataError as error:
+            raise ValueError(str(error).removeprefix("image_size ")) from error  # pydantic adds the place
 
     @field_validator("controls", mode="before")
     @classmethod

@@ -8,11 +8,12 @@ import torch
 from gradinv.benchmark.datasets import Batch, Dataset, create_dataset, draw_batch
 from gradinv.benchmark.experiment import Identity, NetworkJudge, judge_of_network
 from gradinv.benchmark.victims import VictimError, VictimSpec, load_victim, needs_training
+from gradinv.metrics.image_size import ImageSize
 from gradinv.metrics.images import METRICS, ScoredBatch, measured_metrics, score_batch
 from gradinv.metrics.records import Additions, Record, RunDirectory, add, checksums, read_tensors
 
 FROM_PICTURES = "measured from the stored 8-bit pictures"
-JudgeOf = Callable[[str, int], "NetworkJudge | None"]
+JudgeOf = Callable[[str, ImageSize], "NetworkJudge | None"]
 """Data set and image size -> the network that judges there; None: the one of every trial, if any."""
 
 
@@ -34,7 +35,7 @@ def chosen_judge(spec: VictimSpec | None, *, download: bool) -> JudgeOf:
     """The network of that specification on each data set; never trained here, for nobody would have chosen it."""
 
     @cache
-    def judge(dataset_name: str, image_size: int) -> NetworkJudge | None:
+    def judge(dataset_name: str, image_size: ImageSize) -> NetworkJudge | None:
         if spec is None:
             return None
         dataset = create_dataset(dataset_name, image_size)
@@ -116,7 +117,7 @@ def _lacking(record: Record) -> list[str]:
 
 
 @cache
-def _dataset(name: str, image_size: int) -> Dataset:
+def _dataset(name: str, image_size: ImageSize) -> Dataset:
     return create_dataset(name, image_size)
 
 

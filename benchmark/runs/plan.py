@@ -27,6 +27,7 @@ from gradinv.benchmark.runs.block import Block, SuiteError
 from gradinv.benchmark.runs.engine_choice import EngineChoice
 from gradinv.benchmark.runs.suite import Suite
 from gradinv.benchmark.victims import VictimSpec, load_victim, untrained_network
+from gradinv.metrics.image_size import ImageSize
 from gradinv.metrics.keys import parse_key
 
 RowPlace = tuple[str, VictimSpec, str, int, str, str]
@@ -38,7 +39,7 @@ class PlannedVictim(NamedTuple):
 
     spec: VictimSpec
     dataset: str
-    image_size: int
+    image_size: ImageSize
 
     @classmethod
     def of(cls, trial: TrialSpec) -> "PlannedVictim":
@@ -71,7 +72,7 @@ class Plan:
     suite: Suite
     suite_hash: str
     trials: tuple[PlannedTrial, ...]
-    datasets: dict[tuple[str, int], Dataset] = field(repr=False)
+    datasets: dict[tuple[str, ImageSize], Dataset] = field(repr=False)
     networks: dict[PlannedVictim, Network] = field(repr=False)
     kind: Kind = "eager"
     untrained_yet: tuple[PlannedVictim, ...] = ()
@@ -98,7 +99,7 @@ class Planner:
         self.choice = choice or EngineChoice()
         self.choice.check(device)
         self.kind: Kind = "eager"
-        self.datasets: dict[tuple[str, int], Dataset] = {}
+        self.datasets: dict[tuple[str, ImageSize], Dataset] = {}
         self.networks: dict[PlannedVictim, Network] = {}
         self.places: dict[RowPlace, int] = {}
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from gradinv.benchmark.runs.plan import Plan, PlannedVictim
 from gradinv.benchmark.victims import VictimSpec, load_victim, needs_training, train_victim, weights_hash
+from gradinv.metrics.image_size import ImageSize
 from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.records import RunDirectory, write_tensors
 
@@ -50,7 +51,7 @@ def prepare_plan(plan: Plan, run: RunDirectory, *, download: bool = False, progr
 
 def _train_rounds(plan: Plan, *, progress: bool) -> None:
     """Train victims of which several rounds are asked for, once for all of them."""
-    stages: dict[tuple[VictimSpec, str, int], list[VictimSpec]] = {}
+    stages: dict[tuple[VictimSpec, str, ImageSize], list[VictimSpec]] = {}
     for victim in plan.networks:
         if victim.spec.round is not None:
             training = victim.spec.model_copy(update={"round": None})

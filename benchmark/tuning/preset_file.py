@@ -28,7 +28,7 @@ class Provenance(BaseModel):
 
     of: str
     dataset: str
-    image_size: Whole
+    image_size: Whole | str
     split: str
     data_hash: str
     victim: dict[str, Plain]

@@ -14,15 +14,20 @@ import torch
 from timm.models import register_model
 from torch import Tensor, nn
 
+from gradinv.metrics.image_size import sides
+
 Conv = tuple[int, int, int, int]
 """Channels, kernel size, stride and padding of a convolution."""
+
+Pixels = int | tuple[int, int]
+"""A side of square images, or height and width: what timm calls `img_size`."""
 
 
 class ReLUNet(nn.Sequential):
     """Fully connected layers with ReLU between them, on the flattened image; `hidden` are their widths."""
 
-    def __init__(self, hidden: Sequence[int], *, num_classes: int, img_size: int, in_chans: int) -> None:
-        widths = [in_chans * img_size**2, *hidden]
+    def __init__(self, hidden: Sequence[int], *, num_classes: int, img_size: Pixels, in_chans: int) -> None:
+        widths = [in_chans * math.prod(sides(img_size)), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
@@ -37,13 +42,14 @@ class ReLUNet(nn.Sequential):
 class LeakyConvNet(nn.Sequential):
     """Convolutions without biases, LeakyReLU(0.2) after each, then one linear layer without a bias: R-GAP's shape."""
 
-    def __init__(self, convolutions: Sequence[Conv], *, num_classes: int, img_size: int, in_chans: int) -> None:
+    def __init__(self, convolutions: Sequence[Conv], *, num_classes: int, img_size: Pixels, in_chans: int) -> None:
         layers: list[nn.Module] = []
-        channels, side = in_chans, img_size
+        channels, (height, width) = in_chans, sides(img_size)
         for outputs, kernel, stride, padding in convolutions:
             layers += [nn.Conv2d(channels, outputs, kernel, stride, padding, bias=False), nn.LeakyReLU(0.2)]
-            channels, side = outputs, (side + 2 * padding - kernel) // stride + 1
-        super().__init__(*layers, nn.Flatten(), nn.Linear(channels * side**2, num_classes, bias=False))
+            height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
+            channels = outputs
+        super().__init__(*layers, nn.Flatten(), nn.Linear(channels * height * width, num_classes, bias=False))
         self.num_classes = num_classes
 
     def get_classifier(self) -> nn.Module:
@@ -90,12 +96,14 @@ class AprilViT(nn.Module):
     Patches of 4 pixels, width 192, three heads, a class token, learnt positions; `depth` blocks.
     """
 
-    def __init__(self, *, num_classes: int, img_size: int, in_chans: int, depth: int = 2) -> None:
+    def __init__(self, *, num_classes: int, img_size: Pixels, in_chans: int, depth: int = 2) -> None:
         super().__init__()
         width, heads, patch = 192, 3, 4
         self.patch_embed = nn.Conv2d(in_chans, width, patch, stride=patch)
         self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
-        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, (img_size // patch) ** 2 + 1, width))
+        self.pos_embed = nn.Parameter(
+            0.02 * torch.randn(1, math.prod(side // patch for side in sides(img_size)) + 1, width)
+        )
         self.blocks = nn.Sequential(*(Block(width, heads, bare=index == 0) for index in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_classes)
@@ -111,7 +119,7 @@ class AprilViT(nn.Module):
         return self.head(self.norm(self.blocks(tokens))[:, 0])
 
 
-def _sizes(num_classes: int, img_size: int, in_chans: int, pretrained: bool) -> dict[str, Any]:
+def _sizes(num_classes: int, img_size: Pixels, in_chans: int, pretrained: bool) -> dict[str, Any]:
     if pretrained:
         raise ValueError("it has no pretrained weights; take state untrained or trained")
     return {"num_classes": num_classes, "img_size": img_size, "in_chans": in_chans}
@@ -119,7 +127,7 @@ def _sizes(num_classes: int, img_size: int, in_chans: int, pretrained: bool) -> 
 
 @register_model
 def mlp1000(
-    pretrained: bool = False, *, num_classes: int = 10, img_size: int = 32, in_chans: int = 3, **_: Any
+    pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> ReLUNet:
     """1,000 ReLU neurons on the pixels, W ~ N(0, 0.5^2), b = 0, Xavier-uniform classifier (the peeling paper's)."""
     network = ReLUNet((1000,), **_sizes(num_classes, img_size, in_chans, pretrained))
@@ -133,7 +141,7 @@ def mlp1000(
 
 @register_model
 def mlp_cpa(
-    pretrained: bool = False, *, num_classes: int = 10, img_size: int = 32, in_chans: int = 3, **_: Any
+    pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> ReLUNet:
     """256 ReLU neurons on the pixels, PyTorch's initialisation (Kariyappa et al. 2023, their smallest network)."""
     return ReLUNet((256,), **_sizes(num_classes, img_size, in_chans, pretrained))
@@ -141,7 +149,7 @@ def mlp_cpa(
 
 @register_model
 def mlp6(
-    pretrained: bool = False, *, num_classes: int = 10, img_size: int = 32, in_chans: int = 3, **_: Any
+    pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> ReLUNet:
     """Five hidden layers of 200 ReLU neurons (Dimitrov et al. 2024, SPEAR)."""
     return ReLUNet((200,) * 5, **_sizes(num_classes, img_size, in_chans, pretrained))
@@ -149,7 +157,7 @@ def mlp6(
 
 @register_model
 def mlp300x3(
-    pretrained: bool = False, *, num_classes: int = 10, img_size: int = 32, in_chans: int = 3, **_: Any
+    pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> ReLUNet:
     """Three linear layers, 300 ReLU neurons in each hidden one (iLRG's FCN-3, Ma et al. 2022)."""
     return ReLUNet((300,) * 2, **_sizes(num_classes, img_size, in_chans, pretrained))
@@ -157,7 +165,7 @@ def mlp300x3(
 
 @register_model
 def mlp500x6(
-    pretrained: bool = False, *, num_classes: int = 10, img_size: int = 32, in_chans: int = 3, **_: Any
+    pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> ReLUNet:
     """Six linear layers, 500 ReLU neurons in each hidden one (Balunović et al. 2022, on which PRECODE falls)."""
     return ReLUNet((500,) * 5, **_sizes(num_classes, img_size, in_chans, pretrained))
@@ -165,7 +173,7 @@ def mlp500x6(
 
 @register_model
 def cnn3_rgap(
-    pretrained: bool = False, *, num_classes: int = 10, img_size: int = 32, in_chans: int = 3, **_: Any
+    pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> LeakyConvNet:
     """Three 5x5 convolutions of 12 channels, the shape of DLG's LeNet, without biases and invertible."""
     convolutions = ((12, 5, 2, 2), (12, 5, 2, 2), (12, 5, 1, 2))
@@ -174,7 +182,7 @@ def cnn3_rgap(
 
 @register_model
 def cnn6_rgap(
-    pretrained: bool = False, *, num_classes: int = 10, img_size: int = 32, in_chans: int = 3, **_: Any
+    pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> LeakyConvNet:
     """Six convolutions (Zhu and Blaschko 2021, CNN6), with one logit a class instead of their one logit."""
     convolutions = ((12, 4, 2, 2), (36, 3, 2, 1), (36, 3, 1, 1), (36, 3, 1, 1), (64, 3, 2, 1), (128, 3, 1, 1))
@@ -183,7 +191,7 @@ def cnn6_rgap(
 
 @register_model
 def vit_april(
-    pretrained: bool = False, *, num_classes: int = 10, img_size: int = 32, in_chans: int = 3, **_: Any
+    pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> AprilViT:
     """Two blocks, of which the first is attention on the embeddings, no norm and no skip (Lu et al. 2022, APRIL)."""
     return AprilViT(**_sizes(num_classes, img_size, in_chans, pretrained))

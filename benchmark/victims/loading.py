@@ -20,6 +20,7 @@ from gradinv.benchmark.victims.requirements import require_logits, require_pure,
 from gradinv.benchmark.victims.spec import VictimSpec
 from gradinv.benchmark.victims.training import correct_share, default_recipe, train_victim, victim_path
 from gradinv.benchmark.victims.zero_gradients import zero_gradient_share
+from gradinv.metrics.image_size import ImageSize
 from gradinv.metrics.records import read_file
 
 DEGENERATE_SHARE = 0.05  # of the parameters; above it an untrained victim is called degenerate
@@ -198,7 +199,7 @@ def _pretrained(spec: VictimSpec, dataset: Dataset, download: bool) -> tuple[nn.
     return module, f"timm: {config.hf_hub_id or config.url}"
 
 
-def packaged_network(model: str, image_size: int) -> LoadedVictim:
+def packaged_network(model: str, image_size: ImageSize) -> LoadedVictim:
     """A model with its packaged weights, normalised as it was trained; VictimError where these are not here."""
     module = build_network(model, num_classes=1000, image_size=image_size)
     fill_from_package(module, model)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gradinv.attacks.victim import forget_hidden_state, trained_parameters
 from gradinv.benchmark.victims import literature  # noqa: F401 - registers its networks with timm
+from gradinv.metrics.image_size import ImageSize, sides
 from gradinv.metrics.registry import RequestError, UnknownNameError
 
 Stem = Literal["default", "cifar"]
@@ -51,7 +52,7 @@ TWICE_DIFFERENTIABLE: tuple[tuple[tuple[type[nn.Module], ...], type[nn.Module]],
 class LeNetDLG(nn.Module):
     """The sigmoid LeNet of DLG (Zhu et al. 2019): three 5x5 convolutions of 12 channels, then one linear layer."""
 
-    def __init__(self, *, num_classes: int, img_size: int, in_chans: int) -> None:
+    def __init__(self, *, num_classes: int, img_size: int | tuple[int, int], in_chans: int) -> None:
         super().__init__()
         strides = (2, 2, 1)
         channels = (in_chans, 12, 12)
@@ -59,8 +60,8 @@ class LeNetDLG(nn.Module):
         for inputs, stride in zip(channels, strides, strict=True):
             layers += [nn.Conv2d(inputs, 12, kernel_size=5, stride=stride, padding=2), nn.Sigmoid()]
         self.body = nn.Sequential(*layers)
-        side = -(-img_size // 4)  # each stride of 2 halves the side, rounded up
-        self.fc = nn.Linear(12 * side * side, num_classes)
+        height, width = (-(-side // 4) for side in sides(img_size))  # each stride of 2 halves it, rounded up
+        self.fc = nn.Linear(12 * height * width, num_classes)
         self.num_classes = num_classes
         # As in the paper's code, and far wider than PyTorch's default: at most 0.12 in the first layer.
         for parameter in self.parameters():
@@ -79,13 +80,13 @@ def lenet_dlg(
     pretrained: bool = False,
     *,
     num_classes: int = 10,
-    img_size: int = 32,
+    img_size: int | tuple[int, int] = 32,
     in_chans: int = 3,
     pretrained_cfg: Any = None,
     pretrained_cfg_overlay: Any = None,
     cache_dir: Any = None,
 ) -> LeNetDLG:
-    """The LeNet of Zhu et al. 2019, weights and biases U(-0.5, 0.5), for square images of any size."""
+    """The LeNet of Zhu et al. 2019, weights and biases U(-0.5, 0.5), for images of any size."""
     if pretrained:
         raise VictimError("it has no pretrained weights; take state untrained or trained")
     return LeNetDLG(num_classes=num_classes, img_size=img_size, in_chans=in_chans)
@@ -95,7 +96,7 @@ def build_network(
     model: str,
     *,
     num_classes: int,
-    image_size: int,
+    image_size: ImageSize,
     channels: int = 3,
     stem: Stem = "default",
     pretrained: bool = False,
@@ -117,7 +118,9 @@ def build_network(
     options: dict[str, Any] = {"pretrained": True} if pretrained else {}
     if pretrained_file is not None:
         options["pretrained_cfg_overlay"] = {"file": pretrained_file}
-    optional: dict[str, Any] = {"num_classes": num_classes, "img_size": image_size}
+    height, width = sides(image_size)
+    # A number for squares: not every model of timm takes two.
+    optional: dict[str, Any] = {"num_classes": num_classes, "img_size": height if height == width else (height, width)}
     optional |= {"zero_init_last": False} if untrained else {}
     optional |= {} if channels == 3 else {"in_chans": channels}
     network: nn.Module | None = None
@@ -129,13 +132,13 @@ def build_network(
             _make_twice_differentiable(network)
             _require_parameters(network)
             forget_hidden_state(network.eval())
-            _probe(network, num_classes, (channels, image_size, image_size))
+            _probe(network, num_classes, (channels, height, width))
         except RequestError as error:
             raise VictimError(f"{model}: {error}") from error
         except Exception as error:  # a model of one's own raises anything
             reason = reason_of(error) + (channels_in_words(network, channels) if isinstance(network, nn.Module) else "")
             title = f"{model} with pretrained weights cannot be had" if pretrained else f"{model} cannot be built"
-            raise VictimError(f"{title} for {image_size} x {image_size} images: {reason}") from error
+            raise VictimError(f"{title} for {height} x {width} images: {reason}") from error
     return network
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradinv.metrics.image_size import ImageSize
 from gradinv.metrics.records import SETTING, Column, write_csv
 from gradinv.metrics.statistics import bounded_interval, proportion
 
@@ -73,7 +74,7 @@ class LabelCell:
 
     rule: str
     dataset: str
-    image_size: int
+    image_size: ImageSize
     victim: str
     victim_state: str
     victim_seed: int

@@ -13,6 +13,7 @@ from gradinv.metrics.boards.label_table import LABEL_BATCH_COLUMNS, LABEL_COLUMN
 from gradinv.metrics.boards.lines import BoardLine
 from gradinv.metrics.boards.rows import BoardError, Words, cell_in, images_beside, read_table, words_of
 from gradinv.metrics.boards.rules import FIRST_WITH_RESPECTS, metrics_of
+from gradinv.metrics.image_size import ImageSize, as_image_size
 from gradinv.metrics.leakage import NONE
 from gradinv.metrics.records import SETTING, Column, Setting, by_setting, ordered
 
@@ -96,7 +97,8 @@ def _older(works: str) -> str:
 def read_frame(path: Path) -> pd.DataFrame:
     """A board, an image table or a board of label inference as a data frame, rows and columns as in the file.
 
-    Numbers are floats (NaN: not measured), counts nullable integers; words stay words, `true` and `false` included.
+    Numbers are floats (NaN: not measured), counts nullable integers, sizes of images that are not square `64x80`;
+    words stay words, `true` and `false` included.
     Raises BoardError in one line where the file is no table, or a line has more or fewer fields than the header.
     """
     header, lines = read_table(path)
@@ -121,14 +123,21 @@ def _typed(words: Sequence[str], column: Column) -> pd.Series:
     if not column.is_number:
         return series(words, column)
     try:
-        numbers = [float(word) if word else None for word in words]
-        return series([int(n) if column.is_integer and n is not None else n for n in numbers], column)
+        return series([_number(word, column) if word else None for word in words], column)
     except ValueError:
         return series(words, Column(column.meaning))
 
 
+def _number(word: str, column: Column) -> ImageSize | float:
+    if column.unit == "px" and "x" in word:
+        return as_image_size(word)
+    return int(float(word)) if column.is_integer else float(word)
+
+
 def series(values: Sequence[Any], column: Column) -> pd.Series:
     """The values of one column; None is what was not measured."""
+    if column.unit == "px" and any(isinstance(value, str) for value in values):
+        return pd.Series(values, dtype="object")  # sizes of images, of which some have two numbers
     if column.is_integer:
         return pd.Series(values, dtype="Int64")  # nullable: a column of counts with one empty would become floats
     if not column.is_number:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradinv.metrics.boards.columns import BUDGET_LEFT, LEADERBOARD_SCHEMA
+from gradinv.metrics.image_size import ImageSize, as_image_size
 from gradinv.metrics.images import board_metrics
 from gradinv.metrics.plain_text import from_cell
 from gradinv.metrics.records import CLOSED_FORM, IDENTITY, LATER_WORDS, SETTING, Address, Cell, address_of
@@ -125,6 +126,8 @@ def cell_in(words: Words) -> Cell:
 
 def _value(name: str, word: str) -> Any:
     column = SETTING[name]
+    if column.unit == "px":
+        return pixels(name, word)
     if column.is_integer:
         return count(name, word, least=int(column.low))
     if column.unit == "true/false":
@@ -142,6 +145,11 @@ def count(name: str, word: str, least: int = 0) -> int:
     if not (word.isascii() and word.isdecimal()) or int(word) < least:
         raise ValueError(f"{name} is {word!r}, not a count from {least}")
     return int(word)
+
+
+def pixels(name: str, word: str) -> ImageSize:
+    """The word as a size of images, a count from 1 or `64x80`; ValueError otherwise."""
+    return as_image_size(word) if "x" in word else count(name, word, least=1)
 
 
 def truth(name: str, word: str) -> bool:

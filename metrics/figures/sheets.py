@@ -203,7 +203,8 @@ def _picture(
         reason = _why_empty(runs, image.batch)
         page.text(middle, corner.top - _PICTURE / 2, reason, ha="center", va="center", fontsize=7, color=DARK_GREY)
     else:
-        extent = (corner.left, corner.left + _PICTURE, bottom, corner.top)
+        left, right, low, high = _placed(picture.shape[1:])
+        extent = (corner.left + left, corner.left + right, bottom + low, bottom + high)
         # `equal`, matplotlib's default, would fit the axes of the whole page to each picture.
         page.imshow(picture.transpose(1, 2, 0), interpolation="nearest", extent=extent, aspect="auto")
     if row.cell is None:
@@ -211,6 +212,13 @@ def _picture(
     else:
         caption = _caption(scored[0], image.slot, row) if scored else ""
     page.text(middle, bottom - 0.05, caption, ha="center", va="top", fontsize=7)
+
+
+def _placed(sides: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of a picture (height, width) in the middle of its square place, as it is shaped."""
+    height, width = (_PICTURE * side / max(sides) for side in sides)
+    left, bottom = (_PICTURE - width) / 2, (_PICTURE - height) / 2
+    return left, left + width, bottom, bottom + height
 
 
 def _why_empty(runs: Sequence[Record], batch: int) -> str:

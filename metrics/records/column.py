@@ -9,9 +9,9 @@ from typing import Any
 class Column:
     """One column, all values in [`low`, `high`]; `direction` is `higher` or `lower` where one of them is better.
 
-    `unit` also decides how a value is stored: `text`, `YYYY-MM-DD` and `true/false` as words, `count` and `px` as an
-    integer, anything else as a number. `default` is what a table holds that was published before the column came;
-    None for a column that every table has.
+    `unit` also decides how a value is stored: `text`, `YYYY-MM-DD` and `true/false` as words, `count` as an integer,
+    `px` as one or as an `ImageSize` of two, anything else as a number. `default` is what a table
+    holds that was published before the column came; None for a column that every table has.
     """
 
     meaning: str

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from gradinv.metrics.image_size import as_image_size
 from gradinv.metrics.records.settings import SETTING
 from gradinv.metrics.records.upgrade import SCHEMA, upgraded
 
@@ -18,6 +19,9 @@ CLOSED_FORM = "closed form"
 
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """A whole number as tables hold them: JSON has larger ones."""
+
+Size = Annotated[Whole | str, BeforeValidator(as_image_size)]
+"""An `ImageSize` as tables hold it."""
 
 
 class _Frozen(BaseModel):
@@ -37,7 +41,7 @@ class Cell(_Frozen):
     parameters: str = ""
     tuning: str = "suite"
     dataset: str
-    image_size: Whole
+    image_size: Size
     victim: str
     victim_state: str
     victim_seed: Whole

@@ -15,7 +15,7 @@ Setting = Mapping[str, Any]
 
 SETTING: Mapping[str, Column] = {
     "dataset": Column("data set that the private batches come from"),
-    "image_size": Column("height and width of the images", "px", 1),
+    "image_size": Column("height and width of the images; `64x80` where they are not square", "px", 1),
     "victim": Column("the client's network: a timm model's name"),
     "victim_state": Column("untrained, early, trained or pretrained; `untrained_degenerate`: > 5 % gradients are zero"),
     "victim_seed": Column("seed of the victim's weights", "count", 0),

@@ -17,7 +17,7 @@ from gradinv.metrics.registry import RequestError
 _ROUNDING = 1e-6  # of a metric computed in single precision
 _SPECIFIED: dict[str, tuple[type, ...]] = {
     "dataset": (str,),
-    "image_size": (int,),
+    "image_size": (int, str),
     "victim": (dict,),
     "weights_hash": (str,),
     "attack": (str,),

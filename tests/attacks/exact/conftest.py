@@ -12,6 +12,7 @@ from gradinv.attacks.victim import Victim
 from gradinv.benchmark.datasets import create_dataset, draw_batch
 from gradinv.benchmark.defenses import create_defense
 from gradinv.benchmark.victims.networks import build_network
+from gradinv.metrics.image_size import ImageSize
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def private() -> Callable[..., Private]:
         repetition: int = 0,
         seed: int = 0,
         dtype: torch.dtype = torch.float64,
-        size: int = 32,
+        size: ImageSize = 32,
     ) -> Private:
         torch.set_num_threads(1)
         module = model

@@ -22,9 +22,9 @@ def reason(network: nn.Module, batch_size: int = 1) -> str | None:
     return create_attack("april").reason_to_skip(conditions)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_double_precision_gives_the_image_and_proves_it(private, seed):
-    batch = private("vit_april", repetition=seed, seed=seed)
+@pytest.mark.parametrize(("seed", "size"), [(0, 32), (1, "24x32")])
+def test_double_precision_gives_the_image_and_proves_it(private, seed, size):
+    batch = private("vit_april", repetition=seed, seed=seed, size=size)
     result = create_attack("april").reconstruct(batch.leak, batch.victim, seed=0)
     assert batch.psnr(result) > 100
     assert result.certified.tolist() == [True]

@@ -29,10 +29,18 @@ def reason(module, batch_size=1, size=16):
     return create_attack("r_gap").reason_to_skip(conditions)
 
 
-@pytest.mark.parametrize("make", [lambda: network(WIDE), lambda: network(WIDE, 1), lambda: "lenet_dlg"])
-def test_at_full_rank_the_image_is_exact_and_proved(private, make):
+@pytest.mark.parametrize(
+    ("make", "size"),
+    [
+        (lambda: network(WIDE), 16),
+        (lambda: network(WIDE, 1), 16),
+        (lambda: "lenet_dlg", 16),
+        (lambda: "lenet_dlg", "12x16"),
+    ],
+)
+def test_at_full_rank_the_image_is_exact_and_proved(private, make, size):
     """Also of DLG's LeNet, with its biases and sigmoids, which the paper leaves out."""
-    batch = private(make(), size=16)
+    batch = private(make(), size=size)
     result = create_attack("r_gap").reconstruct(batch.leak, batch.victim, seed=0)
     assert batch.psnr(result) > 200
     assert result.certified.tolist() == [True]

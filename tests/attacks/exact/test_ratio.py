@@ -14,9 +14,9 @@ from gradinv.benchmark.experiment.controls import noise_gradient
 MODELS = ("mlp1000", "mlp_cpa", "mlp6", "mlp500x6")
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_one_image_comes_back_in_single_precision_with_its_label_and_proved(private, model):
-    batch = private(model, dtype=torch.float32)
+@pytest.mark.parametrize(("model", "size"), [*((model, 32) for model in MODELS), ("mlp_cpa", "24x32")])
+def test_one_image_comes_back_in_single_precision_with_its_label_and_proved(private, model, size):
+    batch = private(model, dtype=torch.float32, size=size)
     result = create_attack("ratio").reconstruct(batch.leak, batch.victim, seed=0)
     assert batch.psnr(result) > 100
     assert result.labels.tolist() == batch.labels.tolist()

@@ -92,7 +92,7 @@ def test_images_without_classes_are_what_the_network_takes_them_for(inputs):
         ("pair", "returns tuple"),
         (
             "wide",
-            "no images of 8 x 8.*; images are made square: if it takes squares of another size, --image-size",
+            "no images of 8 x 8.*; if it takes images of another size: --image-size",
         ),
         ("two", "no images of 8 x 8.*; images have 3 channels: wrap it in a module that calls it with 2 channels$"),
     ],

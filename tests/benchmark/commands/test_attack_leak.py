@@ -21,11 +21,12 @@ from gradinv.attacks.victim import Victim
 from gradinv.benchmark.datasets.batches import Batch
 from gradinv.benchmark.defenses.none import NoDefense
 from gradinv.benchmark.experiment.client import client_update, observe
-from gradinv.benchmark.experiment.leak_attack import Originals, scores_of
+from gradinv.benchmark.experiment.leak_attack import Originals, attack_leak, scores_of
 from gradinv.benchmark.experiment.leak_check import consistency
-from gradinv.benchmark.experiment.leak_file import read_leak, receive
+from gradinv.benchmark.experiment.leak_file import load_own_victim, read_leak, receive
 from gradinv.benchmark.victims.networks import build_network
 from gradinv.benchmark.victims.normalisation import normalise
+from gradinv.benchmark.victims.spec import VictimSpec
 
 PAGE = Path(__file__).parents[3] / "docs" / "leak-file.md"
 ATTACK, SEED, BUDGET = "inverting_gradients", 5, 6
@@ -139,6 +140,22 @@ def test_a_file_of_two_rounds_is_matched_in_both(client, network):
     assert objective.evaluate([images], given)[0].item() > 1e-2  # from the first weights it would be another update
 
 
+def test_images_of_a_leak_need_not_be_square(tmp_path):
+    """From a file alone: the network is built for its images, and an exact attack solves for them."""
+    network = build_network("mlp_cpa", num_classes=10, image_size="24x32", untrained=True)
+    pixels, labels = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([3])
+    update = client_update(network, pixels, labels, bn_mode="eval", defense=NoDefense(), seed=0)
+    batch = Batch(pixels, labels, ("",), (0,))
+    path = tmp_path / "leak.safetensors"
+    observe(update, Victim(network), batch, ThreatModel(), NoDefense(), 10, (0.0,) * 3, (1.0,) * 3).save(path)
+    leak = read_leak(path)
+    loaded = load_own_victim(VictimSpec(model="mlp_cpa", state="untrained"), leak, path)
+    loaded.module.load_state_dict(network.state_dict())
+    result = attack_leak(create_attack("ratio"), receive(leak, loaded.module, path), trained=False, seed=0, budget=None)
+    assert result.images.shape == (1, 3, 24, 32)
+    torch.testing.assert_close(result.images, pixels, atol=1e-5, rtol=0)
+
+
 def test_statistics_are_solved_from_the_buffers_that_a_file_has(client, network):
     received = receive(read_leak(client / "inferred.safetensors"), network, client / "inferred.safetensors")
     pixels = load_file(client / "pixels.safetensors")["pixels"]
@@ -231,7 +248,7 @@ FAULTS = {
     "std of zero": ({"std": [0.0, 1.0, 1.0]}, r"std\.0: Input should be greater than 0"),
     "unknown fact": ({"colour": 1}, "colour: Extra inputs"),
     "unknown level": ({"threat_model": {"labels": "some"}}, "labels: Value error, unknown level of labels 'some'"),
-    "images not square": ({"image_shape": [3, 32, 16]}, r"shape \(3, 32, 16\); victims take square ones"),
+    "images of two channels": ({"image_shape": [2, 32, 16]}, r"shape \(2, 32, 16\); victims take 3 channels, or 1"),
     "missing tensor": (drop(FC), r"fc\.weight is missing"),
     "named and missing": ({"names": ["other"]}, "names does not list bn1.bias"),
     "unknown gradient": (put("gradient/other", torch.ones(1)), "other is no parameter that the victim trains"),

@@ -130,7 +130,7 @@ def test_resizing_takes_the_centre_after_the_short_side(tmp_path) -> None:
         image.save(path)
     evaluation = create_dataset("wide", 8).split("evaluation").images([0])
     torch.testing.assert_close(evaluation[0, :, 4, 3:5], torch.tensor([[0.0, 0], [0, 0], [1, 1]]))
-    assert create_dataset("wide").image_size == 16
+    assert create_dataset("wide").image_size == "16x32"
     assert evaluation.shape == (1, 3, 8, 8)
 
 

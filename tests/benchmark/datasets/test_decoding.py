@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from gradinv.benchmark.datasets import DataError
-from gradinv.benchmark.datasets.decoding import changes_of, decode, image_size_of, read_image
+from gradinv.benchmark.datasets.decoding import changes_of, decode, read_image, stored_size
 
 GREY = "grey, read as three equal channels"
 DEEP = "16 bits a channel, of which the upper 8 are read"
@@ -130,7 +130,7 @@ def test_every_mode_and_format_equals_its_8_bit_rgb_twin(tmp_path, name: str) ->
     image = read_image(path)
     assert image.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(image), twin)
-    assert image_size_of(path) == image.size
+    assert stored_size(path) == image.size
     # 9 x 6 pixels: what is left is that the centre is cut out.
     changes = changes_of(path, 6, "x/y")
     assert [change.words for change in changes] == [*words, "centre cut out of"]

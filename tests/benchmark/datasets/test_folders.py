@@ -42,14 +42,43 @@ def test_everything_done_to_images_is_counted_and_named(root) -> None:
     fill(root / "mixed" / "train", size=(64, 80), mode="L")
     fill(root / "mixed" / "train", classes=("bee",), size=(64, 64))
     fill(root / "mixed" / "test", size=(64, 80))
-    assert changes("mixed", role="train") == [
+    assert changes("mixed", 64, role="train") == [
         "4 of 8 images: grey, read as three equal channels, first ant/0.png",
         "4 of 8 images: centre cut out of 64 x 80, first ant/0.png",
     ]
-    assert changes("mixed") == ["4 of 4 images: centre cut out of 64 x 80"]
+    assert changes("mixed", 64) == ["4 of 4 images: centre cut out of 64 x 80"]
+    assert changes("mixed", role="train")[1:] == [
+        "4 of 8 images: scaled to 80 x 80 from 64 x 64, first bee/0.png",
+        "4 of 8 images: centre cut out of 64 x 64, first bee/0.png",
+    ]
     assert changes("mixed", 32) == [
         "4 of 4 images: scaled to a short side of 32 from 64 x 80",
         "4 of 4 images: centre cut out of 64 x 80",
+    ]
+
+
+@pytest.mark.parametrize("asked", [None, (80, 64), "80x64"])
+def test_images_that_are_not_square_stay_as_they_are(root, asked) -> None:
+    fill(root / "high" / "test", size=(64, 80))
+    data = create_dataset("high", asked)
+    assert (data.image_size, data.image_shape, changes("high", asked)) == ("80x64", (3, 80, 64), [])
+    stored = np.asarray(Image.open(data.split("evaluation").parent.files[0]).convert("RGB"))
+    assert np.array_equal(data.split("evaluation").parent.pixels([0])[0], stored)
+    scaled = create_dataset("high", (20, 16)).split("evaluation")
+    assert (scaled.pixels([0]).shape, scaled.changes) == (
+        (1, 20, 16, 3),
+        ["4 of 4 images: scaled to 16 x 20 from 64 x 80"],
+    )
+
+
+def test_a_folder_of_two_shapes_is_squared_unless_a_size_is_asked_for(root) -> None:
+    fill(root / "two" / "test", size=(64, 80))
+    fill(root / "two" / "test", classes=("bee",), size=(80, 64))
+    assert create_dataset("two").image_size == 64
+    cut = create_dataset("two", (80, 64)).split("evaluation").changes
+    assert [line.partition(": ")[2] for line in cut] == [
+        "scaled to 100 x 80 from 80 x 64, first bee/0.png",
+        "centre cut out of 80 x 64, first bee/0.png",
     ]
 
 
@@ -157,6 +186,6 @@ def test_sizes_beyond_reason_are_refused_at_once(root, name: str, size) -> None:
 
 def test_a_folder_of_huge_images_needs_a_size(root) -> None:
     fill(root / "huge" / "test", count=2, size=(1025, 1030))
-    with pytest.raises(DataError, match="data set huge: image_size 1025"):
+    with pytest.raises(DataError, match="data set huge: image_size 1030x1025"):
         create_dataset("huge")
     assert create_dataset("huge", 16).split("evaluation").pixels([0]).shape == (1, 16, 16, 3)

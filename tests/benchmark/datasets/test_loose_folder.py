@@ -9,7 +9,7 @@ from gradinv.benchmark.datasets import DataError, find_images, loose_dataset
 
 @pytest.fixture
 def put(tmp_path):
-    """Writes grey images of 8 pixels under these paths."""
+    """Writes grey images, 8 pixels high and 10 wide, under these paths."""
 
     def write(*names):
         for level, name in enumerate(names):
@@ -33,7 +33,7 @@ def test_flat_class_folders_and_splits_are_known(put, names, classes):
     images = find_images(put(*names))
     assert images.classes == classes
     assert sorted(str(path.relative_to(images.root)) for path in images.files) == sorted(names)
-    assert images.smallest_side == 8
+    assert images.image_size == "8x10"
     assert not any(images.in_train)
 
 

@@ -43,7 +43,8 @@ WRONG = {
     "four channels": ({"images": np.zeros((8, 16, 16, 4), np.uint8)}, r"shape \(8, 16, 16, 4\)"),
     "another size": ({"size": 32}, r"uint8 \(16, 16, 3\) where image_size is 32"),
     "not square": ({"images": IMAGES[:, :8]}, r"uint8 \(8, 16, 3\) where image_size is 16"),
-    "two sizes": ({"size": (16, 20)}, r"image_size \(16, 20\): images are squares of so many pixels; give one number"),
+    "two sizes": ({"size": (16, 20)}, r"uint8 \(16, 16, 3\) where image_size is 16x20; give uint8 \(16, 20, 3\)"),
+    "three sizes": ({"size": (16, 20, 3)}, r"image_size \(16, 20, 3\) is no number of pixels"),
     "a huge size": ({"size": 100_000}, "image_size 100000 is no number of pixels"),
     "fewer labels": ({"labels": LABELS[:7]}, "8 images and 7 labels"),
     "labels of two axes": ({"labels": LABELS.reshape(4, 2)}, r"labels are of shape \(4, 2\)"),
@@ -92,6 +93,11 @@ def test_an_asked_size_is_given_or_refused(register) -> None:
     assert create_dataset("mine", 16).image_size == 16
     with pytest.raises(DataError, match="mine has images of 16 pixels only, not of 32"):
         create_dataset("mine", 32)
+
+
+def test_images_of_an_own_set_may_be_of_any_shape(register) -> None:
+    register(make(images=IMAGES[:, :8], size=(8, 16)))
+    assert create_dataset("mine", [8, 16]).split("train").images([0]).shape == (1, 3, 8, 16)
 
 
 @pytest.mark.parametrize("labels", [LABELS, LABELS.tolist(), LABELS.astype(np.uint8), LABELS.astype(float)])

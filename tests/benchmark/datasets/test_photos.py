@@ -60,14 +60,14 @@ def test_overlap_is_a_share_of_the_area() -> None:
     assert [split.overlaps(0, second) for second in range(1, 5)] == [False, True, False, False]
 
 
-@pytest.mark.parametrize("size", [12, 16, 64])
-def test_other_sizes(size: int) -> None:
+@pytest.mark.parametrize("size", [(12, 12), (16, 16), (64, 64), (12, 20)])
+def test_other_sizes(size: tuple[int, int]) -> None:
     dataset = create_dataset("photos", size)
-    assert all(dataset.split(role).images([0]).shape == (1, 3, size, size) for role in BANDS)
+    assert all(dataset.split(role).images([0]).shape == (1, 3, *size) for role in BANDS)
 
 
 def test_sizes_that_give_no_good_patches_are_clear_errors() -> None:
-    with pytest.raises(DataError, match="photos: patches have 512 pixels at most, not 513"):
+    with pytest.raises(DataError, match="photos: patches have 512 pixels a side at most, not 513"):
         create_dataset("photos", 513)
     with pytest.raises(DataError, match="take a larger image"):
         create_dataset("photos", 1).split("train")

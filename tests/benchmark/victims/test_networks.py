@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from gradinv.benchmark.victims.networks import HardSigmoid, HardSwish, VictimError, build_network
+from gradinv.metrics.image_size import ImageSize, sides
 from gradinv.metrics.registry import UnknownNameError
 
 
@@ -49,10 +50,21 @@ def test_images_that_a_model_cannot_take_are_one_clear_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("size", [32, 33, 28, 64])
-def test_lenet_takes_any_size(size: int) -> None:
+@pytest.mark.parametrize("model", ["resnet18", "vit_tiny_patch16_224", "mlp_cpa", "cnn6_rgap", "vit_april"])
+def test_networks_take_images_that_are_not_square(model: str) -> None:
+    assert build(model, image_size="32x48")(torch.zeros(2, 3, 32, 48)).shape == (2, 4)
+
+
+def test_a_network_that_takes_squares_only_is_one_clear_line() -> None:
+    with pytest.raises(VictimError, match="mixer_s32_224 cannot be built for 64 x 96 images: ") as caught:
+        build("mixer_s32_224", image_size="64x96")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [32, 33, 28, 64, "28x33"])
+def test_lenet_takes_any_size(size: ImageSize) -> None:
     network = build("lenet_dlg", image_size=size)
-    assert network(torch.zeros(2, 3, size, size)).shape == (2, 4)
+    assert network(torch.zeros(2, 3, *sides(size))).shape == (2, 4)
     assert network.get_classifier() is network.fc
 
 

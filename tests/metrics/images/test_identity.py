@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, pad
-from torchvision.transforms.functional import gaussian_blur
+from torchvision.transforms.functional import gaussian_blur, resize
 
 from gradinv.benchmark.datasets import create_dataset, draw_batch, mean_image
 from gradinv.benchmark.experiment.identity import NetworkJudge, pool_of, rivals_of
@@ -253,6 +253,9 @@ def test_features_are_the_small_image_without_its_mean() -> None:
     assert features.shape == (2, 3, 16, 16)
     assert features.mean((2, 3)).abs().max() < 1e-12
     assert lowpass_features(images + 0.1).allclose(features)
+    # Of both sides by themselves, whatever the shape: as torchvision resizes.
+    resized = resize(images.double(), [16, 16], antialias=True)
+    torch.testing.assert_close(features, resized - resized.mean((2, 3), keepdim=True), atol=1e-6, rtol=0)
     small = lowpass_features(images[..., :9, :9])
     assert small.allclose((images[..., :9, :9] - images[..., :9, :9].mean((2, 3), keepdim=True)).double(), atol=1e-6)
 
@@ -342,11 +345,11 @@ def test_a_pools_features_are_made_once_and_in_chunks() -> None:
     assert torch.equal(pool.features("other", make), images[:, 0])
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_small_and_grey_images(channels: int) -> None:
-    images = torch.rand(20, channels, 8, 8, generator=generator())
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (3, 8, 12), (3, 24, 32)])
+def test_small_grey_and_oblong_images(shape: tuple[int, int, int]) -> None:
+    images = torch.rand(20, *shape, generator=generator())
     pool = Pool("mine", 20, lambda indices: images[list(indices)])
-    noisy_images = (images[:4] + 0.1 * torch.randn(4, channels, 8, 8, generator=generator(1))).clamp(0, 1)
+    noisy_images = (images[:4] + 0.1 * torch.randn(4, *shape, generator=generator(1))).clamp(0, 1)
     scored = ScoredBatch(noisy_images, images[:4], pool=pool, rivals=~torch.eye(20, dtype=torch.bool)[:4])
     assert identity_lowpass(scored).tolist() == [0.0] * 4
 

@@ -67,16 +67,18 @@ def written_out(name: str, features: nn.Module, ours: Tensor, theirs: Tensor) ->
     return total
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_value_is_the_one_written_out(backbone, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("channels", "cut"), [(1, 0), (3, 0), (3, 9)])
+def test_value_is_the_one_written_out(backbone, channels: int, cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
     name, features, folder = backbone
     monkeypatch.setenv("GRADINV_WEIGHTS", str(folder))
-    ours, theirs = images(1, channels=channels)
+    ours, theirs = (pictures[..., cut:] for pictures in images(1, size=32 + cut, channels=channels))
     got = METRIC[name](ours, theirs)
     assert got.shape == (1,)
     assert got.item() > 0
     assert not got.requires_grad
-    torch.testing.assert_close(got, written_out(name, features, ours.expand(1, 3, 32, 32), theirs.expand(1, 3, 32, 32)))
+    torch.testing.assert_close(
+        got, written_out(name, features, *(pictures.expand(-1, 3, -1, -1) for pictures in (ours, theirs)))
+    )
     assert METRIC[name](ours, ours).item() == 0.0
 
 

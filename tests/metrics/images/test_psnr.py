@@ -9,8 +9,9 @@ from skimage.metrics import peak_signal_noise_ratio
 from gradinv.metrics.images.psnr import psnr
 
 
-def test_it_is_scikit_images(pair, arrays) -> None:
-    images = pair()
+@pytest.mark.parametrize("size", [(32, 32), (24, 33)])
+def test_it_is_scikit_images(pair, arrays, size) -> None:
+    images = pair(size)
     oracle = [peak_signal_noise_ratio(true, made, data_range=1) for made, true in arrays(images)]
     assert psnr(*images).tolist() == pytest.approx(oracle, abs=1e-3)
 

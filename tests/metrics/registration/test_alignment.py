@@ -373,8 +373,9 @@ def test_registered_psnr_undoes_a_warp_of_each_image_by_itself() -> None:
 
 def test_registered_psnr_counts_covered_pixels_only() -> None:
     large = torch.tensor(shrink(photograph("coffee", 256), 48)[None]) * 0.8
-    value = psnr_registered(large[..., 1:41, 6:46] + 0.1, large[..., 4:44, 4:44])
-    assert value.item() == pytest.approx(20, abs=0.1)
+    for right in (44, 36):  # a square and an oblong
+        value = psnr_registered(large[..., 1:41, 6 : right + 2] + 0.1, large[..., 4:44, 4:right])
+        assert value.item() == pytest.approx(20, abs=0.1)
 
 
 def test_registered_psnr_is_plain_psnr_where_nothing_aligns() -> None:
