@@ -97,10 +97,10 @@ def follow(records: Iterable[Record], estimates: Mapping[str, float]) -> None:
     with tqdm(
         total=summed(estimates.values())[0] or 1.0,
         disable=not shows_bars,
-        bar_format="{percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left, {postfix}",
+        bar_format="{percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left{postfix}",  # which begins with a comma
     ) as bar:
         for number, record in enumerate(records, start=1):
-            bar.set_postfix_str(f"{number} of {len(estimates)} trials", refresh=False)
+            bar.set_postfix_str(f"{number} of {len(estimates)} trials, last {record.cell.key}", refresh=False)
             # In estimated seconds, not trials: a trial of 16 images takes many times as long as one of a single image.
             bar.update(summed([estimates[record.id]])[0])
             if not shows_bars:
