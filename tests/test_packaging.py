@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 
 FOLDERS = ("attacks", "benchmark", "metrics")
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -64,3 +66,11 @@ def test_a_folder_and_a_module_of_our_rooms_names_are_no_obstacle(tmp_path, name
         "import sys; sys.path.insert(0, ''); from gradinv.attacks.registry import create_attack; create_attack('dlg')"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_pyproject_citation_and_changelog_agree():
+    version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    citation = yaml.safe_load((CHECKOUT / "CITATION.cff").read_text(encoding="utf-8"))
+    newest = re.search(r"^## (.*)$", (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    assert str(citation["version"]) == version == newest.split()[0]
+    assert ("date-released" in citation) != newest.endswith("(unreleased)")

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from gradinv.benchmark.audit.design import (
     AuditRequest,
     designed,
 )
-from gradinv.benchmark.audit.findings import AuditFindings, finding_of_each_defense
+from gradinv.benchmark.audit.findings import NONE, AuditFindings, finding_of_each_defense
 from gradinv.benchmark.audit.inputs import register_inputs
 from gradinv.benchmark.audit.words import page_of
 from gradinv.benchmark.datasets import Dataset, create_dataset
-from gradinv.benchmark.experiment import MEANING
+from gradinv.benchmark.experiment import MEANING, ImpossibleCellError
 from gradinv.benchmark.label_inference import LabelSetting, infer_labels_of
 from gradinv.benchmark.runs import Plan, RunOptions, rerun_of, run_plan
 from gradinv.benchmark.utility import Federation, federated_accuracy, utility_row
@@ -31,6 +31,8 @@ from gradinv.metrics.records import Record, RunDirectory, read_file, write_csv, 
 from gradinv.metrics.report import Extras, write_audit
 
 LABEL_BATCHES = 50
+DEFENDED_BATCHES = 16
+"""Of the labels under a defense, for which the client computes its whole update."""
 LARGER_BATCH = 8
 """Of the labels alone, which are inferred from batches of this size as well: they cost one pass."""
 PRICE_SEEDS = 3
@@ -59,8 +61,7 @@ def carry_out(request: AuditRequest, say: Say) -> Audited:
     victim = load_victim(request.inputs.victim, dataset)
     design = designed(request, victim.module, SHARE_OF_TRIALS * seconds)
     request.inputs.write_plugin(request.plugin)
-    say(f"labels: {LABEL_BATCHES} batches by every rule")
-    labels = _labels(request, dataset)
+    labels = _labels(request, dataset, say)
     prices = _prices(request, dataset, victim, SHARE_OF_PRICES * seconds, say)
     records = _trials(request, design.plan, started + seconds)
     defenses = finding_of_each_defense(records, prices)
@@ -69,24 +70,37 @@ def carry_out(request: AuditRequest, say: Say) -> Audited:
     return Audited(write_audit(page, records, request.out / "report", extras), page.text)
 
 
-def _labels(request: AuditRequest, dataset: Dataset) -> pd.DataFrame:
-    """The board of label inference from a gradient without a defense, with distinct labels."""
+def _labels(request: AuditRequest, dataset: Dataset, say: Say) -> pd.DataFrame:
+    """The board of label inference with distinct labels, without a defense and with each, which `defense` names."""
     classes = len(set(dataset.split("evaluation").labels.tolist()))
     # Of all classes at once the labels are known without looking.
     wanted = {*request.batch_sizes, min(LARGER_BATCH, classes // 2)}
     sizes = tuple(sorted(size for size in wanted if 0 < size < classes))
     setting = LabelSetting(sizes or (1,), 1, None, tuple(rule_keys()), 25).possible(dataset)
-    cells = infer_labels_of(
-        request.inputs.victim,
-        dataset,
-        setting,
-        batches=LABEL_BATCHES,
-        out=request.out / "labels",
-        device=request.device,
-        progress=False,
-    )
-    write_label_boards(cells, request.out / "labels")
-    return label_board(cells)
+    boards = {}
+    for defense in dict.fromkeys([NONE, *request.defenses]):
+        batches = LABEL_BATCHES if defense == NONE else DEFENDED_BATCHES
+        say(f"labels, {'no defense' if defense == NONE else defense}: {batches} batches by every rule")
+        try:
+            cells = infer_labels_of(
+                request.inputs.victim,
+                dataset,
+                replace(setting, defense=defense),
+                batches=batches,
+                out=request.out / "labels",
+                device=request.device,
+                progress=False,
+            )
+        except ImpossibleCellError as error:
+            say(f"labels, {defense}: {error}")
+            continue
+        if defense == NONE:
+            write_label_boards(cells, request.out / "labels")
+        boards[defense] = label_board(cells)
+    together = pd.concat([board.assign(defense=defense) for defense, board in boards.items()], ignore_index=True)
+    # Beside the undefended board, whose columns, being those of every published one, know no defense.
+    write_csv(together, request.out / "labels" / "defended.csv")
+    return together
 
 
 def _prices(

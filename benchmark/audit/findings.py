@@ -59,7 +59,10 @@ def _psnr(line: BoardLine) -> float:
 
 @dataclass(frozen=True)
 class AuditFindings:
-    """All that an audit's report is made of; the first of `defenses` is none. Trials of the plan may have no record."""
+    """All that an audit's report is made of; the first of `defenses` is none. Trials of the plan may have no record.
+
+    `labels` is the board of label inference, with a column for the defense.
+    """
 
     request: AuditRequest
     design: Design

@@ -21,7 +21,7 @@ def page_of(findings: AuditFindings) -> AuditPage:
         title=f"Audit of {findings.request.inputs.model_name}",
         facts=list(_facts(findings)),
         sentences=list(_sentences(findings)),
-        rows=[_row(finding) for finding in findings.defenses],
+        rows=[_row(finding, findings.labels) for finding in findings.defenses],
         rules=_rules(findings.labels),
         limits=list(limits(findings)),
         shown=list(findings.undefended.lines),
@@ -57,9 +57,10 @@ def _facts(findings: AuditFindings) -> Iterator[str]:
 def _sentences(findings: AuditFindings) -> Iterator[str]:
     undefended = findings.undefended
     yield f"Without a defense: {what_leaks(undefended)}."
-    yield from _label_sentences(findings.labels)
+    yield from _label_sentences(_under(findings.labels, NONE))
     for finding in findings.defenses[1:]:
-        yield f"{finding.defense}: {what_stops(finding, undefended)}. {price_in_words(finding, undefended)}"
+        labels = labels_under(finding.defense, findings.labels)
+        yield f"{finding.defense}: {what_stops(finding, undefended)}. {labels} {price_in_words(finding, undefended)}"
 
 
 def what_leaks(finding: DefenseFinding) -> str:
@@ -130,20 +131,43 @@ def _share(row: Any, name: str) -> str:
 
 
 def _label_sentences(labels: pd.DataFrame) -> Iterator[str]:
+    best_rules = _best_rules(labels)
     for size, rows in labels.groupby("batch_size"):
-        measured = rows[rows["accuracy_mean"].notna()]
-        if measured.empty:
-            yield f"Labels of {counted(int(str(size)), 'image')}: no rule can be run on this network."
+        images, best = counted(int(str(size)), "image"), best_rules.get(int(str(size)))
+        if best is None:
+            yield f"Labels of {images}: no rule can be run on this network."
             continue
-        # Stable, so that of rules that find as many the same one is named every time.
-        best = measured.sort_values("accuracy_mean", kind="stable").iloc[-1]
-        share = _share(best, "accuracy")
-        leak = "leak" if best["accuracy_low"] > best["chance"] else "are found no better than by guessing"
+        leak = "leak" if _leaks(best) else "are found no better than by guessing"
         yield (
-            f"Labels of {counted(int(str(size)), 'image')} {leak}: {best['rule']}, the best of "
-            f"{counted(len(measured), 'rule')}, finds {share} of them in the undefended gradient (guessing: "
-            f"{percent(best['chance'], 1)})."
+            f"Labels of {images} {leak}: {best['rule']}, the best of "
+            f"{counted(int(rows['accuracy_mean'].notna().sum()), 'rule')}, finds {_share(best, 'accuracy')} of them in "
+            f"the undefended gradient (guessing: {percent(best['chance'], 1)})."
         )
+
+
+def _under(labels: pd.DataFrame, defense: str) -> pd.DataFrame:
+    return labels[labels["defense"] == defense]
+
+
+def labels_under(defense: str, labels: pd.DataFrame) -> str:
+    """Whether labels still leak with a defense, batch size by batch size."""
+    leaked = [size for size, best in _best_rules(_under(labels, NONE)).items() if _leaks(best)]
+    clauses = []
+    for size, best in _best_rules(_under(labels, defense)).items():
+        leak = ("still leak" if size in leaked else "leak") if _leaks(best) else "are found no better than by guessing"
+        clauses.append(f"of {counted(size, 'image')} {leak} ({best['rule']}: {_share(best, 'accuracy')})")
+    return f"Labels {listed(clauses)}." if clauses else "What it does to labels could not be measured."
+
+
+def _best_rules(labels: pd.DataFrame) -> dict[int, pd.Series]:
+    """Batch size -> the row of the rule that finds most labels; nothing where no rule can be run."""
+    # Stable, so that of rules that find as many the same one is named every time.
+    measured = labels[labels["accuracy_mean"].notna()].sort_values("accuracy_mean", kind="stable")
+    return {int(str(size)): rows.iloc[-1] for size, rows in measured.groupby("batch_size")}
+
+
+def _leaks(rule: pd.Series) -> bool:
+    return bool(rule["accuracy_low"] > rule["chance"])
 
 
 def limits(findings: AuditFindings) -> Iterator[str]:
@@ -161,8 +185,8 @@ def limits(findings: AuditFindings) -> Iterator[str]:
         "what is known of the local training is all of it."
     )
     yield (
-        "Labels were inferred without a defense. What a defense stops may yet leak to an attack that is made against "
-        "that defense alone."
+        "The rules that infer labels know of no defense. What a defense stops may yet leak to an attack that is made "
+        "against that defense alone."
     )
     if findings.request.inputs.labels_are_predicted:
         yield (
@@ -182,7 +206,7 @@ def _training(findings: AuditFindings) -> str:
     return str(price["training"]) if price else "none was run here"
 
 
-def _row(finding: DefenseFinding) -> AuditRow:
+def _row(finding: DefenseFinding, labels: pd.DataFrame) -> AuditRow:
     gradient, statistics = finding.shown_by("from_gradient"), finding.shown_by("from_statistics")
     cells = {
         respect: "update" if respect in gradient else "statistics" if respect in statistics else
@@ -193,7 +217,14 @@ def _row(finding: DefenseFinding) -> AuditRow:
     accuracy = _share(price, "accuracy") if price and not price["notes"] else ""
     best = max(finding.lines, key=lambda line: (_gain(line), line.cell.key), default=None)
     return AuditRow(
-        "no defense" if finding.defense == NONE else finding.defense, cells, _who(best) if best else "", accuracy
+        "no defense" if finding.defense == NONE else finding.defense,
+        cells,
+        "; ".join(
+            f"{counted(size, 'image')}: {percent(rule['accuracy_mean'])} (guessing: {percent(rule['chance'])})"
+            for size, rule in _best_rules(_under(labels, finding.defense)).items()
+        ),
+        _who(best) if best else "",
+        accuracy,
     )
 
 
@@ -206,6 +237,7 @@ def _gain(line: BoardLine) -> float:
 def _rules(labels: pd.DataFrame) -> list[dict[str, str]]:
     return [
         {
+            "defense": "no defense" if row["defense"] == NONE else str(row["defense"]),
             "rule": str(row["rule"]),
             "batch_size": str(row["batch_size"]),
             "found": _share(row, "accuracy") if pd.notna(row["accuracy_mean"]) else "",

@@ -1,6 +1,7 @@
 """Every rule on the batches of one victim, one data set and one setting, and what comes of each."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -17,7 +18,9 @@ from gradinv.attacks.label_rules import (
     create_rule,
 )
 from gradinv.attacks.victim import Victim
-from gradinv.benchmark.datasets import Dataset
+from gradinv.benchmark.datasets import Batch, Dataset, seed_of
+from gradinv.benchmark.defenses import create_defense
+from gradinv.benchmark.experiment import client_update
 from gradinv.benchmark.label_inference.classifier_gradients import (
     ClassifierGradient,
     check_against_client,
@@ -57,6 +60,9 @@ class Bench:
     """One victim on one data set in one setting: the network is asked once for every image."""
 
     def __init__(self, dataset: Dataset, loaded: LoadedVictim, setting: LabelSetting) -> None:
+        self.defense = None if setting.defense == "none" else create_defense(setting.defense)
+        if self.defense is not None:
+            loaded = replace(loaded, module=self.defense.on_model(loaded.module))
         self.dataset, self.loaded, self.setting = dataset, loaded, setting
         self.rules: dict[str, Rule] = {key: create_rule(key) for key in setting.rules}
         self._blocks: dict[int, tuple[Tensor, Tensor]] = {}
@@ -78,7 +84,8 @@ class Bench:
     def run(self, repetitions: Sequence[int]) -> list[RuleResult]:
         """Every rule at every size over these repetitions.
 
-        The first one is checked against the client's update at one size: InconsistentExperimentError where they differ.
+        Without a defense the first one is checked against the client's update at one size: InconsistentExperimentError
+        where they differ.
         """
         tallies = {(key, size): Tally(rule) for key, rule in self.rules.items() for size in self.setting.batch_sizes}
         for repetition in repetitions:
@@ -92,6 +99,8 @@ class Bench:
         module, name, sizes = self.loaded.module, self.classifier.weight_name, self.setting.batch_sizes
         # One draw serves every size: the smaller batches are beginnings of the largest.
         batch = self.setting.batch(self.dataset, repetition)
+        if self.defense is not None:
+            return {size: self._evidence(self._sent(batch, repetition, size), size) for size in sizes}, batch.labels
         features, logits = self._classified(batch.indices)
         labels = batch.labels.to(logits.device)
         gradients = classifier_gradients(features, logits, labels, sizes, has_bias=sends_bias(module, name))
@@ -101,6 +110,19 @@ class Bench:
             images = normalise(batch.images, self.loaded.mean, self.loaded.std).to(logits.device)
             check_against_client(module, name, images, labels, {size: gradients[size]})
         return {size: self._evidence(gradient, size) for size, gradient in gradients.items()}, batch.labels
+
+    def _sent(self, batch: Batch, repetition: int, size: int) -> ClassifierGradient:
+        """What a defended client sends of the first images of a batch; defenses see the whole update, so it is made."""
+        assert self.defense is not None
+        module, name = self.loaded.module, self.classifier.weight_name
+        device = next(module.parameters()).device
+        images = normalise(batch.images[:size], self.loaded.mean, self.loaded.std).to(device)
+        labels = batch.labels[:size].to(device)
+        # Seeded as a trial's defense is.
+        seed = seed_of("defense", self.dataset.name, repetition)
+        sent = client_update(module, images, labels, bn_mode="eval", defense=self.defense, seed=seed).sent
+        bias = sent[f"{name.removesuffix('weight')}bias"] if sends_bias(module, name) else None
+        return ClassifierGradient(sent[name].flatten(1), bias)
 
     def _evidence(self, gradient: ClassifierGradient, size: int) -> Evidence:
         return Evidence(

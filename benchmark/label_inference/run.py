@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from gradinv.attacks.label_rules import RULES
 from gradinv.benchmark.datasets import Dataset, Role
-from gradinv.benchmark.experiment import result_versions
+from gradinv.benchmark.experiment import result_versions, sources_of
 from gradinv.benchmark.label_inference.bench import Bench, RuleResult
 from gradinv.benchmark.label_inference.setting import LabelSetting
 from gradinv.benchmark.victims import LoadedVictim, VictimSpec, load_victim
@@ -58,9 +58,10 @@ def infer_labels_of(
 ) -> list[LabelCell]:
     """Every rule on repetitions 0 to `batches` - 1 at every batch size; one cell per rule and size.
 
-    The client's network is in eval mode, no defense. On a CPU with one thread, as a trial. Chunks are kept in
+    The client's network is in eval mode. On a CPU with one thread, as a trial. Chunks are kept in
     `out`/chunks. Raises LabelRequestError for a batch that the classes cannot fill and DataError where the images
-    cannot, both before a victim is trained; otherwise as `load_victim` and `classifier_gradients`.
+    cannot, both before a victim is trained, ImpossibleCellError where the defense is impossible; otherwise as
+    `load_victim` and `classifier_gradients`.
     """
     setting = setting.possible(dataset)
     loaded = load_victim(spec, dataset, download=download, progress=progress)
@@ -110,9 +111,15 @@ def _identity(spec: VictimSpec, dataset: Dataset, loaded: LoadedVictim, setting:
         "weights": loaded.weights_hash,
         "network": [spec.model, spec.stem],
         "normalisation": [loaded.mean, loaded.std],
-        "setting": asdict(setting),
+        # Without a defense the field is left out, so that chunks from before it was one are found.
+        "setting": {name: value for name, value in asdict(setting).items() if (name, value) != ("defense", "none")},
         # A plug-in's rule may change without its name.
         "sources": [_source_hash(key) for key in setting.rules],
+        **(
+            {}
+            if setting.defense == "none"
+            else {"defense": sources_of("", setting.defense, (), dataset.name, spec.model)}
+        ),
         "device": device,
         "versions": result_versions(),
     }

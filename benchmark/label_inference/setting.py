@@ -1,6 +1,6 @@
 """What of label inference is chosen: rules, batch sizes, how labels repeat, and what auxiliary images there are."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -24,7 +24,8 @@ class LabelSetting:
 
     Up to `max_equal_labels` labels of a batch are equal. With `client_classes` a batch's images are of so many classes,
     drawn anew for every batch: a client that has seen little else. `auxiliary` images a class are granted to rules that
-    want some, from the tuning images, none of which is ever in a batch.
+    want some, from the tuning images, none of which is ever in a batch. The client defends itself by `defense`, which
+    no rule knows.
     """
 
     batch_sizes: tuple[int, ...]
@@ -32,6 +33,7 @@ class LabelSetting:
     client_classes: int | None = None
     rules: tuple[str, ...] = field(default_factory=lambda: tuple(rule_keys()))
     auxiliary: int = 25
+    defense: str = "none"
 
     def possible(self, dataset: Dataset) -> "LabelSetting":
         """The same with its sizes sorted, each once.
@@ -50,7 +52,7 @@ class LabelSetting:
                 f"batch size {sizes[-1]}: {drawn} classes, none more than {self.max_equal_labels} times, give at most "
                 f"{drawn * self.max_equal_labels} labels; take smaller batches, or raise --max-equal-labels"
             )
-        possible = LabelSetting(sizes, self.max_equal_labels, self.client_classes, self.rules, self.auxiliary)
+        possible = replace(self, batch_sizes=sizes)
         # Drawn for its DataError alone, which is to come before a victim is trained.
         possible.batch(dataset, 0)
         return possible

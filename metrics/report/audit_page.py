@@ -16,10 +16,11 @@ _PARTS = {*ASSETS, "index.html", "summary.txt", "board", "pictures"}
 
 @dataclass(frozen=True)
 class AuditRow:
-    """One defense in the table: respect -> where it leaks from in a word, who shows most, accuracy with it."""
+    """One defense in the table: respect -> where it leaks from in a word, labels found, who shows most, accuracy."""
 
     defense: str
     leaks: Mapping[str, str]
+    labels: str
     strongest: str
     accuracy: str
 

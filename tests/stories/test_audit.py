@@ -58,6 +58,9 @@ def test_it_says_what_leaks_and_what_stops_it(folder):
     assert re.search(r"Without a defense: .*pixels.* from the update \(ratio: ", said)
     assert re.search(r"Labels of 1 image leak: \w+, the best of \d+ rules", said)
     assert "gaussian_noise[sigma=1.0]: stops pixels" in said
+    assert re.search(
+        r"gaussian_noise.*Labels of 1 image (still leak|are found no better than by guessing) \(\w+: ", said
+    )
     assert re.search(r"Price: accuracy \d+\.\d % \[.*\] after a short federated training, \d+\.\d %", said)
     assert "No attack that succeeds is no proof of safety" in said
     assert "april was not possible here: " in said
@@ -69,6 +72,14 @@ def test_the_sentences_are_those_of_the_board(folder):
     assert "pixels" in rows["none"]["from_gradient"].split("+")
     assert rows["gaussian_noise[sigma=1.0]"]["leaks"] == "none"
     assert f"{float(rows['none']['psnr_mean']):.1f} dB" in read(folder, "audit.out")
+
+
+def test_labels_are_inferred_under_each_defense(folder):
+    with (folder / "audit" / "labels" / "defended.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["defense"]: row["n_batches"] for row in rows if row["accuracy_mean"]} == {
+        "none": "50", "gaussian_noise[sigma=1.0]": "16"
+    }  # fmt: skip
 
 
 def test_the_page_says_the_same_with_pictures(folder):

@@ -11,7 +11,7 @@ from gradinv.metrics.boards import read_frame
 from gradinv.metrics.records import PictureFolder, Pictures, read_records
 
 SIDES = (24, 32)
-GROUP = "gradinversion[agents=2,alpha_bn=0,group_every=0.25,group_start=0.25]"
+GROUP = "gradinversion[agents=2,alpha_bn=0.0,group_every=0.25,group_start=0.25]"
 SUITE = {
     "name": "oblong",
     "dataset": "pets",

@@ -76,9 +76,9 @@ def test_a_folder_of_two_shapes_is_squared_unless_a_size_is_asked_for(root) -> N
     fill(root / "two" / "test", classes=("bee",), size=(80, 64))
     assert create_dataset("two").image_size == 64
     cut = create_dataset("two", (80, 64)).split("evaluation").changes
-    assert [line.partition(": ")[2] for line in cut] == [
-        "scaled to 100 x 80 from 80 x 64, first bee/0.png",
-        "centre cut out of 80 x 64, first bee/0.png",
+    assert [line.partition(": ")[2].partition(",")[0] for line in cut] == [
+        "scaled to 100 x 80 from 80 x 64",
+        "centre cut out of 80 x 64",
     ]
 
 

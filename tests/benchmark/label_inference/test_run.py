@@ -89,6 +89,27 @@ def test_labels_of_one_image_are_always_found_where_features_are_not_negative(in
     assert {cell.accuracies for cell in infer(sizes=[1])} == {(1.0,) * 8}
 
 
+def test_under_a_defense_the_rules_see_what_the_client_sends(infer):
+    shares = {
+        defense: {
+            (cell.rule, cell.batch_size): cell.accuracies for cell in infer(batches=6, sizes=[1, 4], defense=defense)
+        }
+        for defense in (
+            "none",
+            "pruning[ratio=0.0]",
+            "clipping[max_norm=0.001]",
+            "gaussian_noise[sigma=10.0]",
+            "precode",
+        )
+    }
+    plain = shares.pop("none")
+    # What changes no bit, and what changes the length alone, leave every label where it was.
+    assert shares["pruning[ratio=0.0]"] == shares["clipping[max_norm=0.001]"] == plain
+    assert plain["sum", 1] == (1.0,) * 6
+    assert sum(shares["gaussian_noise[sigma=10.0]"]["sum", 1]) < 5
+    assert shares["precode"].keys() == plain.keys()
+
+
 def test_a_finished_run_is_not_run_again(counted, infer):
     first = infer()
     assert counted == list(range(8))
