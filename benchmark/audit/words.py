@@ -178,7 +178,7 @@ def limits(findings: AuditFindings) -> Iterator[str]:
     )
     yield (
         f"Each verdict rests on {counted(findings.undefended.n_batches, 'batch')} and on these images, and is an error "
-        "in at most 5 % of the cases for each attack; of several attacks one may err more often."
+        "in at most 5 % of the cases for each attack and each rule; of several one may err more often."
     )
     yield (
         "The attacker is given more than many have (see what was granted), and less than some: batches are small, and "
