@@ -179,7 +179,7 @@ class EpochsObjective(Objective):
     def begin(self, leak: Leak) -> list[Tensor]:
         """UnansweredError where the client drew something for its batch: an epoch's images have no place in it."""
         if self.secrets:
-            raise UnansweredError(f"images of their own for every epoch do not go with {self.transform_key}")
+            raise UnansweredError(f"images of their own for every epoch do not go with {self.defense.key}")
         return super().begin(leak)
 
     def _update(

@@ -26,7 +26,6 @@ from .lbfgs import LBFGS as LBFGS
 from .matched_trial import MatchedTrial as MatchedTrial
 from .needs import LabelPolicy as LabelPolicy
 from .objective import (
-    Given as Given,
     Objective as Objective,
     Recorded as Recorded,
 )
@@ -60,4 +59,7 @@ from .published_distances import (
     TagDistance as TagDistance,
     TopEntries as TopEntries,
 )
-from .variables import valid_range as valid_range
+from .variables import (
+    Given as Given,
+    valid_range as valid_range,
+)

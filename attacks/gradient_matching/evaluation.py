@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
-from gradinv.attacks.gradient_matching.objective import Given, Objective
+from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.programs import Program, program_of
-from gradinv.attacks.gradient_matching.variables import Evaluated, Gradients
+from gradinv.attacks.gradient_matching.variables import Evaluated, Given, Gradients
 from gradinv.attacks.victim import EvaluationCount
 
 Kind = Literal["eager", "captured", "compiled"]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gradinv.attacks.gradient_matching.descent import Agents
 from gradinv.attacks.gradient_matching.evaluation import Counted, InTurn
-from gradinv.attacks.gradient_matching.objective import Given, Objective
-from gradinv.attacks.gradient_matching.variables import Variables
+from gradinv.attacks.gradient_matching.objective import Objective
+from gradinv.attacks.gradient_matching.variables import Given, Variables
 from gradinv.attacks.leak import Leak
 
 Part = TypeVar("Part")

@@ -2,38 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 from gradinv.attacks.gradient_matching.distances import Distance, Pullback
 from gradinv.attacks.gradient_matching.priors import Candidate, Prior
-from gradinv.attacks.gradient_matching.variables import Evaluated, Gradients
+from gradinv.attacks.gradient_matching.variables import Evaluated, Given, Gradients, added, pulled
+from gradinv.attacks.known_defense import KnownDefense
 from gradinv.attacks.leak import Leak, Observation
-from gradinv.attacks.transforms import Seen, UnansweredError, create_transform
+from gradinv.attacks.transforms import Seen
 from gradinv.attacks.victim import Victim, call_with
 
 Recorded = dict[int, tuple[Tensor, Tensor]]
-
-
-class Given(TypedDict):
-    """What one trial gives an evaluation besides the candidate.
-
-    Labels (none where they are optimised), the target of the distance, granted statistics (none where no prior needs
-    them), the update as it was observed (nothing where no transform needs it), and what the weighted terms are
-    multiplied by, (T,) in one tensor (nothing where weights are taken as they are). `state` holds by name the weights
-    that the update is from, nothing where they are the victim's own. `later` are further updates of the batch: their
-    target, observed update and state, and nothing else.
-    """
-
-    labels: list[Tensor]
-    target: list[Tensor]
-    granted: list[tuple[Tensor, Tensor]]
-    observed: list[Tensor]
-    factors: list[Tensor]
-    state: dict[str, Tensor]
-    later: "list[Given]"
 
 
 class Objective:
@@ -55,10 +36,9 @@ class Objective:
         autocast: bool = False,
     ) -> None:
         self.victim, self.distance, self.priors, self.autocast = victim, distance, priors, autocast
-        self.transform_key = transform
         self.needs_bn_statistics = any(prior.needs_bn_statistics for prior in priors)
         self.needs_predictions = any(prior.needs_predictions for prior in priors)
-        self._transform = create_transform(transform).bound(victim.parameter_names) if transform else None
+        self.defense = KnownDefense(transform, victim)
         self._recorded: Recorded = {}
 
     def given(self, leak: Leak, labels: Tensor | None) -> Given:
@@ -70,7 +50,7 @@ class Objective:
         if self.needs_bn_statistics and leak.bn_statistics is None:
             raise ValueError("a batch-norm prior needs bn_statistics, and the leak has none")
         observed = [leak.gradients[name] for name in self.victim.parameter_names]
-        if self._transform is not None and self._transform.mixes_labels and labels is not None:
+        if self.defense.mixes_labels and labels is not None:
             labels = torch.nn.functional.one_hot(labels, leak.num_classes).to(observed[0].dtype)
         return {
             "labels": [] if labels is None else [labels],
@@ -99,13 +79,13 @@ class Objective:
     @property
     def _needs_observed(self) -> bool:
         """Whether an evaluation looks at the update as it was observed. May be overridden."""
-        return self._transform is not None
+        return bool(self.defense.key)
 
     def _target(self, observed: list[Tensor], batch_size: int) -> list[Tensor]:
         return (
             []
             if self.distance is None
-            else self.distance.prepare(self._as_gradient(self._compared(observed), batch_size))
+            else self.distance.prepare(self._as_gradient(self.defense.compared(observed), batch_size))
         )
 
     @property
@@ -149,7 +129,7 @@ class Objective:
         evaluated = self._evaluate_first(leaves, given)
         if self.distance is not None:
             for later in given["later"]:
-                evaluated = _added(evaluated, self._evaluate_later(self.distance, leaves, given, later))
+                evaluated = added(evaluated, self._evaluate_later(self.distance, leaves, given, later))
         return evaluated
 
     def _evaluate_first(self, leaves: list[Tensor], given: Given) -> Evaluated:
@@ -172,7 +152,7 @@ class Objective:
         pullback = self._pullback(self.distance, update, given, given["target"])
         # The whole gradient is scaled by the pullback's factor in the end, so the penalty's part is divided by it now.
         outputs, cotangents = [*update, penalty], [*pullback.cotangents, 1 / pullback.factor]
-        slopes = _pulled(outputs, leaves, cotangents, pullback.factor)
+        slopes = pulled(outputs, leaves, cotangents, pullback.factor)
         terms = torch.cat([pullback.value[None], penalties]).detach()
         return Evaluated((pullback.value + penalty).detach(), slopes, terms)
 
@@ -183,7 +163,7 @@ class Objective:
             update = self._update(known, seen.labels, later, seen.buffers)
             update = self._expected(update, later, len(leaves[0]))
         pullback = self._pullback(distance, update, given, later["target"])
-        slopes = _pulled(update, leaves, pullback.cotangents, pullback.factor)
+        slopes = pulled(update, leaves, pullback.cotangents, pullback.factor)
         return Evaluated(pullback.value, slopes, pullback.value[None])
 
     @torch.no_grad()
@@ -248,44 +228,26 @@ class Objective:
                 recorded = dict(self._recorded)
         return update, self._judged(candidate[0], recorded, given, logits, seen.labels)
 
-    def _compared(self, observed: list[Tensor]) -> list[Tensor]:
-        """What of the observed update a candidate's is compared with."""
-        if self._transform is None:
-            return observed
-        return _lengthened(self._transform.compared(observed), observed)
-
-    def _transformed(self, update: Sequence[Tensor], given: Given) -> Sequence[Tensor]:
-        """The update as an attacker who knows the defense expects to observe it."""
-        if self._transform is None:
-            return update
-        return _lengthened(self._transform(update, given["observed"]), given["observed"])
-
     def begin(self, leak: Leak) -> list[Tensor]:
-        """The variables of what the client drew in secret, where one candidate begins; mostly none.
+        """The variables of what the client drew in secret, where one candidate begins; mostly none. May be overridden.
 
-        UnansweredError where the transform has no answer to such a leak.
+        UnansweredError where what is known of a defense has no answer to such a leak.
         """
-        if self._transform is None:
-            return []
-        if self.secrets and leak.later:
-            raise UnansweredError(
-                f"{self.transform_key} finds what the client drew once, and in {leak.observations} rounds it draws anew"
-            )
-        return [value.to(self.victim.device) for value in self._transform.start(leak, self.victim)]
+        return self.defense.start(leak)
 
     @property
     def secrets(self) -> int:
         """How many variables follow a candidate's images, before label logits, for what the client drew in secret."""
-        return 0 if self._transform is None else self._transform.secrets
+        return self.defense.secrets
 
     def _seen(self, candidate: Sequence[Tensor], given: Given) -> tuple[Sequence[Tensor], Seen]:
         """The candidate without its secrets and with the images that the network saw, and all that it saw."""
         secrets, beside = candidate[1 : 1 + self.secrets], candidate[1 + self.secrets :]
         labels = _labels([candidate[0], *beside], given)
         # Without a distance nothing tells what was drawn, and there may be no labels to mix.
-        if self._transform is None or self.distance is None:
+        if self.distance is None:
             return [candidate[0], *beside], Seen(candidate[0], labels)
-        seen = self._transform.seen(candidate[0], labels, secrets)
+        seen = self.defense.seen(candidate[0], labels, secrets)
         return [seen.images, *beside], seen
 
     def _update(
@@ -319,7 +281,7 @@ class Objective:
 
     def _expected(self, update: Sequence[Tensor], given: Given, batch_size: int) -> Sequence[Tensor]:
         """The update as it is compared: as an attacker who knows the defense expects it, in units of a gradient."""
-        return self._as_gradient(self._transformed(update, given), batch_size)
+        return self._as_gradient(self.defense.expected(update, given["observed"]), batch_size)
 
     def _as_gradient(self, update: Sequence[Tensor], batch_size: int) -> list[Tensor]:
         # So the weights of priors, tolerances and steps mean the same for every kind of update.
@@ -349,35 +311,3 @@ class Objective:
 def _labels(candidate: Sequence[Tensor], given: Given) -> Tensor:
     """The labels that are given, or the probabilities that the candidate's logits stand for."""
     return given["labels"][0] if given["labels"] else candidate[1].softmax(dim=-1)
-
-
-def _pulled(
-    outputs: Sequence[Tensor], leaves: Sequence[Tensor], cotangents: Sequence[Tensor], factor: Tensor
-) -> Gradients:
-    """Gradients for the leaves, which a factor left out of the cotangents scales."""
-    # Autograd refuses outputs without a tape: zeros of a parameter that the logits do not depend on, and the penalty
-    # where there are no priors.
-    used = [index for index, output in enumerate(outputs) if output.requires_grad]
-    unscaled = torch.autograd.grad(
-        [outputs[index] for index in used], leaves, [cotangents[index] for index in used], allow_unused=True
-    )
-    return [None if slope is None else slope.mul_(factor) for slope in unscaled]
-
-
-def _added(evaluated: Evaluated, later: Evaluated) -> Evaluated:
-    """An evaluation with a further update's share, which is in the first of its terms."""
-    pairs = zip(evaluated.slopes, later.slopes, strict=True)
-    slopes = [one if other is None else other if one is None else one.add_(other) for one, other in pairs]
-    terms = torch.cat([evaluated.terms[:1] + later.terms, evaluated.terms[1:]])
-    return Evaluated(evaluated.value + later.value, slopes, terms)
-
-
-def _lengthened(values: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
-    """The values times what brings an observed update shorter than 1 to length 1; both sides of a distance get it.
-
-    Optimizers take curvatures below a fixed number for zero: a clipped update must not look converged at its start.
-    """
-    length = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(value) for value in observed]))
-    # A choice between tensors: evaluations are traced. An update of zero has no length to be brought to.
-    factor = torch.where((length > 0) & (length < 1), 1 / length.clamp_min(torch.finfo(length.dtype).tiny), 1.0)
-    return [value * factor for value in values]

@@ -14,7 +14,8 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from gradinv.attacks.gradient_matching.objective import Given, Objective
+from gradinv.attacks.gradient_matching.objective import Objective
+from gradinv.attacks.gradient_matching.variables import Given
 
 KEPT = 16
 """Programs that a process keeps; trials come victim by victim, so that the oldest is not needed any more."""
@@ -50,7 +51,7 @@ def program_of(
     """
     terms = (type(objective), *objective.terms)
     shapes = tuple((tuple(value.shape), value.dtype) for value in inputs)
-    victim, transform = objective.victim, objective.transform_key
+    victim, transform = objective.victim, objective.defense.key
     # By its family, not by itself: every trial has a copy of the network, whose values are inputs of the program.
     network = (id(victim.family), victim.bn_mode, victim.device)
     key = (*network, kind, width, precision, transform, *map(_named, terms), shapes)

@@ -1,8 +1,8 @@
-"""What the optimizer moves: the variables of N candidates, the images that they stand for, and what is beside them."""
+"""What the optimizer moves, the variables of N candidates; what an evaluation of one is given, and what it gives."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -20,6 +20,46 @@ class Evaluated(NamedTuple):
     value: Tensor
     slopes: Gradients
     terms: Tensor
+
+
+class Given(TypedDict):
+    """What one trial gives an evaluation besides the candidate.
+
+    Labels (none where they are optimised), the target of the distance, granted statistics (none where no prior needs
+    them), the update as it was observed (nothing where no transform needs it), and what the weighted terms are
+    multiplied by, (T,) in one tensor (nothing where weights are taken as they are). `state` holds by name the weights
+    that the update is from, nothing where they are the victim's own. `later` are further updates of the batch: their
+    target, observed update and state, and nothing else.
+    """
+
+    labels: list[Tensor]
+    target: list[Tensor]
+    granted: list[tuple[Tensor, Tensor]]
+    observed: list[Tensor]
+    factors: list[Tensor]
+    state: dict[str, Tensor]
+    later: "list[Given]"
+
+
+def pulled(
+    outputs: Sequence[Tensor], leaves: Sequence[Tensor], cotangents: Sequence[Tensor], factor: Tensor
+) -> Gradients:
+    """Gradients for the leaves, which a factor left out of the cotangents scales."""
+    # Autograd refuses outputs without a tape: zeros of a parameter that the logits do not depend on, and the penalty
+    # where there are no priors.
+    used = [index for index, output in enumerate(outputs) if output.requires_grad]
+    unscaled = torch.autograd.grad(
+        [outputs[index] for index in used], leaves, [cotangents[index] for index in used], allow_unused=True
+    )
+    return [None if slope is None else slope.mul_(factor) for slope in unscaled]
+
+
+def added(evaluated: Evaluated, later: Evaluated) -> Evaluated:
+    """An evaluation with a further update's share, which is in the first of its terms."""
+    pairs = zip(evaluated.slopes, later.slopes, strict=True)
+    slopes = [one if other is None else other if one is None else one.add_(other) for one, other in pairs]
+    terms = torch.cat([evaluated.terms[:1] + later.terms, evaluated.terms[1:]])
+    return Evaluated(evaluated.value + later.value, slopes, terms)
 
 
 class Variables:

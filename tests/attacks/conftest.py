@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradinv.attacks.gradient_matching.objective import Given, Objective
-from gradinv.attacks.gradient_matching.variables import Evaluated
+from gradinv.attacks.gradient_matching.objective import Objective
+from gradinv.attacks.gradient_matching.variables import Evaluated, Given
 from gradinv.attacks.leak import Leak, ThreatModel
 from gradinv.attacks.victim import Victim
 from gradinv.benchmark.victims.networks import build_network

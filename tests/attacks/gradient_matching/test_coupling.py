@@ -11,8 +11,8 @@ from gradinv.attacks.attack import Conditions
 from gradinv.attacks.gradient_matching import Adam, Bond, Coupling, GradientMatching, SquaredL2, step_decay
 from gradinv.attacks.gradient_matching.descent import Agents
 from gradinv.attacks.gradient_matching.evaluation import Engine
-from gradinv.attacks.gradient_matching.objective import Given, Objective
-from gradinv.attacks.gradient_matching.variables import Evaluated
+from gradinv.attacks.gradient_matching.objective import Objective
+from gradinv.attacks.gradient_matching.variables import Evaluated, Given
 from gradinv.attacks.gradinversion import GradInversion
 from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
 from gradinv.attacks.registry import create_attack
