@@ -45,6 +45,12 @@ class Attack(Parametrised):
     faster: it then declares `candidates` and fills in `reconstruct_together`.
     """
 
+    takes_observations: bool = False
+    """Whether it goes by every update of the batch that a leak holds; others are skipped where it holds more than one.
+
+    Evaluating a candidate at k states of the network is k evaluations.
+    """
+
     def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
         """Reconstruct the private batch from the leak.
 
@@ -73,14 +79,6 @@ class Attack(Parametrised):
     def reason_to_skip(self, conditions: Conditions) -> str | None:
         """Why the attack is impossible under these conditions, in one line; None where it is possible."""
         return None
-
-    @property
-    def takes_observations(self) -> bool:
-        """Whether the attack goes by every update of the batch that a leak holds; others are skipped where it has more.
-
-        Evaluating a candidate at k states of the network is k evaluations.
-        """
-        return False
 
     def reason_impossible(self, conditions: Conditions) -> str | None:
         """Why it is impossible, in one line, by what every attack declares or by its own account; else None."""

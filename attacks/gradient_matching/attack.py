@@ -6,6 +6,7 @@ What an author of a variant may override is marked so: `start`, `images`, `proje
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import torch
@@ -27,9 +28,8 @@ from gradinv.attacks.gradient_matching.needs import (
 from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
 from gradinv.attacks.gradient_matching.parts import create_init
-from gradinv.attacks.gradient_matching.priors import Prior, limits_of_statistics
+from gradinv.attacks.gradient_matching.priors import Prior
 from gradinv.attacks.gradient_matching.variables import Variables, valid_range
-from gradinv.attacks.labels import limits_of
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.victim import Victim
 
@@ -54,6 +54,7 @@ class GradientMatching(Attack):
 
     engine: Engine = Engine()
     packs_trials: bool = True
+    takes_observations = True  # as further distances
 
     def __init__(
         self,
@@ -156,11 +157,6 @@ class GradientMatching(Attack):
     def prior_only(self) -> "GradientMatching | None":
         """The same attack with the distance off; None where no prior is left."""
         return self._blind(self.priors)
-
-    @property
-    def takes_observations(self) -> bool:
-        """Yes: they are further distances."""
-        return True
 
     @property
     def uses_statistics(self) -> bool:
@@ -285,18 +281,11 @@ class GradientMatching(Attack):
         )
 
     def _reconstruction(self, trial: MatchedTrial, victim: Victim, budget: int) -> Reconstruction:
-        """The best restart's result, with what is to be said of all of them."""
-        result = trial.best.reconstruction(trial.label_method, self._uses(trial.label_method), trial.spent)
-        engine = self.engine.fallback if trial.engine_notes else self.engine
-        # What a coupling has noted goes first.
-        limits = limits_of(trial.leak, victim, trial.label_method)
-        if self.uses_statistics:
-            values = victim.bn_values(trial.leak.image_shape)
-            limits += limits_of_statistics([trial.leak.batch_size * count for count in values])
-        notes = (*result.notes, *trial.engine_notes, *limits)
+        """The trial's result, with why some of its budget is left."""
+        result = trial.reconstruction(victim, self._uses(trial.label_method), self.engine)
         left = 0 if result.diverged else budget - result.evaluations
         stopped = reason_of_rest(left, sharing=self.restarts * self.agents, states=trial.leak.observations)
-        return replace(result, stopped=stopped, notes=notes, engine=str(engine))
+        return replace(result, stopped=stopped)
 
     def _lacks_budget(self, budget: int | None, states: int) -> str | None:
         spend = self.evaluations(budget)
@@ -308,9 +297,5 @@ class GradientMatching(Attack):
         return 1 if self.shares else 0
 
     def _uses(self, label_method: str) -> tuple[str, ...]:
-        named = {
-            "gradient": self.distance is not None,
-            "labels": label_method == "given",
-            "bn_statistics": self.uses_statistics,
-        }
-        return tuple(name for name, used in named.items() if used)
+        used = (self.distance is not None, label_method == "given", self.uses_statistics)
+        return tuple(compress(("gradient", "labels", "bn_statistics"), used))

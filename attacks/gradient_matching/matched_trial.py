@@ -1,17 +1,20 @@
 """One trial of a pack under way, and how what belongs to trials is laid out for their candidates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from gradinv.attacks.gradient_matching.descent import Agents
-from gradinv.attacks.gradient_matching.evaluation import Counted, InTurn
+from gradinv.attacks.gradient_matching.evaluation import Counted, Engine, InTurn
 from gradinv.attacks.gradient_matching.objective import Objective
+from gradinv.attacks.gradient_matching.priors import limits_of_statistics
 from gradinv.attacks.gradient_matching.variables import Given, Variables
-from gradinv.attacks.leak import Leak
+from gradinv.attacks.labels import limits_of
+from gradinv.attacks.leak import Leak, Reconstruction
+from gradinv.attacks.victim import Victim
 
 Part = TypeVar("Part")
 
@@ -60,6 +63,17 @@ class MatchedTrial:
         usable = torch.isfinite(terms) & (terms > 0)
         # Terms have their weights in them already: what is left of the quotient is one over the value at the start.
         self.factors, self.weighing = [torch.where(usable, weights / terms, torch.ones_like(terms))], states
+
+    def reconstruction(self, victim: Victim, uses: tuple[str, ...], engine: Engine) -> Reconstruction:
+        """The best restart's result, with what is to be said of all of them; `uses` as there."""
+        result = self.best.reconstruction(self.label_method, uses, self.spent)
+        limits = limits_of(self.leak, victim, self.label_method)
+        if "bn_statistics" in uses:
+            values = victim.bn_values(self.leak.image_shape)
+            limits += limits_of_statistics([self.leak.batch_size * count for count in values])
+        used = engine.fallback if self.engine_notes else engine
+        # What a coupling has noted goes first.
+        return replace(result, notes=(*result.notes, *self.engine_notes, *limits), engine=str(used))
 
 
 def each(parts: Sequence[Part], times: int) -> list[Part]:

@@ -10,7 +10,7 @@ from gradinv.attacks.gradient_matching.distances import Distance, Pullback
 from gradinv.attacks.gradient_matching.priors import Candidate, Prior
 from gradinv.attacks.gradient_matching.variables import Evaluated, Given, Gradients, added, pulled
 from gradinv.attacks.known_defense import KnownDefense
-from gradinv.attacks.leak import Leak, Observation
+from gradinv.attacks.leak import Leak
 from gradinv.attacks.transforms import Seen
 from gradinv.attacks.victim import Victim, call_with
 
@@ -49,30 +49,30 @@ class Objective:
         self.victim.require_fit(leak)
         if self.needs_bn_statistics and leak.bn_statistics is None:
             raise ValueError("a batch-norm prior needs bn_statistics, and the leak has none")
-        observed = [leak.gradients[name] for name in self.victim.parameter_names]
+        given = self._given_of(leak.gradients, leak.batch_size)
         if self.defense.mixes_labels and labels is not None:
-            labels = torch.nn.functional.one_hot(labels, leak.num_classes).to(observed[0].dtype)
-        return {
-            "labels": [] if labels is None else [labels],
-            "target": self._target(observed, leak.batch_size),
-            "granted": list(leak.bn_statistics or ()) if self.needs_bn_statistics else [],
-            # Empty where unused: whatever is given becomes an input of a program, stacked for every candidate.
-            "observed": observed if self._needs_observed else [],
-            "factors": [],
-            "state": {},
-            "later": [self._given_later(later, leak.batch_size) for later in leak.later],
-        }
+            dtype = next(iter(leak.gradients.values())).dtype
+            labels = torch.nn.functional.one_hot(labels, leak.num_classes).to(dtype)
+        given["labels"] = [] if labels is None else [labels]
+        given["granted"] = list(leak.bn_statistics or ()) if self.needs_bn_statistics else []
+        for later in leak.later:
+            further = self._given_of(later.gradients, leak.batch_size)
+            if self.distance is not None:
+                further["state"] = {name: later.state[name] for name in self.victim.parameter_names}
+            given["later"].append(further)
+        return given
 
-    def _given_later(self, later: Observation, batch_size: int) -> Given:
-        """What a further update gives; nothing to an objective without a distance."""
-        observed = [later.gradients[name] for name in self.victim.parameter_names]
+    def _given_of(self, gradients: Mapping[str, Tensor], batch_size: int) -> Given:
+        """What one update gives: its target, and itself where an evaluation looks at it."""
+        observed = [gradients[name] for name in self.victim.parameter_names]
         return {
             "labels": [],
             "target": self._target(observed, batch_size),
             "granted": [],
+            # Empty where unused: whatever is given becomes an input of a program, stacked for every candidate.
             "observed": observed if self._needs_observed else [],
             "factors": [],
-            "state": {} if self.distance is None else {n: later.state[n] for n in self.victim.parameter_names},
+            "state": {},
             "later": [],
         }
 
@@ -82,11 +82,9 @@ class Objective:
         return bool(self.defense.key)
 
     def _target(self, observed: list[Tensor], batch_size: int) -> list[Tensor]:
-        return (
-            []
-            if self.distance is None
-            else self.distance.prepare(self._as_gradient(self.defense.compared(observed), batch_size))
-        )
+        if self.distance is None:
+            return []
+        return self.distance.prepare(self._as_gradient(self.defense.compared(observed), batch_size))
 
     @property
     def terms(self) -> tuple[object, ...]:
@@ -101,15 +99,10 @@ class Objective:
 
     @property
     def term_names(self) -> tuple[str, ...]:
-        """What the terms of an evaluation are called, in their order: `gradient` and then the priors.
-
-        A second prior of one name is numbered.
-        """
-        names = ["gradient"] * (self.distance is not None)
-        for prior in self.priors:
-            count = sum(name.split(" ")[0] == prior.term for name in names)
-            names.append(prior.term if count == 0 else f"{prior.term} {count + 1}")
-        return tuple(names)
+        """What the terms are called, in their order: `gradient`, then the priors, a second one of a name numbered."""
+        names = ["gradient"] * (self.distance is not None) + [prior.term for prior in self.priors]
+        earlier = [names[:index].count(name) for index, name in enumerate(names)]
+        return tuple(f"{name} {count + 1}" if count else name for name, count in zip(names, earlier, strict=True))
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -139,8 +132,7 @@ class Objective:
         known, seen = self._seen(leaves, given)
         with self._precision():
             if self.distance is not None:
-                update = self._update(known, seen.labels, given, seen.buffers)
-                update = self._expected(update, given, len(leaves[0]))
+                update = self._expected(self._update(known, seen.labels, given, seen.buffers), given, len(leaves[0]))
             if self._needs_own_pass(len(leaves[0])):
                 logits = self.victim.module(seen.images)
         # Outside of `_precision`: the priors' own arithmetic is not coarsened with the victim's.
@@ -160,8 +152,7 @@ class Objective:
         """A further update's share of the mean distance."""
         known, seen = self._seen(leaves, given)  # anew: the first update's backward pass has freed what it went through
         with self._precision():
-            update = self._update(known, seen.labels, later, seen.buffers)
-            update = self._expected(update, later, len(leaves[0]))
+            update = self._expected(self._update(known, seen.labels, later, seen.buffers), later, len(leaves[0]))
         pullback = self._pullback(distance, update, given, later["target"])
         slopes = pulled(update, leaves, pullback.cotangents, pullback.factor)
         return Evaluated(pullback.value, slopes, pullback.value[None])

@@ -167,7 +167,8 @@ def test_a_file_that_changes_before_it_is_hashed(folder, make) -> None:
 def test_what_is_changed_is_printed_by_check(gradinv, write_suite, folder) -> None:
     for image in (folder / "test").rglob("*.png"):
         picture(0, (SIZE, 40)).convert("L").save(image)
-    result = gradinv("check", write_suite(dataset="tiny", victims=[{"model": "lenet_dlg", "state": "untrained"}]))
+    settings = {"dataset": "tiny", "image_size": SIZE}
+    result = gradinv("check", write_suite(**settings, victims=[{"model": "lenet_dlg", "state": "untrained"}]))
     assert result.status == 0
     assert result.out.splitlines()[:-1] == [
         f"tiny 32 px, {role}: 2 of 2 images: {change}"
@@ -175,6 +176,6 @@ def test_what_is_changed_is_printed_by_check(gradinv, write_suite, folder) -> No
         for change in ("grey, read as three equal channels", "centre cut out of 32 x 40")
     ]
     picture(0, (64, 64)).save(folder / "train" / "dark" / "0.png")
-    trained = gradinv("check", write_suite(dataset="tiny", victims=[{"model": "lenet_dlg", "state": "trained"}]))
+    trained = gradinv("check", write_suite(**settings, victims=[{"model": "lenet_dlg", "state": "trained"}]))
     line = "tiny 32 px, train: 1 of 4 images: scaled to a short side of 32 from 64 x 64, first dark/0.png"
     assert line in trained.out.splitlines()

@@ -137,16 +137,16 @@ def test_a_coarser_precision_is_a_table_of_its_own_that_says_so(records, make_re
     assert [label.endswith("precision-tf32") for label in re.findall(r"\\label\{(.*?)\}", text)] == [False, True]
 
 
-def across(make_record, level):
+def across(make_record, level, order=4):
     """Both attacks and the control of `rivals` at another strength of a defense, the attacks `level` dB better."""
     setting = {"defense": f"noise[sigma={level}]"}
-    good = [make_record("dlg", r, (level + r % 3, level + 1), order=4, **setting) for r in range(10)]
-    control = [make_record("mean_image", r, (9.0, 9.0 + r % 2), is_control=True, order=5, **setting) for r in range(10)]
-    return good + control
+    good = [make_record("dlg", r, (level + r % 3, level + 1), order=order, **setting) for r in range(10)]
+    setting |= {"is_control": True, "order": order + 1}
+    return good + [make_record("mean_image", r, (9.0, 9.0 + r % 2), **setting) for r in range(10)]
 
 
 def test_across_settings_each_has_a_column_with_the_values_of_its_own_table(rivals, make_record):
-    records = [*rivals, *across(make_record, 14.0), *across(make_record, 5.0)]
+    records = [*rivals, *across(make_record, 14.0), *across(make_record, 5.0, order=6)]
     text = latex_across(records, ["psnr"])
     assert structure(text) == [("table", 0), ("tabular", 1)]
     headings = next(line for line in text.splitlines() if line.startswith("defense"))
