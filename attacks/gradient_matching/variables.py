@@ -57,7 +57,9 @@ def pulled(
 def added(evaluated: Evaluated, later: Evaluated) -> Evaluated:
     """An evaluation with a further update's share, which is in the first of its terms."""
     pairs = zip(evaluated.slopes, later.slopes, strict=True)
-    slopes = [one if other is None else other if one is None else one.add_(other) for one, other in pairs]
+    slopes = [
+        slope if further is None else further if slope is None else slope.add_(further) for slope, further in pairs
+    ]
     terms = torch.cat([evaluated.terms[:1] + later.terms, evaluated.terms[1:]])
     return Evaluated(evaluated.value + later.value, slopes, terms)
 

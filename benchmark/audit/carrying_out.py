@@ -92,6 +92,8 @@ def _labels(request: AuditRequest, dataset: Dataset, say: Say) -> pd.DataFrame:
                 progress=False,
             )
         except ImpossibleCellError as error:
+            if defense == NONE:  # then there is nothing that a defense could be compared with
+                raise
             say(f"labels, {defense}: {error}")
             continue
         if defense == NONE:
