@@ -1,7 +1,6 @@
 """The size of images: one number of pixels where they are square, `64x80` (height, then width) where they are not."""
 
 import re
-from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -11,14 +10,19 @@ ImageSize = int | str
 _OBLONG = re.compile(r"([1-9]\d*)x([1-9]\d*)", re.ASCII)
 
 
-def sides(size: ImageSize | Sequence[int]) -> tuple[int, int]:
+def sides(size: Any) -> tuple[int, int]:
     """(height, width) of images of that size, in pixels, which may be a pair already; ValueError for what is none.
 
     >>> sides(32), sides("64x80"), sides((64, 80))
     ((32, 32), (64, 80), (64, 80))
     """
-    height, width = _pair(size)
-    return height, width
+    if isinstance(size, str) and (match := _OBLONG.fullmatch(size)):
+        return int(match[1]), int(match[2])
+    if isinstance(size, list | tuple) and len(size) == 2 and all(map(_is_whole, size)):
+        return int(size[0]), int(size[1])
+    if _is_whole(size):
+        return int(size), int(size)
+    raise ValueError(f"{size!r} is no number of pixels, and no height and width such as 64x80")
 
 
 def as_image_size(value: Any) -> ImageSize:
@@ -27,18 +31,8 @@ def as_image_size(value: Any) -> ImageSize:
     >>> as_image_size(32), as_image_size([64, 80]), as_image_size("64x80"), as_image_size((16, 16))
     (32, '64x80', '64x80', 16)
     """
-    height, width = _pair(value)
+    height, width = sides(value)
     return height if height == width else f"{height}x{width}"
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    if isinstance(value, str) and (match := _OBLONG.fullmatch(value)):
-        return int(match[1]), int(match[2])
-    if isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_whole, value)):
-        return int(value[0]), int(value[1])
-    if _is_whole(value):
-        return int(value), int(value)
-    raise ValueError(f"{value!r} is no number of pixels, and no height and width such as 64x80")
 
 
 def _is_whole(value: Any) -> bool:

@@ -246,7 +246,7 @@ class Objective:
     ) -> Sequence[Tensor]:
         """What the client would have sent for the candidate. May be overridden, together with the next.
 
-        `given` is the first update's or a later one's; `weights` says which network it is from.
+        `given` is the first update's or a later one's; `weights_of` says which network it is from.
         """
         return self.victim.update(candidate[0], labels, parameters=self.weights_of(given), buffers=buffers)
 
