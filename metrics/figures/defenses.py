@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of
+from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of, panels_in_a_row
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, scenes
 from gradinv.metrics.figures.style import BEST_CONTROL, DARK_GREY, GREY
 from gradinv.metrics.images import facts_of
@@ -24,16 +24,20 @@ from gradinv.metrics.records import (
     mean,
     read_prices,
     utility_place,
+    wrap_key,
 )
 from gradinv.metrics.statistics import undominated
 
 MEASURES = ("psnr", "structure", "identity_lowpass")
-MOST_NAMES = 15
-"""Defenses of one panel that are all named."""
 _UTILITY = {
-    "accuracy_mean": "accuracy after a federated training with the defense",
-    "update_cosine": "cosine of the update before and after the defense (1: nothing lost)",
+    "accuracy_mean": "accuracy after\na training",
+    "update_cosine": "cosine of the\nupdate kept",
 }
+_PANEL, _NARROW, _NAMES, _ROW, _AXIS, _HEAD = 2.0, 1.4, 1.6, 0.2, 0.7, 1.6  # inches
+_LETTERS, _FONT = 34, 6.5  # of a defense's name
+_SPREAD = 0.6
+"""Of the distance of two rows: how far the attacks of one lie apart."""
+_RING: dict[str, Any] = {"marker": "o", "ms": 8, "fillstyle": "none", "color": DARK_GREY, "linestyle": "none"}
 _NUMBERS = ("accuracy_mean", "accuracy_low", "accuracy_high")
 
 
@@ -114,63 +118,74 @@ def _axis_of(table: pd.DataFrame) -> str:
 
 
 def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
-    measures = list(dict.fromkeys(table["measure"]))
-    figure, utility = canvas(7.5, 1.5 + 3.2 * len(measures)), _axis_of(table)
-    axes = figure.subplots(len(measures), sharex=True, squeeze=False)[:, 0]
-    for axis, measure in zip(axes, measures, strict=True):
-        _panel(axis, table[(table["measure"] == measure) & table["worse_of_two"]], utility)
+    """A row for each defense, the cheapest on top: its utility, and beside it what leaks, a panel a measure."""
+    measures, utility = list(dict.fromkeys(table["measure"])), _axis_of(table)
+    # In rows names cannot lie over each other, however many defenses leak alike; on two axes of numbers they do.
+    kept = table.groupby("defense", sort=False)[utility].mean()
+    defenses = list(kept.sort_values(ascending=False, kind="stable").index)
+    figure, axes = _rows_of_panels(1 + len(measures), len(defenses))
+    _utility_panel(axes[0], table, utility, defenses)
+    for axis, measure in zip(axes[1:], measures, strict=True):
+        shown = table[(table["measure"] == measure) & table["worse_of_two"]]
+        _panel(axis, shown, defenses)
         facts = facts_of(measure)
-        axis.set_ylabel(facts.heading if facts else measure)
+        axis.set_xlabel(facts.heading.replace(" (", "\n(") if facts else measure)
         if sign_of(measure) < 0:
-            axis.invert_yaxis()
-    axes[-1].set_xlabel(_UTILITY[utility])
-    key_below(figure, *axes[0].get_legend_handles_labels(), columns=2)
+            axis.invert_xaxis()
+    axes[0].set_yticks(range(len(defenses)), [wrap_key(name, _LETTERS) for name in defenses])
+    axes[0].set_ylim(len(defenses) - 0.5, -0.5)
+    handles, labels = axes[1].get_legend_handles_labels()
+    key_below(figure, handles, labels, columns=4)
     head(figure, _heading(scene.title, scene.setting, table), scene.absent)
     return figure
 
 
-def _panel(axis: Axes, shown: pd.DataFrame, utility: str) -> None:
-    for key, rows in shown.groupby("key", sort=False):
+def _rows_of_panels(panels: int, names: int) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels that share their names, beside each other or in two rows where it is narrow."""
+    columns = panels_in_a_row(panels, _NARROW, beside=_NAMES)
+    rows = -(-panels // columns)
+    figure = canvas(_NAMES + _PANEL * columns, _HEAD + rows * (_AXIS + _ROW * names), lowest=1.0)
+    axes = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for axis in axes:
+        axis.tick_params("y", labelsize=_FONT)
+        axis.locator_params("x", nbins=4)
+    for axis in axes[panels:]:
+        axis.set_visible(False)
+    return figure, axes[:panels]
+
+
+def _utility_panel(axis: Axes, table: pd.DataFrame, utility: str, defenses: Sequence[str]) -> None:
+    """What a defense leaves, the same for all attacks, but for draws of noise that differ: their mean."""
+    rows = table.groupby("defense", sort=False).mean(numeric_only=True).loc[list(defenses)]
+    errors = None
+    if utility == "accuracy_mean":
+        errors = [rows[utility] - rows["accuracy_low"], rows["accuracy_high"] - rows[utility]]
+    axis.errorbar(
+        rows[utility], range(len(rows)), xerr=errors, color=DARK_GREY, fmt="o", capsize=2, elinewidth=0.7, ms=4
+    )
+    axis.set_xlabel(_UTILITY[utility])
+
+
+def _panel(axis: Axes, shown: pd.DataFrame, defenses: Sequence[str]) -> None:
+    """One measure: every attack's mean with its interval, its best control as a bar, a ring on the front."""
+    places = {name: place for place, name in enumerate(defenses)}
+    keys = list(dict.fromkeys(shown["key"]))
+    leakage = shown["mean"] * sign_of(str(shown["measure"].iloc[0]))
+    most = set(leakage.groupby(shown["defense"], sort=False).idxmax())
+    for index, key in enumerate(keys):
+        rows = shown[shown["key"] == key]
+        # A little below each other, so that no interval hides another.
+        y = rows["defense"].map(places) + _SPREAD * ((index + 0.5) / len(keys) - 0.5)
         color, marker = look_of(str(key))
         errors = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-        sideways = None
-        if utility == "accuracy_mean":
-            sideways = [rows[utility] - rows["accuracy_low"], rows["accuracy_high"] - rows[utility]]
-        axis.errorbar(
-            rows[utility],
-            rows["mean"],
-            errors,
-            sideways,
-            color=color,
-            marker=marker,
-            linestyle="none",
-            capsize=2,
-            elinewidth=0.7,
-            label=name_of(str(key)),
-        )
-        axis.plot(rows[utility], rows["best_control"], marker="_", markersize=14, color=color, linestyle="none")
-    _name(axis, shown, utility)
-    # One entry for all bars: each attack's own would double the legend.
-    axis.plot([], [], color=GREY, marker="_", markersize=14, linestyle="none", label=f"bar: {BEST_CONTROL}")
-
-
-def _name(axis: Axes, shown: pd.DataFrame, utility: str) -> None:
-    """The defense's name at the marker that leaks most, so that it hides none; bold, with a ring, on the front.
-
-    Of many defenses those on the front alone are named: the others would hide them.
-    """
-    names_all = shown["defense"].nunique() <= MOST_NAMES
-    leakage = shown["mean"] * sign_of(str(shown["measure"].iloc[0]))
-    for place in leakage.groupby(shown["defense"], sort=False).idxmax():
-        row = shown.loc[place].to_dict()
-        point, weight = (row[utility], row["mean"]), "bold" if row["on_front"] else "normal"
-        if row["on_front"] or names_all:
-            axis.annotate(
-                row["defense"], point, xytext=(4, 8), textcoords="offset points", fontsize=6, fontweight=weight
-            )
-        if row["on_front"]:
-            axis.plot(*point, marker="o", markersize=11, fillstyle="none", color=DARK_GREY, linestyle="none")
-    axis.plot([], [], marker="o", markersize=11, fillstyle="none", color=DARK_GREY, linestyle="none", label="front")
+        axis.errorbar(rows["mean"], y, xerr=errors, color=color, marker=marker, linestyle="none", ms=4, capsize=1.5,
+                      elinewidth=0.7, label=name_of(str(key)))  # fmt: skip
+        axis.plot(rows["best_control"], y, marker="|", markersize=6, color=color, linestyle="none")
+        ringed = rows["on_front"] & rows.index.isin(most)
+        axis.plot(rows["mean"][ringed], y[ringed], **_RING)
+    # One entry for all bars and all rings: each attack's own would double the legend.
+    axis.plot([], [], color=GREY, marker="|", markersize=6, linestyle="none", label=f"bar: {BEST_CONTROL}")
+    axis.plot([], [], **_RING, label="front")
 
 
 def _heading(title: str, setting: Setting, table: pd.DataFrame) -> str:
@@ -178,6 +193,6 @@ def _heading(title: str, setting: Setting, table: pd.DataFrame) -> str:
     told = attackers if table["adaptive"].any() else "the attacker does not know the defense"
     return (
         f"What does a defense protect, and what does it cost?\n{title}\n{granted(setting)}\nMean over batches with "
-        f"95 % intervals; {told}.\nHigher leaks more; a marker on its bar leaks nothing. Front: nobody leaks less at "
-        "no less utility."
+        f"95 % intervals; {told}.\nFurther right leaks more; a marker on its bar leaks nothing. Front: nobody leaks "
+        "less at no less utility.\nIdentity: normalised rank of the original, 0: named, 0.5: chance."
     )

@@ -22,6 +22,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _KEY_WIDTH = 2.2
 """Inches of an entry of a figure's key."""
 _LETTERS_PER_INCH = 15
+_LINE = 0.16
+"""Inches of a line of words."""
 _NOBODY: Mapping[str, str] = {}
 _LOWEST = 0.75
 """Of a figure's height, when it is made narrower: words do not shrink."""
@@ -110,25 +112,30 @@ def name_of(key: str, width: int = 1_000) -> str:
     return names[key] if key in names else wrap_key(key, width)
 
 
-def canvas(width: float, height: float) -> Figure:
-    """A figure of so many inches, or of the width that is asked for and as high as suits that."""
+def canvas(width: float, height: float, *, lowest: float = _LOWEST) -> Figure:
+    """A figure of so many inches, or of the width that is asked for and as high as suits that.
+
+    `lowest` is the least share of its height that a narrow one keeps: 1 where every row of it has a name.
+    """
     asked = current().width
     if asked is None:
         return Figure(figsize=(width, height), layout="constrained")
-    return Figure(figsize=(asked, height * min(1.0, max(_LOWEST, asked / width))), layout="constrained")
+    return Figure(figsize=(asked, height * min(1.0, max(lowest, asked / width))), layout="constrained")
 
 
-def panels_in_a_row(panels: int, width: float) -> int:
-    """How many panels of so many inches stand side by side in the width that is asked for."""
+def panels_in_a_row(panels: int, width: float, *, beside: float = 0.0) -> int:
+    """How many panels of so many inches stand side by side in the width that is asked for, `beside` names for all."""
     asked = current().width
-    return panels if asked is None else max(1, min(panels, round(asked / (0.6 * width))))
+    return panels if asked is None else max(1, min(panels, round((asked - beside) / (0.6 * width))))
 
 
 def key_below(figure: Figure, handles: Iterable[Any], labels: Iterable[str], *, columns: int) -> None:
     """The key of a figure beneath its panels, in at most so many columns: fewer where it is narrow."""
     asked = current().width
     fitting = columns if asked is None else max(1, min(columns, int(asked / _KEY_WIDTH)))
-    figure.legend(list(handles), list(labels), loc="outside lower center", ncols=fitting)
+    words = list(labels)
+    _grow(figure, -(-len(words) // fitting) - -(-len(words) // columns))
+    figure.legend(list(handles), words, loc="outside lower center", ncols=fitting)
 
 
 def head(figure: Figure, text: str, absent: Mapping[str, str] = _NOBODY) -> None:
@@ -136,9 +143,16 @@ def head(figure: Figure, text: str, absent: Mapping[str, str] = _NOBODY) -> None
     if absent:
         text += f"\nNot shown: {'; '.join(f'{name_of(key)} ({reason})' for key, reason in absent.items())}."
     figure.set_label(text)
+    if not current().titles:
+        return
     asked = current().width
+    lines = text.splitlines()
     if asked is not None:
-        lines = (textwrap.wrap(line, int(_LETTERS_PER_INCH * asked)) for line in text.splitlines())
-        text = "\n".join(part for parts in lines for part in parts)
-    if current().titles:
-        figure.suptitle(text)
+        lines = [part for line in lines for part in textwrap.wrap(line, int(_LETTERS_PER_INCH * asked))]
+        _grow(figure, len(lines) - len(text.splitlines()))
+    figure.suptitle("\n".join(lines))
+
+
+def _grow(figure: Figure, lines: int) -> None:
+    """Make a narrow figure higher by so many lines of words, which would else be taken from its panels."""
+    figure.set_figheight(figure.get_figheight() + _LINE * lines)

@@ -1,10 +1,12 @@
 """Quality over evaluations, and leakage beside utility: the numbers that the figures show, and when there are none."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import stats
 
 from gradinv.metrics.figures.defenses import defense_drawings
@@ -89,9 +91,9 @@ def test_a_lower_rank_leaks_more(defended: list[Record], tmp_path) -> None:
         ("none", False): True, ("gaussian_noise[sigma=0.1]", False): False, ("gaussian_noise[sigma=0.1]", True): True
     }  # fmt: skip
     assert table["best_control"].iloc[0] == 0.5
-    pixels, ranks_of_originals = drawn(drawing, Presentation()).axes
-    assert not pixels.yaxis_inverted()
-    assert ranks_of_originals.yaxis_inverted()
+    _, pixels, ranks_of_originals = drawn(drawing, Presentation()).axes
+    assert not pixels.xaxis_inverted()
+    assert ranks_of_originals.xaxis_inverted()
 
 
 def test_of_two_attackers_the_worse_counts_and_the_front_is_marked(
@@ -118,6 +120,24 @@ def test_of_two_attackers_the_worse_counts_and_the_front_is_marked(
     # Pruning leaks 20.5 dB to who knows it and costs more than noise, which leaks 11.5: it is not on the front.
     front = table.drop_duplicates("defense").set_index("defense")["on_front"].to_dict()
     assert front == {"none": True, "gaussian_noise[sigma=0.1]": True, "pruning[ratio=0.9]": False}
+
+
+def test_defenses_that_leak_alike_have_rows_of_their_own(make_record: Callable[..., Record]) -> None:
+    """Thirty defenses with the same leakage: no two names lie over each other, and the cheapest stands on top."""
+    cosines = {f"dp_sgd[max_norm=1.0,sigma={index}]": 1 - index / 100 for index in range(30)}
+    records = [
+        make_record("dlg", r, (20.0, 20.0 + r), defense=defense, order=order, update_cosine=cosine)
+        for order, (defense, cosine) in enumerate(reversed(cosines.items()))
+        for r in range(2)
+    ]
+    (drawing,) = defense_drawings(records)
+    for width in (None, 3.35):
+        figure = drawn(drawing, Presentation(width=width))
+        FigureCanvasAgg(figure).draw()
+        names = [label for label in figure.axes[0].get_yticklabels() if label.get_text()]
+        assert [label.get_text().replace("\n", "") for label in names] == list(cosines)
+        boxes = sorted((label.get_window_extent() for label in names), key=lambda box: box.y0)
+        assert all(below.y1 <= above.y0 for below, above in itertools.pairwise(boxes))
 
 
 def test_one_defense_is_no_figure(defended: list[Record], records: list[Record], tmp_path) -> None:
