@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from gradinv.benchmark.commands.names import attacks, models
 from gradinv.benchmark.commands.options import LARGEST_SEED, Download, Plugins, load_plugins
 from gradinv.benchmark.machine import Device, resolve_device
 from gradinv.metrics.plain_text import one_line
@@ -19,8 +20,12 @@ MOST_EVALUATIONS = 10**9
 
 def attack(
     leak: Annotated[Path, typer.Argument(help="A leak file (safetensors); docs/leak-file.md says how to write one.")],
-    victim: Annotated[str, typer.Option(help="The client's network: a timm model, or MODEL[stem=cifar].")],
-    key: Annotated[str, typer.Option("--attack", help="The attack's key; see `gradinv list attacks`.")],
+    victim: Annotated[
+        str, typer.Option(help="The client's network: a timm model, or MODEL[stem=cifar].", autocompletion=models)
+    ],
+    key: Annotated[
+        str, typer.Option("--attack", help="The attack's key; see `gradinv list attacks`.", autocompletion=attacks)
+    ],
     weights: Annotated[
         Path | None, typer.Option(help="A file of the network's weights from before the update.")
     ] = None,

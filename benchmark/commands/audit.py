@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradinv.benchmark.commands.names import attacks, defenses
 from gradinv.benchmark.commands.options import (
     ImageSizes,
     Plugins,
@@ -37,10 +38,15 @@ class AuditOptions:
     minutes: Annotated[float, typer.Option(min=0.01, max=MOST_MINUTES, help="How long it may take.")] = 30
     update: Annotated[str, typer.Option(help="gradient, or weight_update[epochs=2,lr=0.01,minibatch=8].")] = "gradient"
     defense: Annotated[
-        list[str], typer.Option(help="A defense to consider; repeatable; none: no defense. Without: three usual ones.")
+        list[str],
+        typer.Option(
+            help="A defense to consider; repeatable; none: no defense. Without: three usual ones.",
+            autocompletion=defenses,
+        ),
     ] = field(default_factory=list)
     attack: Annotated[
-        list[str], typer.Option(help="An attack in place of the strongest that are possible; repeatable.")
+        list[str],
+        typer.Option(help="An attack in place of the strongest that are possible; repeatable.", autocompletion=attacks),
     ] = field(default_factory=list)
     batch_size: Annotated[list[int], typer.Option(min=1, help="Images in an update; repeatable.")] = field(
         default_factory=lambda: [1]

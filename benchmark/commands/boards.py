@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gradinv.benchmark.commands.names import attacks, metrics
 from gradinv.benchmark.commands.options import Plugins, console, load_plugins, say, taking
 from gradinv.metrics.records import require_file, require_folder
 from gradinv.metrics.registry import RequestError
@@ -19,13 +20,20 @@ def leaderboard(
         typer.Option(dir_okay=False, help="Where to write it as LaTeX (booktabs), a table a setting."),
     ] = None,
     column: Annotated[
-        list[str], typer.Option(help="A metric that has a column in the LaTeX, in this order; repeatable.")
+        list[str],
+        typer.Option(
+            help="A metric that has a column in the LaTeX, in this order; repeatable.", autocompletion=metrics
+        ),
     ] = [],  # noqa: B006 - typer copies it
     across: Annotated[
         bool, typer.Option("--across", help="Make the LaTeX a table a metric, with a column for each setting.")
     ] = False,
     attack: Annotated[
-        list[str], typer.Option(help="Only this attack (key or wildcard) and its controls, in this order; repeatable.")
+        list[str],
+        typer.Option(
+            help="Only this attack (key or wildcard) and its controls, in this order; repeatable.",
+            autocompletion=attacks,
+        ),
     ] = [],  # noqa: B006
     names: Annotated[Path | None, typer.Option(help="YAML file of keys and names for display in the LaTeX.")] = None,
     html: Annotated[
@@ -99,7 +107,11 @@ class PlotRequest:
         list[str], typer.Option(help="Only figures of this kind: quality, recovery, sweep, images, ...; repeatable.")
     ] = field(default_factory=list)
     attack: Annotated[
-        list[str], typer.Option(help="Only this attack (key or wildcard) and its controls, in this order; repeatable.")
+        list[str],
+        typer.Option(
+            help="Only this attack (key or wildcard) and its controls, in this order; repeatable.",
+            autocompletion=attacks,
+        ),
     ] = field(default_factory=list)
     names: Annotated[
         Path | None, typer.Option(help="YAML file of keys and names for display; attacks look alike in its order.")
@@ -116,17 +128,25 @@ def plot(request: PlotRequest) -> None:
     from gradinv.benchmark.runs import contrasts_of
     from gradinv.metrics.figures import Material, Presentation, draw_all
     from gradinv.metrics.records import RunDirectory, read_records, selected
+    from gradinv.metrics.typesetting import counted
 
     require_folder(request.out, "--out")
     load_plugins(request.plugin)
     presentation = Presentation(
         style=request.style, width=_width(request.width), titles=request.titles, names=read_names(request.names)
     )
-    records = selected(read_records(request.runs)[0], request.attack)
+    records, faults = read_records(request.runs)
+    for fault in faults:
+        say(fault)
+    records = selected(records, request.attack)
     contrasts = [contrast for directory in request.runs for contrast in contrasts_of(RunDirectory(directory))]
     # Several run directories may have been made from one suite and name the same contrasts.
     material = Material(records, list(dict.fromkeys(contrasts)), request.runs)
-    print("\n".join(str(path) for path in draw_all(material, request.out, presentation, request.kind)))
+    drawn = draw_all(material, request.out, presentation, request.kind)
+    if not drawn:
+        say(f"gradinv: nothing drawn: {counted(len(records), 'record')} hold nothing that these figures would show")
+    for path in drawn:
+        print(path)
 
 
 def _width(text: str) -> float | None:

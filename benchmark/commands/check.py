@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradinv.benchmark.commands.names import attacks, suites
 from gradinv.benchmark.commands.options import Plugins, load_plugins, taking
 from gradinv.metrics.keys import key_matches
 from gradinv.metrics.plain_text import one_line
@@ -26,13 +27,21 @@ SHOWN = 30  # lines of faults; a file that is wrong throughout has one in every 
 class CheckRequest:
     """What `gradinv check` is asked for, option by option."""
 
-    suite: Annotated[str, typer.Argument(metavar="SUITE|CSV", help="A shipped suite, a YAML file, or a board's CSV.")]
+    suite: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUITE|CSV", help="A shipped suite, a YAML file, or a board's CSV.", autocompletion=suites
+        ),
+    ]
     plugin: Plugins = field(default_factory=list)
     runs: Annotated[
         list[Path], typer.Option("--runs", help="Of a board: a run directory that it was made from; repeatable.")
     ] = field(default_factory=list)
     attack: Annotated[
-        list[str], typer.Option(help="With --runs: only these rows, run again; wildcard over keys; repeatable.")
+        list[str],
+        typer.Option(
+            help="With --runs: only these rows, run again; wildcard over keys; repeatable.", autocompletion=attacks
+        ),
     ] = field(default_factory=list)
     victim: Annotated[str | None, typer.Option(help="With --runs: wildcard over the rows' victims.")] = None
     defense: Annotated[str | None, typer.Option(help="With --runs: wildcard over the rows' defenses.")] = None

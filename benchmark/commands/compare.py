@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from gradinv.benchmark.commands.names import attacks
 from gradinv.benchmark.commands.options import Plugins, console, load_plugins, say
 from gradinv.metrics.records import require_file
 from gradinv.metrics.registry import RequestError
@@ -13,9 +14,11 @@ _SHOWN = 20  # faults of a board; a file that is wrong throughout has one in eve
 
 
 def compare(
-    attack: Annotated[str, typer.Option(help="Key of the attack.")],
+    attack: Annotated[str, typer.Option(help="Key of the attack.", autocompletion=attacks)],
     runs: Annotated[list[Path] | None, typer.Argument(help="Run directories.")] = None,
-    against: Annotated[list[str], typer.Option(help="Key of the baseline; repeat for more.")] = ["gradinversion"],  # noqa: B006
+    against: Annotated[
+        list[str], typer.Option(help="Key of the baseline; repeat for more.", autocompletion=attacks)
+    ] = ["gradinversion"],  # noqa: B006
     board: Annotated[
         list[Path], typer.Option(help="A published NAME.images.csv: supplies what the runs lack; repeat for more.")
     ] = [],  # noqa: B006

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from gradinv.benchmark.commands.names import recipes
+
 
 def data(
-    name: Annotated[str, typer.Argument(help="Its name; without, all recipes.")] = "",
+    name: Annotated[str, typer.Argument(help="Its name; without, all recipes.", autocompletion=recipes)] = "",
     source: Annotated[Path | None, typer.Option(help="Make it, from this folder, in GRADINV_DATA.")] = None,
 ) -> None:
     """Say how a data set of the boards is made, make it from its source, and compare its files with ours by hash.

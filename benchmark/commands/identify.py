@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gradinv.benchmark.commands.names import models
 from gradinv.benchmark.commands.options import LARGEST_SEED, Download, Plugins, load_plugins, say
 from gradinv.metrics.records import require_folder
 
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 def identify(
     runs: list[Path],
     network: Annotated[
-        str | None, typer.Option(help="A further judge, a timm model; never the attacked victim. Else the default one.")
+        str | None,
+        typer.Option(
+            help="A further judge, a timm model; never the attacked victim. Else the default one.",
+            autocompletion=models,
+        ),
     ] = None,
     state: Annotated[
         Literal["untrained", "trained", "pretrained"], typer.Option(help="State of the judge's weights.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gradinv.benchmark.commands.names import datasets, models, rules
 from gradinv.benchmark.commands.options import (
     LARGEST_SEED,
     Download,
@@ -33,8 +34,8 @@ MOST_BATCHES = 1_000_000
 class LabelRequest:
     """What `gradinv labels` is asked for, option by option."""
 
-    dataset: Annotated[str, typer.Option(help="Data set that the private batches come from.")]
-    model: Annotated[str, typer.Option(help="A timm model, or lenet_dlg.")]
+    dataset: Annotated[str, typer.Option(help="Data set that the private batches come from.", autocompletion=datasets)]
+    model: Annotated[str, typer.Option(help="A timm model, or lenet_dlg.", autocompletion=models)]
     out: Annotated[Path, typer.Option("--out", file_okay=False, help="Folder for the board; a run goes on in it.")]
     state: Annotated[
         list[str], typer.Option("--state", help="untrained, early, trained or pretrained; repeatable.")
@@ -54,9 +55,9 @@ class LabelRequest:
     client_classes: Annotated[
         int | None, typer.Option(min=1, help="Classes of a batch where labels may be equal; else all.")
     ] = None
-    rule: Annotated[list[str], typer.Option("--rule", help="A rule's key; repeatable. Without: all rules.")] = field(
-        default_factory=list
-    )
+    rule: Annotated[
+        list[str], typer.Option("--rule", help="A rule's key; repeatable. Without: all rules.", autocompletion=rules)
+    ] = field(default_factory=list)
     auxiliary: Annotated[
         int, typer.Option(min=0, help="Tuning images a class for rules that need auxiliary images; 0: none.")
     ] = 25

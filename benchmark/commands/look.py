@@ -5,13 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from gradinv.benchmark.commands.names import Kind, entries, names_of
 from gradinv.benchmark.commands.options import Plugins, load_plugins
 from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.registry import RequestError
 
-Kind = Literal[
-    "attacks", "controls", "datasets", "defenses", "distances", "inits", "metrics", "models", "rules", "suites"
-]
 Shown = Literal[
     "attack", "control", "dataset", "defense", "distance", "init", "metric", "model", "rule", "schema", "suite"
 ]
@@ -23,14 +21,14 @@ def list_(kind: Kind, pattern: Annotated[str, typer.Argument(help="Wildcard.")] 
     from fnmatch import fnmatchcase
 
     load_plugins(plugin)
-    for name in _names(kind):
+    for name in names_of(kind):
         if fnmatchcase(name, pattern):
             print(one_line(f"{name}{_remark(kind, name)}"))
 
 
 def show(
     kind: Shown,
-    name: Annotated[str, typer.Argument(help="Its key; `schema` has none.")] = "",
+    name: Annotated[str, typer.Argument(help="Its key; `schema` has none.", autocompletion=entries)] = "",
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Show one entry: what it is, its parameters, its paper; or the schema: every column of every table."""
@@ -94,49 +92,3 @@ def _attack_remark(key: str) -> str:
     kind = "exact" if declared.get("exact") else "approximate"
     needs = declared.get("needs")
     return f"  {kind}, passive, from letter {declared.get('letter', 'B')} on" + (f"; needs {needs}" if needs else "")
-
-
-def _names(kind: Kind) -> list[str]:
-    if kind == "attacks":
-        from gradinv.attacks.registry import attack_keys
-
-        return attack_keys()
-    if kind in ("distances", "inits"):
-        from gradinv.attacks.gradient_matching import DISTANCES, INITS
-
-        return (DISTANCES if kind == "distances" else INITS).names()
-    if kind == "defenses":
-        from gradinv.benchmark.defenses import DEFENSES
-
-        return DEFENSES.names()
-    if kind == "metrics":
-        from gradinv.metrics.images import METRICS
-
-        return METRICS.names()
-    if kind == "datasets":
-        from gradinv.benchmark.datasets import dataset_names
-
-        return dataset_names()
-    if kind == "rules":
-        from gradinv.attacks.label_rules import rule_keys
-
-        return rule_keys()
-    return _slow_names(kind)
-
-
-def _slow_names(kind: Kind) -> list[str]:
-    """Names that only torch or timm know."""
-    if kind == "suites":
-        from gradinv.benchmark.runs import suite_names
-
-        return suite_names()
-    if kind == "controls":
-        from gradinv.benchmark.experiment import CONTROLS
-
-        return list(CONTROLS)
-    import timm
-
-    # Registers our own networks with timm.
-    import gradinv.benchmark.victims.networks  # noqa: F401
-
-    return timm.list_models()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from gradinv.benchmark.commands.names import attacks, defenses_of_suite, suites, victims_of_suite
 from gradinv.benchmark.commands.options import (
     AskedEngine,
     AskedPrecision,
@@ -38,13 +39,22 @@ EXPERIMENTAL = "experimental: not yet run on a GPU by us"
 class RunRequest:
     """What `gradinv run` is asked for, option by option."""
 
-    suite: Annotated[str, typer.Argument(help="A shipped suite (see `gradinv list suites`) or a YAML file.")]
+    suite: Annotated[
+        str, typer.Argument(help="A shipped suite (see `gradinv list suites`) or a YAML file.", autocompletion=suites)
+    ]
     attack: Annotated[
         list[str],
-        typer.Option(help="An attack in place of the suite's; with a wildcard, a filter on them; repeatable."),
+        typer.Option(
+            help="An attack in place of the suite's; with a wildcard, a filter on them; repeatable.",
+            autocompletion=attacks,
+        ),
     ] = field(default_factory=list)
-    victim: Annotated[str | None, typer.Option(help="Wildcard over the suite's victims.")] = None
-    defense: Annotated[str | None, typer.Option(help="Wildcard over the suite's defenses.")] = None
+    victim: Annotated[
+        str | None, typer.Option(help="Wildcard over the suite's victims.", autocompletion=victims_of_suite)
+    ] = None
+    defense: Annotated[
+        str | None, typer.Option(help="Wildcard over the suite's defenses.", autocompletion=defenses_of_suite)
+    ] = None
     batch_size: Annotated[list[int], typer.Option(help="Only these batch sizes.")] = field(default_factory=list)
     plugin: Plugins = field(default_factory=list)
     settings: Annotated[

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from gradinv.benchmark.commands.names import datasets, models
 from gradinv.benchmark.commands.options import (
     LARGEST_SEED,
     Download,
@@ -16,8 +17,8 @@ from gradinv.benchmark.machine import Device, resolve_device
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="A timm model, or lenet_dlg.")],
-    dataset: Annotated[str, typer.Option(help="Data set to train on.")] = "photos",
+    model: Annotated[str, typer.Argument(help="A timm model, or lenet_dlg.", autocompletion=models)],
+    dataset: Annotated[str, typer.Option(help="Data set to train on.", autocompletion=datasets)] = "photos",
     image_size: ImageSizes = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Else by the size of the data set.")] = None,
     stem: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradinv.benchmark.commands.names import attacks, defenses_of_suite, metrics, suites, victims_of_suite
 from gradinv.benchmark.commands.options import (
     LARGEST_SEED,
     Download,
@@ -31,10 +32,18 @@ MOST_JOBS = 64
 class TuneRequest:
     """What `gradinv tune` is asked for, option by option."""
 
-    attack: Annotated[str, typer.Argument(help="The attack, whose own weights are tried first.")]
-    suite: Annotated[str, typer.Argument(help="A suite (shipped or a file) whose one cell is tuned in.")]
-    victim: Annotated[str | None, typer.Option(help="Wildcard over the suite's victims.")] = None
-    defense: Annotated[str | None, typer.Option(help="Wildcard over the suite's defenses.")] = None
+    attack: Annotated[
+        str, typer.Argument(help="The attack, whose own weights are tried first.", autocompletion=attacks)
+    ]
+    suite: Annotated[
+        str, typer.Argument(help="A suite (shipped or a file) whose one cell is tuned in.", autocompletion=suites)
+    ]
+    victim: Annotated[
+        str | None, typer.Option(help="Wildcard over the suite's victims.", autocompletion=victims_of_suite)
+    ] = None
+    defense: Annotated[
+        str | None, typer.Option(help="Wildcard over the suite's defenses.", autocompletion=defenses_of_suite)
+    ] = None
     batch_size: Annotated[list[int], typer.Option(help="Only this batch size.")] = field(default_factory=list)
     settings: Annotated[list[str], typer.Option("--set", help="KEY=VALUE over the suite's.")] = field(
         default_factory=list
@@ -43,7 +52,9 @@ class TuneRequest:
         32
     )
     batches: Annotated[int, typer.Option(min=1, help="Private batches of tuning images that each is scored on.")] = 8
-    objective: Annotated[str, typer.Option(help="psnr, structure or a judge of identity: what is made best.")] = "psnr"
+    objective: Annotated[
+        str, typer.Option(help="psnr, structure or a judge of identity: what is made best.", autocompletion=metrics)
+    ] = "psnr"
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the search.")] = 0
     name: Annotated[str | None, typer.Option(help="Of the preset; else tuned_DATASET_VICTIM.")] = None
     out: Annotated[Path | None, typer.Option(file_okay=False, help="Run directory; else runs/tune-ATTACK-NAME.")] = None

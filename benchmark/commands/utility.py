@@ -5,11 +5,14 @@ from typing import Annotated
 
 import typer
 
+from gradinv.benchmark.commands.names import suites
 from gradinv.benchmark.commands.options import Download, Plugins, load_plugins, say
 
 
 def utility(
-    suite: Annotated[str, typer.Argument(help="A shipped suite or a YAML file: its victims and defenses.")],
+    suite: Annotated[
+        str, typer.Argument(help="A shipped suite or a YAML file: its victims and defenses.", autocompletion=suites)
+    ],
     out: Annotated[Path, typer.Option(help="The table, as CSV; `gradinv plot` finds utility.csv beside the trials.")],
     seeds: Annotated[int, typer.Option(min=2, max=100, help="Trainings of each setting.")] = 3,
     clients: Annotated[int, typer.Option(min=1, max=1000)] = 5,

@@ -28,11 +28,14 @@ from .runner import (
     show_plan as show_plan,
 )
 from .selection import select as select
+from .shipped import (
+    SHIPPED as SHIPPED,
+    suite_names as suite_names,
+)
 from .strict_yaml import read_yaml as read_yaml
 from .suite import (
     Suite as Suite,
     load_suite as load_suite,
-    suite_names as suite_names,
     suite_of as suite_of,
     suite_path as suite_path,
 )

@@ -13,12 +13,12 @@ from pydantic import (
 
 from gradinv.attacks.leak import ThreatModel
 from gradinv.benchmark.runs.block import Block, Strict, SuiteContrast, SuiteError
+from gradinv.benchmark.runs.shipped import SHIPPED, suite_names
 from gradinv.benchmark.runs.strict_yaml import read_yaml
 from gradinv.benchmark.victims import VictimSpec
 from gradinv.metrics.plain_text import cut
 from gradinv.metrics.registry import unknown
 
-SHIPPED = Path(__file__).parent.parent / "suites"
 _HEAD = ("name", "description", "contrasts")  # what holds for a suite as a whole
 
 
@@ -51,11 +51,6 @@ class Suite(Strict):
                 if key not in attacks:
                     raise ValueError(f"contrast {contrast.name!r}: {unknown('attack of this suite', key, attacks)}")
         return self
-
-
-def suite_names() -> list[str]:
-    """The suites that ship with gradinv."""
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
 def suite_path(name: str) -> Path:

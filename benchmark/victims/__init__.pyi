@@ -8,7 +8,6 @@ from .loading import (
     weights_hash as weights_hash,
 )
 from .networks import (
-    Stem as Stem,
     VictimError as VictimError,
     build_network as build_network,
     channels_in_words as channels_in_words,
@@ -24,6 +23,7 @@ from .packaged_weights import (
     packaged_source as packaged_source,
 )
 from .spec import (
+    Stem as Stem,
     VictimSpec as VictimSpec,
     checked_spec as checked_spec,
 )

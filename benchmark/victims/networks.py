@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from gradinv.attacks.victim import forget_hidden_state, trained_parameters
 from gradinv.benchmark.victims import literature  # noqa: F401 - registers its networks with timm
+from gradinv.benchmark.victims.spec import Stem
 from gradinv.metrics.image_size import ImageSize, sides
 from gradinv.metrics.registry import RequestError, UnknownNameError
-
-Stem = Literal["default", "cifar"]
 
 
 class VictimError(RequestError):

@@ -13,10 +13,10 @@ from pydantic import (
     model_validator,
 )
 
-from gradinv.benchmark.victims.networks import Stem
 from gradinv.metrics.keys import bracketed
 from gradinv.metrics.registry import RequestError
 
+Stem = Literal["default", "cifar"]
 State = Literal["untrained", "early", "trained", "pretrained"]
 
 Channel = Annotated[float, Field(allow_inf_nan=False)]

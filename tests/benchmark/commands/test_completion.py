@@ -1,9 +1,15 @@
 """Completion by the shell: the script that is installed, and what it is answered."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import typer
 
+from gradinv.attacks.registry import attack_keys
 from gradinv.benchmark.cli import app
+from gradinv.benchmark.commands.names import models, names_of
 
 VERBS = {command.name or command.callback.__name__ for command in app.registered_commands}
 
@@ -38,3 +44,64 @@ def test_bash_is_told_every_verb(said):
 def test_zsh_is_told_the_options_of_a_verb_with_their_help(said):
     shown = said(_GRADINV_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="gradinv train --im")
     assert '"--image-size":"Pixels, or 64x80' in shown
+
+
+@pytest.fixture
+def completed(said):
+    """`completed(words)`: what bash is offered for the last of these words."""
+
+    def ask(words):
+        return said(
+            _GRADINV_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1)
+        ).split()
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("gradinv run qu", ["quick"]),
+        ("gradinv run quick --attack inverting_gradients.ta", ["inverting_gradients.tag"]),
+        ("gradinv run quick --victim ", ["lenet_dlg", "test_resnet[epochs=1]"]),
+        ("gradinv run defenses --defense sign", ["sign[size=0.001]", "sign[size=0.01]", "sign[size=0.1]"]),
+        ("gradinv run nothing --victim ", []),
+        ("gradinv audit --defense dp_sgd+prec", ["dp_sgd+precode"]),
+        ("gradinv leaderboard runs/mine --column ms", ["ms_ssim"]),
+        ("gradinv show dataset ph", ["photos"]),
+        ("gradinv show model lenet_d", ["lenet_dlg"]),
+        ("gradinv show schema ", []),
+        ("gradinv train resnet18 --dataset ph", ["photos"]),
+        (
+            "gradinv labels --rule llg_star",
+            ["llg_star[inputs=zeros]", "llg_star[inputs=ones]", "llg_star[inputs=randn]"],
+        ),
+    ],
+)
+def test_values_are_completed_with_names(completed, words, offered):
+    assert completed(words) == offered
+
+
+def test_every_attack_is_offered(completed):
+    assert completed("gradinv show attack ") == attack_keys()
+
+
+def test_models_are_read_from_files_as_timm_lists_them():
+    listed = set(names_of("models"))
+    assert {"resnet18", "vit_tiny_patch16_224", "lenet_dlg", "mlp1000"} <= set(models()) <= listed
+    assert len(models()) > 0.95 * len(listed)
+
+
+def test_a_process_that_completes_imports_no_torch():
+    """As a shell asks, with all kinds of names: one that waits for torch completes nothing."""
+    code = (
+        "import sys; from gradinv.benchmark.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    asked = "gradinv run quick --victim te", "gradinv show model lenet_d", "gradinv tune idlg --objective ssi"
+    for words in asked:
+        environment = {"_GRADINV_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        command = [sys.executable, "-c", code]
+        said = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True).stdout
+        assert said.split()[1:] == ["False"], words
