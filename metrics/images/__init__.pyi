@@ -11,16 +11,18 @@ from .identity import (
     CosineLikeness as CosineLikeness,
     LowpassLikeness as LowpassLikeness,
     Pool as Pool,
-    identity_name as identity_name,
-    judge_of as judge_of,
     lowpass_features as lowpass_features,
-    rank_of as rank_of,
     ranks_of as ranks_of,
 )
 from .label_accuracy import shared_labels as shared_labels
 from .matching import (
     match as match,
     slot_accuracy as slot_accuracy,
+)
+from .ranks import (
+    identity_name as identity_name,
+    judge_of as judge_of,
+    rank_of as rank_of,
 )
 from .scoring import (
     METRICS as METRICS,

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gradinv.metrics.images.ranks import judge_of
 from gradinv.metrics.images.scoring import METRICS
 
 Per = Literal["image", "batch"]
-IDENTITY_PREFIX = "identity_"
-"""How the metrics begin that rank the original in a pool; the rest is the name of the judge."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,7 @@ def facts_of(metric: str) -> Facts | None:
     if METRICS.is_usable(metric):
         return _facts_registered(metric, METRICS.constants(metric))
     # A family: the judge stands in the name, so that no entry can be registered beforehand.
-    judge = metric.removeprefix(IDENTITY_PREFIX)
-    if judge != metric:
+    if judge := judge_of(metric):
         meaning = f"normalised rank of the original in the pool by the judge {judge}; 0.5: chance"
         return Facts(f"identity ({judge})", "lower", meaning, low=0.0, high=1.0, panel=True, needs_pool=True)
     return _declared.get(metric)

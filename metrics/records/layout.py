@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+RECORD_NAME = "record.json"
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -31,7 +33,7 @@ class RunDirectory:
 
     def record(self, trial_id: str) -> Path:
         """What a trial left behind, as JSON (`record.Record`)."""
-        return self._of_trial(trial_id, "record.json")
+        return self._of_trial(trial_id, RECORD_NAME)
 
     def tensors(self, trial_id: str) -> Path:
         """The pictures of a trial, uint8 safetensors; missing where it was not scored."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from gradinv.metrics.images import counting
 from gradinv.metrics.records.additions import with_additions
 from gradinv.metrics.records.files import read_file
-from gradinv.metrics.records.layout import RunDirectory, trial_ids
+from gradinv.metrics.records.layout import RECORD_NAME, RunDirectory, trial_ids
 from gradinv.metrics.records.plugins import recall
 from gradinv.metrics.records.record import FINISHED, SCHEMA, Cell, ImageScore, Record
 from gradinv.metrics.records.validation import checksum_line, disagreement
@@ -33,7 +33,7 @@ def read_records(directories: Iterable[Path]) -> tuple[list[Record], list[str]]:
     A trial found in several directories counts once. Folders whose name starts with a dot are unfinished writes and
     are passed over. Raises RecordsError for a directory without trials.
     """
-    copies: dict[str, list[tuple[Path, Record]]] = {}
+    copies: dict[str, list[tuple[RunDirectory, Record]]] = {}
     runs = list(map(RunDirectory, directories))
     trials = [(run, trial) for run in runs for trial in _trials_of(run)]
     faults = [fault for run in runs if (fault := _recalled(run))]
@@ -43,7 +43,7 @@ def read_records(directories: Iterable[Path]) -> tuple[list[Record], list[str]]:
             if isinstance(record, str):
                 faults.append(record)
             else:
-                copies.setdefault(record.id, []).append((run.record(trial), record))
+                copies.setdefault(record.id, []).append((run, record))
     chosen = [_chosen(of_trial) for of_trial in copies.values()]
     faults += [fault for fault in chosen if isinstance(fault, str)]
     records = [record for record in chosen if isinstance(record, Record)]
@@ -84,18 +84,19 @@ def position(record: Record) -> tuple[str, int, int, str]:
     return record.suite, record.order, record.repetition, record.id
 
 
-def _chosen(copies: Sequence[tuple[Path, Record]]) -> Record | str:
+def _chosen(copies: Sequence[tuple[RunDirectory, Record]]) -> Record | str:
     """The record of a trial that lies in one or more places, or why none of them counts.
 
     A finished one goes before one that has to be run again. Finished ones must have measured the same: which of two
     results to believe is not for a clock to say.
     """
     # Of several that are unfinished any will do: the suite runs the trial again.
-    finished = [(path, record) for path, record in copies if record.state in FINISHED] or copies[:1]
-    (path, record), *others = finished
-    for other_path, copy in others:
+    finished = [(run, record) for run, record in copies if record.state in FINISHED] or copies[:1]
+    (run, record), *others = finished
+    for other_run, copy in others:
         if _measured(copy) != _measured(record):
-            return f"{path} and {other_path}: two results of one trial, and none of them counts; remove one of them"
+            places = f"{run.record(record.id)} and {other_run.record(record.id)}"
+            return f"{places}: two results of one trial, and none of them counts; remove one of them"
     return record
 
 
@@ -150,7 +151,7 @@ def _altered(run: RunDirectory, trial: str, text: bytes) -> str:
         return "" if _schema_of(text) < FIRST_WITH_CHECKSUMS else f"{path.name} is missing"
     except OSError as error:
         return f"{path.name} cannot be read ({error.strerror})"
-    return "" if checksum_line(run.record(trial).name, text) in lines else f"{path.name} does not fit it"
+    return "" if checksum_line(RECORD_NAME, text) in lines else f"{path.name} does not fit it"
 
 
 def _schema_of(text: bytes) -> int:

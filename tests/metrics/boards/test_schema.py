@@ -19,7 +19,7 @@ from gradinv.metrics.boards.columns import (
 from gradinv.metrics.boards.label_table import LABEL_BATCH_COLUMNS, LABEL_COLUMNS
 from gradinv.metrics.boards.schema import schema_page
 from gradinv.metrics.images.facts import board_metrics
-from gradinv.metrics.images.identity import judge_of
+from gradinv.metrics.images.ranks import judge_of
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
 NAMES = sorted(path.stem for path in BOARDS.glob("*.yaml"))
