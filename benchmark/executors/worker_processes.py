@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -16,6 +16,8 @@ from gradinv.benchmark.machine import prepare_process
 from gradinv.benchmark.plugins import load_plugin
 from gradinv.metrics.records import Record
 
+_START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
 
 class WorkerProcesses:
     """So many processes of this machine; `stop` ends them, whatever they have under way."""
@@ -23,9 +25,13 @@ class WorkerProcesses:
     death: type[Exception] = BrokenProcessPool
 
     def __init__(self, workers: int, plugins: Sequence[Path]) -> None:
-        # Spawned, not forked: a fork of a process with torch's threads or a CUDA context hangs or dies.
-        context = multiprocessing.get_context("spawn")
-        self._executor = ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=(list(plugins),))
+        # Not forked from this process: a fork of one with torch's threads or a CUDA context hangs or dies. The server
+        # only imports what trials need, once, so that workers start at once and share its memory.
+        context = multiprocessing.get_context(_START_METHOD)
+        context.set_forkserver_preload([execute.__module__])
+        self._executor = ProcessPoolExecutor(
+            workers, context, initializer=start_worker, initargs=(list(plugins), dict(os.environ))
+        )
 
     def submit(self, job: Job) -> Future[list[Record]]:
         """The records of a job, once they are on disk; `death` where a process died before."""
@@ -40,8 +46,11 @@ class WorkerProcesses:
             process.terminate()
 
 
-def start_worker(plugins: Sequence[Path]) -> None:
+def start_worker(plugins: Sequence[Path], environment: Mapping[str, str]) -> None:
     """Make a process ready to run trials: one thread, the plug-ins, an end when its parent ends."""
+    # The server has the environment of when it was started, for the first run of this process.
+    os.environ.clear()
+    os.environ.update(environment)
     # Ctrl-C reaches the whole group: the parent ends the run, and no worker prints a traceback of its own.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

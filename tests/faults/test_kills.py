@@ -95,11 +95,14 @@ def kill_main(process: "subprocess.Popen[bytes]") -> None:
 
 
 def kill_worker(process: "subprocess.Popen[bytes]") -> None:
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], check=False, capture_output=True, text=True
-    ).stdout.split()
-    if children:  # there are none yet while the run is being prepared
-        kill_if_alive(int(children[-1]))
+    """One of the forks of the server, which is a child of the run; there are none while the run is being prepared."""
+    if workers := [worker for child in children(process.pid) for worker in children(child)]:
+        kill_if_alive(workers[-1])
+
+
+def children(process: int) -> list[int]:
+    listing = subprocess.run(["pgrep", "-P", str(process)], check=False, capture_output=True, text=True).stdout
+    return [int(child) for child in listing.split()]
 
 
 def kill_if_alive(process: int) -> None:
