@@ -13,10 +13,11 @@ from torch import Tensor
 
 from gradinv.metrics.boards import lines_by_setting
 from gradinv.metrics.figures import Material, figures_of
+from gradinv.metrics.images import facts_of
 from gradinv.metrics.leakage import badge
 from gradinv.metrics.records import Record, granted, title, varying
 from gradinv.metrics.registry import RequestError
-from gradinv.metrics.typesetting import between, fixed
+from gradinv.metrics.typesetting import between, digits_of, fixed
 
 _PICTURE = 96
 """Pixels of a picture's side on the page, at least."""
@@ -59,7 +60,7 @@ def trial_html(record: Record, originals: Tensor, reconstructions: Tensor, score
         ("original", [_picture(image) for image in originals[:_SHOWN]]),
         ("reconstruction", [_picture(image) for image in reconstructions[:_SHOWN]]),
         *(
-            (str(metric), [escape(f"{value:.4g}") for value in scores[metric].iloc[:_SHOWN]])
+            (_heading(str(metric)), [fixed(value, digits_of(str(metric))) for value in scores[metric].iloc[:_SHOWN]])
             for metric in scores.columns
         ),
     ]
@@ -67,6 +68,12 @@ def trial_html(record: Record, originals: Tensor, reconstructions: Tensor, score
         f"<tr><th>{escape(name)}</th>{''.join(f'<td>{entry}</td>' for entry in entries)}</tr>" for name, entries in rows
     )
     return f"<p><b>{escape(heading)}</b></p><table>{body}</table>"
+
+
+def _heading(metric: str) -> str:
+    """What a metric is called, with its unit; a column that is no metric by its own name."""
+    facts = facts_of(metric)
+    return facts.heading if facts else metric
 
 
 def _picture(image: Tensor) -> str:

@@ -6,6 +6,7 @@ turns their links to where the site has the same page.
 
 import posixpath
 import re
+from html import unescape
 from pathlib import Path
 
 import nbconvert
@@ -14,6 +15,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from reference import attacks, defenses, distances, inputs, label_rules, metrics, python, starts
+
+from gradinv.metrics.report import breakable
 
 CHECKOUT = Path(__file__).parents[2]
 ELSEWHERE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "leaderboards/*.*")
@@ -30,6 +33,13 @@ REFERENCE = {
 }
 # Code comes first in the pattern, so that brackets in it are passed over and not taken for links.
 CODE_OR_LINK = re.compile(r"(?P<code>^```.*?^```$|`[^`\n]*`)|\]\((?P<target>[^)\s]+)\)", re.DOTALL | re.MULTILINE)
+
+INLINE = re.compile(
+    r"(?P<block><pre.*?</pre>)|<code>(?P<name>[^<\n]*)</code>"
+    r"|(?<=[\d\]]) (?P<unit>%|dB)|(?P<interval>\[-?[\d.]+, -?[\d.]+\])",
+    re.DOTALL,
+)
+"""What must not be broken at any place, or only at some: blocks of code are left as they are."""
 
 LOADED = re.compile(r"""<(?:script|img|link[^>]* rel="?(?:stylesheet|icon)"?)[^>]* (?:src|href)="?(https?:[^" >]+)""")
 """What a browser would fetch from another machine to show a page; links that are only followed are not meant."""
@@ -105,10 +115,23 @@ def with_links_to_site(markdown: str, source: str) -> str:
     return CODE_OR_LINK.sub(turned, markdown)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """The page with lines that break where the parts of a name begin, and not within an interval or before a unit."""
+    return INLINE.sub(_unbroken, html)
+
+
+def _unbroken(found: re.Match[str]) -> str:
+    if found["name"]:
+        return f"<code>{breakable(unescape(found['name']))}</code>"
+    return found["block"] or found[0].replace(" ", "&nbsp;")
+
+
 def notebook_files(path: Path) -> dict[str, str | bytes]:
     """A notebook as Markdown and pictures, with the outputs that it was committed with."""
     # The key begins the pictures' names, which would else be the same in every notebook.
     text, resources = nbconvert.MarkdownExporter().from_filename(str(path), resources={"unique_key": path.stem})
+    # The theme gives its looks, and a bar to scroll it by, to tables without a class.
+    text = text.replace('<table border="1" class="dataframe">', "<table>")
     return {f"{path.stem}.md": text, **resources["outputs"]}
 
 

@@ -158,7 +158,10 @@ def _facts(facts: dict[str, str]) -> list[str]:
 
 
 def _paper(paper: Paper | None) -> str:
-    return f"{paper.authors}: [{paper.title}]({paper.url}), {paper.venue} {paper.year}" if paper else ""
+    if paper is None:
+        return ""
+    year = "" if str(paper.year) in paper.venue else f" {paper.year}"
+    return f"{paper.authors}: [{paper.title}]({paper.url}), {paper.venue}{year}"
 
 
 def _values(parameters: dict[str, Any]) -> str:

@@ -7,5 +7,6 @@ from .boards_site import write_boards as write_boards
 from .pages import Rerun as Rerun
 from .site import (
     Extras as Extras,
+    breakable as breakable,
     write_html as write_html,
 )

@@ -118,7 +118,8 @@ def breakable(key: str) -> Markup:
     """
     name, bracket, parameters = key.partition("[")
     # Browsers break lines at blanks only, and keys have none.
-    parts = [*re.split(r"(?<=_)|(?=\.)", name), *re.split(r"(?<=,)", bracket + parameters)]
+    # A dot before digits is a decimal point and begins no part.
+    parts = [*re.split(r"(?<=[_,])|(?=\.(?!\d))", name), *re.split(r"(?<=,)", bracket + parameters)]
     return Markup("<wbr>").join(part for part in parts if part)
 
 
