@@ -209,7 +209,8 @@ def batch_values(record: Record, metric: str) -> list[float]:
     """
     # Both are looked through, as no name stands in both: a metric is registered once, per image or per batch.
     holders: list[Record | ImageScore] = [record, *record.images]
-    return counting(metric, [holder.metrics[metric] for holder in holders if metric in holder.metrics])
+    values = [holder.metrics[metric] for holder in holders if metric in holder.metrics]
+    return counting(metric, values) if values else []  # mostly none: a board has more metrics than a suite measures
 
 
 def batch_mean(record: Record, metric: str) -> float | None:

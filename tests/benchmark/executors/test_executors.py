@@ -198,6 +198,8 @@ def test_workers_have_the_environment_of_their_run_and_not_of_the_first(monkeypa
         monkeypatch.setenv("GRADINV_DATA", place)
         processes = WorkerProcesses(1, plugins=[])
         assert processes._executor.submit(os.getenv, "GRADINV_DATA").result() == place
+        # A server that has asked for CUDA devices, though it has none, leaves forks that can never use one.
+        assert not processes._executor.submit(eval, "__import__('torch').cuda._is_in_bad_fork()").result()
         processes.stop()
 
 
