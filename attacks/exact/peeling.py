@@ -21,7 +21,6 @@ SHARIATI_2025 = Paper(
     year=2025,
     url="https://github.com/SaeedShariati/Gradient-Inversion-via-LT-Codes",
 )
-ROUNDS = 100
 MARGIN = 0.1
 """In units of pixel value, how far outside [0, 1] a candidate may be: those of several images mostly are."""
 CHUNK = 256
@@ -85,9 +84,10 @@ class Peeling(ClosedForm):
     the batch's times one unknown factor, on which neurons vote. `loosen` multiplies the certificate's tolerance, for
     noisy updates: what is found above 1 is not certified. In single precision an image is certified only where the
     whole batch was found and gives the layer's whole gradient: about one image in a hundred passes alone and is wrong.
+    No round is an evaluation: it asks the network for gradients of the layer's outputs and never of its parameters.
     """
 
-    most_evaluations = ROUNDS
+    most_evaluations = 0
 
     def __init__(
         self,
@@ -109,16 +109,14 @@ class Peeling(ClosedForm):
         peeler = Peeler(leak, victim, self.loosen)
         if self.scale == "estimated" or leak.transform.startswith("clipped"):
             peeler.estimate_scale()
-        spent = 0
-        while spent < self.evaluations(budget) and peeler.peel():
-            spent += 1
+        # Every round takes images out, so that there are at most as many as images: no budget has to end it.
+        while peeler.peel():
+            pass
         # Round by round, so that what was certified first comes first: no order of the client's is known.
         images: list[Tensor] = [image for batch in peeler.peeled for image in batch.images]
         labels: list[int] = [label for batch in peeler.peeled for label in batch.labels.tolist()]
         certified = [self.loosen == 1 and peeler.is_proof] * len(labels)
-        return partial_result(
-            leak, images, labels, label_method="inferred:peeling", certified=certified, evaluations=spent
-        )
+        return partial_result(leak, images, labels, label_method="inferred:peeling", certified=certified, evaluations=0)
 
 
 register_preset("peeling.clipped", scale="estimated")

@@ -162,7 +162,11 @@ _PROVED = {
 _COSTS = {
     "objective_start": Column("objective at the start, mean over batches; never compare rows", "attack's own"),
     "objective_end": Column("objective of what was returned, mean over batches", "attack's own", direction="lower"),
-    "evaluations": Column("parameter gradients of candidate batches spent, mean over batches", "evaluations", 0),
+    "evaluations": Column(
+        "parameter gradients of candidate batches spent, 0 for one that solves without any; mean over batches",
+        "evaluations",
+        0,
+    ),
     "evaluations_counted": Column(
         "the same as the victim counted them, whatever the attack says; mean over batches", "evaluations", 0
     ),
