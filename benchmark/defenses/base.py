@@ -1,13 +1,13 @@
 """Defenses by name; listing their names imports no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gradinv.attacks.registry import Paper, Parametrised
 from gradinv.metrics.registry import Registry, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from torch import Generator, Tensor, nn
@@ -24,8 +24,9 @@ class UndefendableError(RequestError):
 class ClientStep:
     """What a client has at hand while it defends its update: its network in its mode, and the batch that it saw.
 
-    `images` (B, C, H, W) are normalised, `labels` class indices (B,) or probabilities. `compute` gives the undefended
-    update of any batch; `update` is its key, `bn_mode` the mode of the network's batch-norm layers.
+    `images` (B, C, H, W) are normalised, `labels` class indices (B,) or probabilities; `drawn` are the buffers (B, ...)
+    that its passes use in place of the network's own, and `module` has them. `compute` gives the undefended update of
+    any batch with such buffers; `update` is its key, `bn_mode` the mode of the network's batch-norm layers.
     """
 
     module: "nn.Module"
@@ -33,7 +34,8 @@ class ClientStep:
     labels: "Tensor"
     bn_mode: str
     update: str
-    compute: "Callable[[Tensor, Tensor], dict[str, Tensor]]"
+    compute: "Callable[[Tensor, Tensor, Mapping[str, Tensor]], dict[str, Tensor]]"
+    drawn: "Mapping[str, Tensor]" = field(default_factory=dict)
 
 
 class Defense(Parametrised):
@@ -72,6 +74,9 @@ class Defense(Parametrised):
     neutral: str = ""
     """Key of the setting at which it changes no bit; empty: there is none, and `never_neutral` says why."""
 
+    keeps_zeros: bool = False
+    """Whether what is zero in the update is zero in what it sends."""
+
     never_neutral: str = ""
     """Why no setting is neutral, in words."""
 
@@ -104,7 +109,7 @@ class Defense(Parametrised):
         return images, labels
 
     def draws(self, module: "nn.Module", batch_size: int, generator: "Generator") -> "dict[str, Tensor]":
-        """Buffers by name that the client's passes use in place of the network's own: noise inside the network."""
+        """Buffers by name that the client's passes use in place of the network's own, a row an image: inner noise."""
         return {}
 
     def on_step(self, update: "dict[str, Tensor]", step: ClientStep, generator: "Generator") -> "dict[str, Tensor]":
@@ -121,6 +126,10 @@ class Defense(Parametrised):
     def known(self) -> str:
         """Key of the transform that an attacker who knows the defense applies to candidates; empty: there is none."""
         return ""
+
+    def known_before(self, later: "Sequence[Defense]") -> str:
+        """The same where these others work, in their order, on what this one leaves; empty where they spoil it."""
+        return self.known()
 
     def upload_bytes(self, sent: "Mapping[str, Tensor]") -> float:
         """Bytes that this client uploads a round; what is sent is written as dense numbers unless a defense says."""

@@ -27,6 +27,7 @@ class Clipping(Defense):
     each example's. A gradient within the bound, and any gradient at `max_norm` inf, keeps every bit.
     """
 
+    keeps_zeros = True
     knowable = "the bound; the factor shows in nothing that is sent, and the direction stays"
     cost = "a smaller step; the direction stays"
     grid = ("clipping[max_norm=4]", "clipping[max_norm=1]", "clipping[max_norm=0.1]")

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 NONE = "none"
+LEFT_OUT = "ignored"
+ON_UPDATE = {"update", "per example"}
 
 
 class Composed(Defense):
@@ -25,7 +27,7 @@ class Composed(Defense):
         self.randomises = any(part.randomises for part in self.parts)
         self.acts = tuple(dict.fromkeys(place for part in self.parts for place in part.acts))
         self.knowable = "; ".join(part.knowable for part in self.parts if part.knowable)
-        self.unanswered = "; ".join(part.unanswered for part in self.parts if part.unanswered and not part.known())
+        self.unanswered = "; ".join(filter(None, map(self._unanswered_of, range(len(parts)))))
         self.cost = "; ".join(part.cost for part in self.parts if part.cost)
 
     def __repr__(self) -> str:
@@ -62,8 +64,30 @@ class Composed(Defense):
         return update
 
     def known(self) -> str:
-        """The transforms of the parts that have one, in the same order."""
-        return "+".join(filter(None, (part.known() for part in self.parts)))
+        """The transforms of the parts that have one, in the same order, but for tensors left out, which come last."""
+        keys = [key for index in range(len(self.parts)) for key in self._known_of(index)]
+        # What is left out of the distance counts in the norm that a later part clips, as in the client's own.
+        return "+".join(sorted(keys, key=lambda key: parse_key(key).name == LEFT_OUT))
+
+    def _known_of(self, index: int) -> Sequence[str]:
+        known = self.parts[index].known_before(self._later(index))
+        return split_keys(known) if known else []
+
+    def _later(self, index: int) -> list[Defense]:
+        """The parts that work on the update which the part of this index leaves."""
+        # A network or a batch is changed before any update is there, wherever the part stands.
+        first = index + 1 if ON_UPDATE & {*self.parts[index].acts} else 0
+        return [part for part in self.parts[first:] if ON_UPDATE & {*part.acts}]
+
+    def _unanswered_of(self, index: int) -> str:
+        """Why who knows the part does no more than who does not, or why he does not here; empty where he does."""
+        part = self.parts[index]
+        if self._known_of(index):
+            return ""
+        if not part.known():
+            return part.unanswered
+        spoiled = " and ".join(type(other).__name__ for other in self._later(index) if not other.keeps_zeros)
+        return f"what {type(part).__name__} left out shows as zeros, and {spoiled} fills them"
 
     def upload_bytes(self, sent: "Mapping[str, Tensor]") -> float:
         """The shortest of the parts' ways to write what is sent: a server understands each."""
@@ -77,7 +101,7 @@ def defense_keys(text: str) -> tuple[Key, ...]:
         raise InvalidEntryError(f"{text!r}: none is no part of a combination; leave it out")
     for earlier, key in ((keys[:index], key) for index, key in enumerate(keys)):
         places = {other.name: {*DEFENSES.get(other.name).target.acts} for other in earlier}
-        before = [name for name, acts in places.items() if acts & {"update", "per example"}]
+        before = [name for name, acts in places.items() if acts & ON_UPDATE]
         if before and DEFENSES.get(key.name).target.computes_update:
             raise InvalidEntryError(
                 f"{text!r}: {key.name} computes the update anew and would undo {before[0]}; write {key.name} first"

@@ -1,5 +1,7 @@
 """DP-SGD: every example's gradient clipped, and noise that hides any one of them."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 import torch
@@ -61,8 +63,10 @@ class DPSGD(Defense):
 
     def _clipped_sum(self, step: ClientStep) -> dict[str, Tensor]:
         total: dict[str, Tensor] = {}
-        for images, labels in zip(step.images.split(_AT_ONCE), step.labels.split(_AT_ONCE), strict=True):
-            examples = example_gradients(step.module, images, labels)
+        for start in range(0, len(step.images), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            drawn = {name: value[rows] for name, value in step.drawn.items()}
+            examples = example_gradients(step.module, step.images[rows], step.labels[rows], drawn)
             lengths = torch.stack([value.flatten(1).norm(dim=1) for value in examples.values()]).norm(dim=0)
             # `clamp`: an example with a gradient of zero keeps it.
             factors = (self.max_norm / lengths.clamp_min(torch.finfo(lengths.dtype).tiny)).clamp_max(1.0)
@@ -78,15 +82,18 @@ class DPSGD(Defense):
         return self.sigma * self.max_norm * drawn.to(value.device)
 
 
-def example_gradients(module: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def example_gradients(
+    module: nn.Module, images: Tensor, labels: Tensor, drawn: Mapping[str, Tensor] = MappingProxyType({})
+) -> dict[str, Tensor]:
     """The gradient of each example's own cross-entropy, (B, *parameter) by name, in one vectorised pass.
 
-    The network's forward pass must not mix the examples.
+    The network's forward pass must not mix the examples. `drawn` are buffers (B, ...) that stand in for its own.
     """
     parameters = {name: value.detach() for name, value in trained_parameters(module).items()}
 
-    def loss(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        return cross_entropy(call_with(module, parameters, image[None]), label[None])
+    def loss(parameters: dict[str, Tensor], image: Tensor, label: Tensor, drawn: dict[str, Tensor]) -> Tensor:
+        buffers = {name: value[None] for name, value in drawn.items()}
+        return cross_entropy(call_with(module, {**parameters, **buffers}, image[None]), label[None])
 
     # The parameters are shared, and so have no dimension of the batch; the gradients have one each.
-    return torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(parameters, images, labels)
+    return torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0, 0))(parameters, images, labels, dict(drawn))

@@ -1,5 +1,6 @@
 """Outpost: pruning, and noise where the information is, by the spread of each layer's weights."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -8,6 +9,7 @@ from torch import Generator, Tensor
 
 from gradinv.attacks.registry import Paper
 from gradinv.benchmark.defenses.base import ClientStep, Defense, register_defense
+from gradinv.benchmark.defenses.whole_update import mask_before
 
 WANG_2023 = Paper(
     title="More than Enough is Too Much: Adaptive Defenses against Gradient Leakage in Production Federated Learning",
@@ -68,4 +70,8 @@ class Outpost(Defense):
 
     def known(self) -> str:
         """A mask: what was pruned and got no noise shows in what is sent."""
-        return "masked"
+        return self.known_before([])
+
+    def known_before(self, later: Sequence[Defense]) -> str:
+        """The same where no later defense fills the zeros."""
+        return mask_before(later)

@@ -1,6 +1,6 @@
 """Pruning of the smallest gradient entries."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from gradinv.attacks.dlg import ZHU_2019
 from gradinv.benchmark.defenses.base import Defense, register_defense
-from gradinv.benchmark.defenses.whole_update import flattened, shaped, sparse_bytes
+from gradinv.benchmark.defenses.whole_update import flattened, mask_before, shaped, sparse_bytes
 
 
 @register_defense("pruning", paper=ZHU_2019)
@@ -19,6 +19,7 @@ class Pruning(Defense):
     of equal ones those that come first; ratio 0 changes no bit. With `per_layer` that holds of every tensor by itself.
     """
 
+    keeps_zeros = True
     knowable = "which entries were zeroed: it shows in what is sent"
     cost = "the small entries; the upload shrinks to values and places of the others"
     grid = ("pruning[ratio=0.7]", "pruning[ratio=0.9]", "pruning[ratio=0.99]")
@@ -44,7 +45,11 @@ class Pruning(Defense):
 
     def known(self) -> str:
         """A mask: which entries were pruned shows in what is sent."""
-        return "masked"
+        return self.known_before([])
+
+    def known_before(self, later: Sequence[Defense]) -> str:
+        """The same where no later defense fills the zeros."""
+        return mask_before(later)
 
     def upload_bytes(self, sent: Mapping[str, Tensor]) -> float:
         """Value and place of every entry that is not zero, or all of them where that is shorter."""

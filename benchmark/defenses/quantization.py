@@ -40,6 +40,7 @@ class Quantization(Defense):
     """
 
     randomises = True
+    keeps_zeros = True
     knowable = "levels, scale and every rounded entry: only what was rounded off is gone"
     cost = "the digits below a level; the upload shrinks to a few bits an entry"
     grid = ("quantization[levels=127,rounding=nearest]", "quantization[levels=16]", "quantization[levels=1]")
@@ -91,6 +92,7 @@ class Sign(Defense):
     The server chooses the length of the step; `size` is what stands for it here.
     """
 
+    keeps_zeros = True
     knowable = "everything: the sign is a function of the update"
     cost = "every magnitude; the upload shrinks to a bit and a half an entry"
     grid = ("sign[size=0.001]", "sign[size=0.01]", "sign[size=0.1]")

@@ -48,5 +48,8 @@ class SecureAggregation(Defense):
             raise UndefendableError(f"{self.clients} clients cannot have equal parts of {len(step.images)} images")
         # Of equal size, so that the mean of the clients' means is the mean over all images.
         parts = zip(step.images.chunk(self.clients), step.labels.chunk(self.clients), strict=True)
-        updates = [step.compute(images, labels) for images, labels in parts]
+        drawn = [
+            {name: value.chunk(self.clients)[i] for name, value in step.drawn.items()} for i in range(self.clients)
+        ]
+        updates = [step.compute(*part, noise) for part, noise in zip(parts, drawn, strict=True)]
         return {name: torch.stack([each[name] for each in updates]).mean(dim=0) for name in update}

@@ -1,5 +1,6 @@
 """Soteria: the classifier's gradient without the features that tell most of the image."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -9,6 +10,7 @@ from torch import Generator, Tensor, nn
 from gradinv.attacks.registry import Paper
 from gradinv.attacks.victim import NoClassifierError, find_classifier
 from gradinv.benchmark.defenses.base import ClientStep, Defense, UndefendableError, register_defense
+from gradinv.benchmark.defenses.whole_update import mask_before
 
 SUN_2021 = Paper(
     title="Soteria: Provable Defense against Privacy Leakage in Federated Learning from Representation Perspective",
@@ -31,6 +33,7 @@ class Soteria(Defense):
     """
 
     acts = ("update",)
+    keeps_zeros = True
     knowable = "which columns are zero: it shows; every other tensor is exact"
     cost = "the classifier's slowest features; F backward passes a round"
     grid = ("soteria[ratio=0.4]", "soteria[ratio=0.6]", "soteria[ratio=0.8]")
@@ -51,7 +54,11 @@ class Soteria(Defense):
 
     def known(self) -> str:
         """A mask: of the classifier only what is sent counts, and everything else is exact."""
-        return "masked"
+        return self.known_before([])
+
+    def known_before(self, later: Sequence[Defense]) -> str:
+        """The same where no later defense fills the zeros."""
+        return mask_before(later)
 
 
 def feature_scores(module: nn.Module, classifier: str, images: Tensor) -> Tensor:

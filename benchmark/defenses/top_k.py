@@ -1,6 +1,6 @@
 """Sending the largest entries alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from gradinv.attacks.registry import Paper
 from gradinv.benchmark.defenses.base import Defense, register_defense
-from gradinv.benchmark.defenses.whole_update import flattened, shaped, sparse_bytes
+from gradinv.benchmark.defenses.whole_update import flattened, mask_before, shaped, sparse_bytes
 
 AJI_2017 = Paper(
     title="Sparse Communication for Distributed Gradient Descent",
@@ -27,6 +27,7 @@ class TopK(Defense):
     `k` 0 stands for all. Nothing is remembered from round to round: no error feedback.
     """
 
+    keeps_zeros = True
     knowable = "which entries are sent: it shows"
     cost = "all entries but k; the upload shrinks to k values and places"
     grid = ("top_k[k=1000]", "top_k[k=100]", "top_k[k=10]")
@@ -46,7 +47,11 @@ class TopK(Defense):
 
     def known(self) -> str:
         """A mask: which entries were left out shows in what is sent."""
-        return "masked"
+        return self.known_before([])
+
+    def known_before(self, later: Sequence[Defense]) -> str:
+        """The same where no later defense fills the zeros."""
+        return mask_before(later)
 
     def upload_bytes(self, sent: Mapping[str, Tensor]) -> float:
         """Value and place of every entry that is not zero."""

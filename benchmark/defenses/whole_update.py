@@ -1,11 +1,11 @@
 """An update taken as one vector: its norm, its length, its entries, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from gradinv.benchmark.defenses.base import dense_bytes
+from gradinv.benchmark.defenses.base import Defense, dense_bytes
 
 
 def whole_norm(update: Mapping[str, Tensor]) -> Tensor:
@@ -28,6 +28,11 @@ def shaped(flat: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The vector's entries in the shapes and under the names of an update."""
     parts = flat.split([value.numel() for value in like.values()])
     return {name: part.reshape(value.shape) for (name, value), part in zip(like.items(), parts, strict=True)}
+
+
+def mask_before(later: Sequence[Defense]) -> str:
+    """The transform that reads off zeros what was left out; empty where one of these defenses fills zeros."""
+    return "masked" if all(part.keeps_zeros for part in later) else ""
 
 
 _PLACE = 4  # bytes of an index

@@ -90,10 +90,11 @@ def _defended(
     is_plain = defended_images is images and defended_labels is labels and not drawn
     undefended = computed if is_plain else _computed(module, images, labels, bn_mode, update)[0]
 
-    def compute(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return _computed(module, images, labels, bn_mode, update)[0]
+    def compute(images: Tensor, labels: Tensor, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return _computed(module, images, labels, bn_mode, update, drawn)[0]
 
-    step = ClientStep(_in_mode(module, bn_mode), defended_images, defended_labels, bn_mode, update, compute)
+    network = _with_drawn(_in_mode(module, bn_mode), drawn)
+    step = ClientStep(network, defended_images, defended_labels, bn_mode, update, compute, drawn)
     # A mapping of its own, so that a defense which edits it leaves what the self-check compares with.
     sent = defense.on_step(dict(computed), step, generator)
     return ClientUpdate(sent, computed, undefended, defended_images, defended_labels, buffers, drawn)
@@ -137,6 +138,17 @@ def _in_mode(module: nn.Module, bn_mode: str) -> nn.Module:
         for layer in bn_layers(network):
             layer.train()
             layer.register_forward_pre_hook(_refuse_single_values)
+    return network
+
+
+def _with_drawn(network: nn.Module, drawn: Mapping[str, Tensor]) -> nn.Module:
+    """The network itself where nothing was drawn, else a copy with these buffers."""
+    if not drawn:
+        return network
+    network = copy.deepcopy(network)
+    for name, value in drawn.items():
+        layer, _, buffer = name.rpartition(".")
+        setattr(network.get_submodule(layer), buffer, value)
     return network
 
 

@@ -98,6 +98,23 @@ def test_precode_falls_to_who_solves_for_its_noise() -> None:
     assert client.psnr(client.known, sent=swapped) < 11
 
 
+def test_precode_falls_too_where_noise_is_added_to_what_it_is_solved_from() -> None:
+    client = defended("precode[scale=10]+gaussian_noise[sigma=0.01]", repetition=2, seed=2)
+    victim, true = Victim(client.module), client.update.drawn["fc.bottleneck.noise"]
+    (solved,) = create_transform("drawn").bound(victim.parameter_names).start(client.leak(), victim)
+    assert (solved - true).norm() < 0.15 * true.norm()
+    # Control: the quotient of the noisy numbers, exact without noise, is twice as far away.
+    clean = defended("precode[scale=10]", repetition=2, seed=2).update.sent
+    (exact,) = create_transform("drawn").bound(victim.parameter_names).start(client.leak(sent=clean), victim)
+    torch.testing.assert_close(exact, true, rtol=1e-3, atol=1e-4)
+    d_mean, d_spread = client.update.sent["fc.bottleneck.encoder.bias"].chunk(2)
+    clean_mean, clean_spread = clean["fc.bottleneck.encoder.bias"].chunk(2)
+    quotient = d_spread / d_mean * (clean_mean * exact[0] / clean_spread)
+    assert (quotient.clamp(-6, 6) - true[0]).norm() > 0.3 * true.norm()
+    assert client.psnr("") < 9
+    assert client.psnr(client.known) > 25
+
+
 def test_the_noise_of_several_images_is_found_with_them() -> None:
     client = defended("precode[scale=10]", batch_size=2)
     assert client.psnr("ignored[part=bottleneck]+ignored[part=head]") < 9

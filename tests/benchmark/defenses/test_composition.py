@@ -45,6 +45,20 @@ def test_the_attacker_applies_the_transforms_in_the_same_order(update: dict[str,
         torch.testing.assert_close(value, expected)
 
 
+@pytest.mark.parametrize("mask", ["pruning[ratio=0.5]", "top_k[k=10]", "soteria[ratio=0.5]", "outpost"])
+def test_a_mask_that_a_later_defense_fills_is_not_gone_by_and_it_says_why(mask: str) -> None:
+    assert create_defense(f"gaussian_noise[sigma=0.1]+{mask}+clipping").known() == "masked+clipped[max_norm=1.0]"
+    filled = create_defense(f"{mask}+clipping+gaussian_noise[sigma=0.1]")
+    assert filled.known() == "clipped[max_norm=1.0]"
+    assert "shows as zeros, and GaussianNoise fills them" in filled.unanswered
+
+
+def test_what_is_left_out_counts_in_the_norm_that_is_clipped() -> None:
+    left_out = "ignored[part=bottleneck]+ignored[part=head]"
+    for key in ("precode+clipping[max_norm=0.5]", "clipping[max_norm=0.5]+precode"):
+        assert create_defense(key).known().split("+")[-2:] == left_out.split("+")
+
+
 @pytest.mark.parametrize(
     ("key", "error", "message"),
     [

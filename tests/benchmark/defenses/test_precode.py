@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from gradinv.attacks.gradient_matching import Objective, SquaredL2
+from gradinv.attacks.known_defense import KnownDefense
 from gradinv.attacks.leak import Leak
 from gradinv.attacks.victim import Victim
 from gradinv.benchmark.defenses import UndefendableError, create_defense
@@ -67,6 +68,29 @@ def test_the_client_draws_and_the_check_knows_its_draw(module: nn.Module, images
     # The network that the server has holds no draw.
     assert not extended.fc.bottleneck.noise.any()
     self_check(first, Victim(extended))
+
+
+@pytest.mark.parametrize("key", ["dp_sgd[max_norm=1e9,sigma=0]", "secure_aggregation[clients=2]"])
+def test_who_computes_the_update_anew_does_it_with_what_was_drawn(key: str, module: nn.Module, images: Tensor) -> None:
+    labels = torch.tensor([0, 3])
+    sent = []
+    for text in ("precode[width=64]", f"precode[width=64]+{key}"):
+        defense = create_defense(text)
+        extended = defense.on_model(module)
+        sent.append(client_update(extended, images, labels, bn_mode="eval", defense=defense, seed=0).sent)
+    for name, value in sent[0].items():
+        torch.testing.assert_close(sent[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_clipped_candidate_with_the_true_noise_meets_the_update(module: nn.Module, images: Tensor) -> None:
+    defense = create_defense("precode[width=64]+clipping[max_norm=0.01]")
+    extended = defense.on_model(module)
+    update = client_update(extended, images[:1], torch.tensor([3]), bn_mode="eval", defense=defense, seed=0)
+    victim = Victim(extended)
+    known = KnownDefense(defense.known(), victim)
+    observed, candidate = ([part[name] for name in victim.parameter_names] for part in (update.sent, update.computed))
+    for expected, compared in zip(known.expected(candidate, observed), known.compared(observed), strict=True):
+        torch.testing.assert_close(expected, compared, rtol=1e-4, atol=1e-6)
 
 
 def test_the_ratio_of_the_first_layer_is_exact_whatever_the_bottleneck(module: nn.Module, images: Tensor) -> None:

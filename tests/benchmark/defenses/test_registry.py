@@ -118,6 +118,17 @@ def test_every_standard_setting_changes_the_update_or_says_why_not(key: str, mod
         )
 
 
+@pytest.mark.parametrize("name", [n for n in DEFENDING if "update" in DEFENSES.get(n).target.acts])
+def test_zeros_are_filled_unless_it_says_that_it_keeps_them(name: str, module: nn.Module, images: Tensor) -> None:
+    target = DEFENSES.get(name).target
+    if target.computes_update:  # stands first: no zeros of another's come to it
+        return
+    pruned = defended("pruning[ratio=0.9]", module, images).sent
+    sent = defended(f"pruning[ratio=0.9]+{target.grid[-1]}", module, images).sent
+    filled = any(bool(sent[name][value == 0].any()) for name, value in pruned.items())
+    assert filled != target.keeps_zeros
+
+
 @pytest.mark.parametrize("name", DEFENDING)
 def test_equal_seeds_send_equal_bits_and_others_only_where_it_randomises(
     name: str, module: nn.Module, images: Tensor
