@@ -3,8 +3,10 @@ from .assumptions import (
     BIAS as BIAS,
     CROSS_ENTROPY as CROSS_ENTROPY,
     DISTINCT_LABELS as DISTINCT_LABELS,
+    FIRST_STEP as FIRST_STEP,
     NON_NEGATIVE_FEATURES as NON_NEGATIVE_FEATURES,
     ONE_IMAGE as ONE_IMAGE,
+    ONE_STEP as ONE_STEP,
     UNTRAINED as UNTRAINED,
     Assumption as Assumption,
 )

@@ -85,6 +85,12 @@ def _is_no_cross_entropy(evidence: Evidence) -> str | None:
     return f"over the classes the gradient sums to {imbalance:.2g} of its norm: {cause}"
 
 
+def _takes_steps(evidence: Evidence) -> str | None:
+    if evidence.steps == 1:
+        return None
+    return f"its equation is of one gradient, and the update is of {evidence.steps} local steps"
+
+
 CROSS_ENTROPY = Assumption("cross_entropy", "the loss is the mean cross-entropy over the batch", _is_no_cross_entropy)
 NON_NEGATIVE_FEATURES = Assumption(
     "non_negative_features", "what enters the classifier is nowhere negative", _has_negative_features
@@ -105,3 +111,7 @@ DISTINCT_LABELS = Assumption(
     fault_before=_exceeds_classes,
 )
 UNTRAINED = Assumption("untrained", "confidences are about even, whatever the image", _is_confident, required=False)
+ONE_STEP = Assumption("one_step", "the update is one gradient, or a multiple of one", _takes_steps)
+FIRST_STEP = Assumption(
+    "first_step", "confidences stay what they were before the first step", _takes_steps, required=False
+)

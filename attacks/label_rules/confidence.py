@@ -1,11 +1,11 @@
-"""Rules that estimate the batch's mean confidence from other images: Geng's, ZLG+ and RLU.
+"""Rules that estimate the batch's mean confidence from other images: Geng's and ZLG+ (`rlu.py` has a third).
 
 With the true mean confidence p of class c, B (p - bias gradient) is the count of c exactly.
 """
 
 from torch import Tensor
 
-from gradinv.attacks.label_rules.assumptions import AUXILIARY_IMAGES, BIAS, NON_NEGATIVE_FEATURES, UNTRAINED
+from gradinv.attacks.label_rules.assumptions import AUXILIARY_IMAGES, FIRST_STEP, NON_NEGATIVE_FEATURES, UNTRAINED
 from gradinv.attacks.label_rules.evidence import Evidence, Responses
 from gradinv.attacks.label_rules.registry import register_rule
 from gradinv.attacks.label_rules.rule import Rule
@@ -15,7 +15,7 @@ from gradinv.attacks.label_rules.rule import Rule
 class Geng(Rule):
     """B (p_c - s_c / O): mean confidences p and mean feature sum O are those of random normal images."""
 
-    assumptions = (NON_NEGATIVE_FEATURES, UNTRAINED)
+    assumptions = (NON_NEGATIVE_FEATURES, UNTRAINED, FIRST_STEP)
 
     def estimate(self, evidence: Evidence) -> Tensor:
         """The counts, not rounded."""
@@ -24,27 +24,19 @@ class Geng(Rule):
 
 @register_rule("zlg_plus", source="ZLG+: Chang and Zhu, ICML 2024", letter="D")
 class ZLGPlus(Rule):
-    """The same with the mean confidences and feature sum of auxiliary images."""
+    """The same with the mean confidences and feature sum of auxiliary images.
+
+    Of several local steps it is the mean of the estimates with the network before the first and after the last.
+    """
 
     assumptions = (AUXILIARY_IMAGES, NON_NEGATIVE_FEATURES)
 
     def estimate(self, evidence: Evidence) -> Tensor:
         """The counts, not rounded."""
-        return _from_sums(evidence, evidence.auxiliary_images.responses)
-
-
-@register_rule("rlu", source="RLU: Chang and Zhu, ICML 2024, one step", letter="D")
-class RLU(Rule):
-    """Counts in proportion to max(0, e_c - g_c), with g the gradient of the bias.
-
-    e is the softmax of mean logits: that of class c over the auxiliary images that are not of class c.
-    """
-
-    assumptions = (AUXILIARY_IMAGES, BIAS)
-
-    def estimate(self, evidence: Evidence) -> Tensor:
-        """The counts, not rounded and of another scale."""
-        return evidence.auxiliary_images.logits_of_others.softmax(dim=0) - evidence.bias_gradients
+        before = _from_sums(evidence, evidence.auxiliary_images.responses)
+        if evidence.steps == 1:
+            return before
+        return (before + _from_sums(evidence, evidence.auxiliary_after_steps.responses)) / 2
 
 
 def _from_sums(evidence: Evidence, responses: Responses) -> Tensor:

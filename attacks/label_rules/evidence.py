@@ -1,15 +1,16 @@
 """What a rule of label inference sees: the classifier's gradient, the classifier, and auxiliary images if granted."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 from gradinv.attacks.leak import Leak
-from gradinv.attacks.update import create_update
-from gradinv.attacks.victim import Victim
+from gradinv.attacks.update import Gradient, Update, create_update
+from gradinv.attacks.victim import Victim, call_with
 
 PROBES = 32
 """Random images by which a rule gets to know the network: as many as a large batch."""
@@ -96,12 +97,12 @@ class Classifier:
         return self.weight_name.removesuffix("weight") + "bias"
 
     @torch.no_grad()
-    def responses(self, images: Tensor) -> Responses:
-        """What it makes of normalised images (N, C, H, W)."""
+    def responses(self, images: Tensor, parameters: Mapping[str, Tensor] = MappingProxyType({})) -> Responses:
+        """What it makes of normalised images (N, C, H, W), with these parameters by name in place of the victim's."""
         seen: list[Tensor] = []
         handle = self._layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         try:
-            logits = self.victim.module(images.to(self.victim.parameters[0]))
+            logits = call_with(self.victim.module, parameters, images.to(self.victim.parameters[0]))
         finally:
             handle.remove()
         return Responses(_plain(seen[0]).flatten(1), _plain(logits))
@@ -128,7 +129,9 @@ class Evidence:
     """The gradient of the mean cross-entropy for the classifier's weight (C, F) and bias (C,), and what is known.
 
     `bias_gradient` is None where there is no bias or it is not sent. Gradients are in float64 on the CPU. Up to
-    `max_equal_labels` of the `batch_size` labels may be equal. `auxiliary` is there only if granted.
+    `max_equal_labels` of the `batch_size` labels may be equal. `auxiliary` is there only if granted. Of an `update` of
+    several steps gradients are the mean over its steps, as `Update.as_gradient` has it, and `auxiliary_after` is what
+    the network makes of the auxiliary images after the last.
     """
 
     weight_gradient: Tensor
@@ -137,13 +140,16 @@ class Evidence:
     classifier: Classifier
     max_equal_labels: int = 1
     auxiliary: Auxiliary | None = None
+    update: Update = field(default_factory=Gradient)
+    auxiliary_after: Auxiliary | None = None
 
     @classmethod
     def of(cls, leak: Leak, victim: Victim) -> "Evidence":
         """That of a leak of this victim; NoClassifierError and LeakError where the two do not fit."""
         victim.require_fit(leak)
         # Rules go by signs, and what a client sends need not have those of a gradient.
-        gradients = create_update(leak.threat_model.update).as_gradient(leak.gradients, leak.batch_size)
+        update = create_update(leak.threat_model.update)
+        gradients = update.as_gradient(leak.gradients, leak.batch_size)
         classifier = Classifier(victim, leak.image_shape)
         bias = gradients.get(classifier.bias_name)
         return cls(
@@ -152,7 +158,13 @@ class Evidence:
             batch_size=leak.batch_size,
             classifier=classifier,
             max_equal_labels=leak.threat_model.max_equal_labels,
+            update=update,
         )
+
+    @property
+    def steps(self) -> int:
+        """Local steps that the update is made of."""
+        return self.update.steps(self.batch_size)
 
     @property
     def num_classes(self) -> int:
@@ -183,6 +195,12 @@ class Evidence:
         """The auxiliary images, for rules that assume some."""
         assert self.auxiliary is not None, "a rule that uses auxiliary images must assume AUXILIARY_IMAGES"
         return self.auxiliary
+
+    @property
+    def auxiliary_after_steps(self) -> Auxiliary:
+        """The same after the last of several steps."""
+        assert self.auxiliary_after is not None, "who grants auxiliary images asks the network after the update too"
+        return self.auxiliary_after
 
 
 def _plain(tensor: Tensor) -> Tensor:

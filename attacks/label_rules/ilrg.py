@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gradinv.attacks.label_rules.assumptions import BIAS
+from gradinv.attacks.label_rules.assumptions import BIAS, ONE_STEP
 from gradinv.attacks.label_rules.evidence import Evidence
 from gradinv.attacks.label_rules.registry import register_rule
 from gradinv.attacks.label_rules.rule import Rule
@@ -17,7 +17,7 @@ class ILRG(Rule):
     ratio of the class's weight gradient and bias gradient, which is taken for its feature.
     """
 
-    assumptions = (BIAS,)
+    assumptions = (ONE_STEP, BIAS)
 
     def estimate(self, evidence: Evidence) -> Tensor:
         """The solution (C,)."""

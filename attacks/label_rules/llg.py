@@ -9,7 +9,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gradinv.attacks.label_rules.assumptions import AUXILIARY_IMAGES, BIAS, NON_NEGATIVE_FEATURES, UNTRAINED
+from gradinv.attacks.label_rules.assumptions import (
+    AUXILIARY_IMAGES,
+    BIAS,
+    FIRST_STEP,
+    NON_NEGATIVE_FEATURES,
+    ONE_STEP,
+    UNTRAINED,
+)
 from gradinv.attacks.label_rules.evidence import Evidence, Responses
 from gradinv.attacks.label_rules.registry import register_rule
 from gradinv.attacks.label_rules.rounding import LabelInferenceError
@@ -45,7 +52,7 @@ def taken_one_by_one(scores: Tensor, impact: float, batch_size: int, offset: Ten
 class LLG(Rule):
     """The impact is estimated from the gradient itself: (1 + 1/C) / B times the sum of the negative scores."""
 
-    assumptions = (NON_NEGATIVE_FEATURES, UNTRAINED)
+    assumptions = (NON_NEGATIVE_FEATURES, UNTRAINED, FIRST_STEP)
 
     def estimate(self, evidence: Evidence) -> Tensor:
         """The counts."""
@@ -63,7 +70,7 @@ class LLG(Rule):
 class LLGStar(Rule):
     """Impact and offset are those of simulated batches of one class each, of made-up images."""
 
-    assumptions = (NON_NEGATIVE_FEATURES, UNTRAINED)
+    assumptions = (ONE_STEP, NON_NEGATIVE_FEATURES, UNTRAINED)
 
     def __init__(self, *, inputs: Literal["zeros", "ones", "randn"] = "randn") -> None:
         self.inputs = inputs
@@ -83,7 +90,7 @@ class LLGStar(Rule):
 class LLGPlus(Rule):
     """Impact and offset are those of simulated batches of one class each, of auxiliary images."""
 
-    assumptions = (AUXILIARY_IMAGES, NON_NEGATIVE_FEATURES)
+    assumptions = (ONE_STEP, AUXILIARY_IMAGES, NON_NEGATIVE_FEATURES)
 
     def estimate(self, evidence: Evidence) -> Tensor:
         """The counts."""
@@ -94,7 +101,7 @@ class LLGPlus(Rule):
 class BiasCorrected(Rule):
     """LLG on the gradient of the bias; the impact is the sum of the negative scores over B."""
 
-    assumptions = (BIAS, UNTRAINED)
+    assumptions = (BIAS, UNTRAINED, FIRST_STEP)
 
     def estimate(self, evidence: Evidence) -> Tensor:
         """The counts."""

@@ -61,6 +61,10 @@ class LabelRequest:
     auxiliary: Annotated[
         int, typer.Option(min=0, help="Tuning images a class for rules that need auxiliary images; 0: none.")
     ] = 25
+    update: Annotated[
+        list[str],
+        typer.Option("--update", help="What a client sends, by key: weight_update[lr=0.1,epochs=4]. Repeatable."),
+    ] = field(default_factory=lambda: ["gradient"])
     batches: Annotated[int, typer.Option(min=1, max=MOST_BATCHES, help="Private batches for each batch size.")] = 1_000
     weights: Annotated[Path | None, typer.Option(help="A local weight file of a trained or pretrained victim.")] = None
     device: Device = "auto"
@@ -140,7 +144,13 @@ def _settings(request: LabelRequest, rules: tuple[str, ...], data: "Dataset") ->
 
     return [
         LabelSetting(
-            tuple(request.batch_size), equal, request.client_classes if equal > 1 else None, rules, request.auxiliary
+            tuple(request.batch_size),
+            equal,
+            request.client_classes if equal > 1 else None,
+            rules,
+            request.auxiliary,
+            update=update,
         ).possible(data)
         for equal in dict.fromkeys(request.max_equal_labels)
+        for update in dict.fromkeys(request.update)
     ]

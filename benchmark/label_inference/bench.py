@@ -17,6 +17,7 @@ from gradinv.attacks.label_rules import (
     Rule,
     create_rule,
 )
+from gradinv.attacks.update import Gradient, create_update
 from gradinv.attacks.victim import Victim
 from gradinv.benchmark.datasets import Batch, Dataset, seed_of
 from gradinv.benchmark.defenses import create_defense
@@ -29,7 +30,7 @@ from gradinv.benchmark.label_inference.classifier_gradients import (
     classifier_name,
     sends_bias,
 )
-from gradinv.benchmark.label_inference.setting import LabelSetting, auxiliary_images
+from gradinv.benchmark.label_inference.setting import AuxiliaryImages, LabelSetting, auxiliary_images
 from gradinv.benchmark.victims import LoadedVictim, normalise
 from gradinv.metrics.images import shared_labels
 from gradinv.metrics.keys import parse_key
@@ -63,6 +64,7 @@ class Bench:
         self.defense = None if setting.defense == "none" else create_defense(setting.defense)
         if self.defense is not None:
             loaded = replace(loaded, module=self.defense.on_model(loaded.module))
+        self.update = None if setting.update == "gradient" else create_update(setting.update)
         self.dataset, self.loaded, self.setting = dataset, loaded, setting
         self.rules: dict[str, Rule] = {key: create_rule(key) for key in setting.rules}
         self._blocks: dict[int, tuple[Tensor, Tensor]] = {}
@@ -75,11 +77,15 @@ class Bench:
         return Classifier(Victim(self.loaded.module), shape)
 
     @cached_property
-    def auxiliary(self) -> Auxiliary | None:
+    def auxiliary_images(self) -> AuxiliaryImages | None:
         """The auxiliary images, where the setting grants some and a rule is of those that want them."""
         wanted = any(RULES.constants(parse_key(key).name).get("letter") == "D" for key in self.rules)
-        count = self.setting.auxiliary if wanted else 0
-        return auxiliary_images(self.dataset, self.loaded, self.classifier, count)
+        return auxiliary_images(self.dataset, self.loaded, self.setting.auxiliary if wanted else 0)
+
+    @cached_property
+    def auxiliary(self) -> Auxiliary | None:
+        """The same as the classifier sees them."""
+        return None if self.auxiliary_images is None else self.auxiliary_images.seen_by(self.classifier)
 
     def run(self, repetitions: Sequence[int]) -> list[RuleResult]:
         """Every rule at every size over these repetitions.
@@ -99,8 +105,8 @@ class Bench:
         module, name, sizes = self.loaded.module, self.classifier.weight_name, self.setting.batch_sizes
         # One draw serves every size: the smaller batches are beginnings of the largest.
         batch = self.setting.batch(self.dataset, repetition)
-        if self.defense is not None:
-            return {size: self._evidence(self._sent(batch, repetition, size), size) for size in sizes}, batch.labels
+        if self.defense is not None or self.update is not None:
+            return {size: self._received(batch, repetition, size) for size in sizes}, batch.labels
         features, logits = self._classified(batch.indices)
         labels = batch.labels.to(logits.device)
         gradients = classifier_gradients(features, logits, labels, sizes, has_bias=sends_bias(module, name))
@@ -111,18 +117,31 @@ class Bench:
             check_against_client(module, name, images, labels, {size: gradients[size]})
         return {size: self._evidence(gradient, size) for size, gradient in gradients.items()}, batch.labels
 
-    def _sent(self, batch: Batch, repetition: int, size: int) -> ClassifierGradient:
-        """What a defended client sends of the first images of a batch; defenses see the whole update, so it is made."""
-        assert self.defense is not None
-        module, name = self.loaded.module, self.classifier.weight_name
+    def _received(self, batch: Batch, repetition: int, size: int) -> Evidence:
+        """What a client sends of the first images of a batch, whose whole update is made: defenses need it."""
+        sent = self._sent(batch, repetition, size)
+        kind, name = self.update or Gradient(), self.classifier.weight_name
+        gradients = kind.as_gradient(sent, size)
+        has_bias = sends_bias(self.loaded.module, name)
+        gradient = ClassifierGradient(
+            gradients[name].flatten(1), gradients[self.classifier.bias_name] if has_bias else None
+        )
+        after = None
+        if self.auxiliary_images is not None and kind.steps(size) > 1:
+            weights = dict(self.loaded.module.named_parameters())
+            moved = {key: weights[key].detach() - value for key, value in sent.items()}
+            after = self.auxiliary_images.seen_by(self.classifier, moved)
+        return replace(self._evidence(gradient, size), update=kind, auxiliary_after=after)
+
+    def _sent(self, batch: Batch, repetition: int, size: int) -> dict[str, Tensor]:
+        module, defense = self.loaded.module, self.defense or create_defense("none")
         device = next(module.parameters()).device
         images = normalise(batch.images[:size], self.loaded.mean, self.loaded.std).to(device)
         labels = batch.labels[:size].to(device)
         # Seeded as a trial's defense is.
         seed = seed_of("defense", self.dataset.name, repetition)
-        sent = client_update(module, images, labels, bn_mode="eval", defense=self.defense, seed=seed).sent
-        bias = sent[f"{name.removesuffix('weight')}bias"] if sends_bias(module, name) else None
-        return ClassifierGradient(sent[name].flatten(1), bias)
+        update = self.setting.update
+        return client_update(module, images, labels, bn_mode="eval", defense=defense, seed=seed, update=update).sent
 
     def _evidence(self, gradient: ClassifierGradient, size: int) -> Evidence:
         return Evidence(

@@ -34,6 +34,9 @@ CHUNK = 50
 PACKAGES = ("gradinv", "torch", "torchvision", "timm", "numpy", "pillow")
 
 
+_DEFAULTS = (("defense", "none"), ("update", "gradient"))
+
+
 class Chunk(BaseModel):
     """The results of some consecutive repetitions, as they are kept on disk."""
 
@@ -111,8 +114,8 @@ def _identity(spec: VictimSpec, dataset: Dataset, loaded: LoadedVictim, setting:
         "weights": loaded.weights_hash,
         "network": [spec.model, spec.stem],
         "normalisation": [loaded.mean, loaded.std],
-        # Without a defense the field is left out, so that chunks from before it was one are found.
-        "setting": {name: value for name, value in asdict(setting).items() if (name, value) != ("defense", "none")},
+        # Fields that came later are left out at their defaults, so that chunks from before them are found.
+        "setting": {name: value for name, value in asdict(setting).items() if (name, value) not in _DEFAULTS},
         # A plug-in's rule may change without its name.
         "sources": [_source_hash(key) for key in setting.rules],
         **(
@@ -180,6 +183,7 @@ def _cells(spec: VictimSpec, bench: Bench, chunks: list[Chunk], device: str) -> 
                 batch_size=place[0].batch_size,
                 max_equal_labels=setting.max_equal_labels,
                 client_classes=setting.client_classes,
+                update=setting.update,
                 num_classes=len(dataset.classes),
                 accuracies=() if skipped else tuple(share for result in place for share in result.shares),
                 unanswered=sum(result.unanswered for result in place),

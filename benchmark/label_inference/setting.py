@@ -1,12 +1,16 @@
 """What of label inference is chosen: rules, batch sizes, how labels repeat, and what auxiliary images there are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gradinv.attacks.label_rules import Auxiliary, Classifier, Responses, rule_keys
+from gradinv.attacks.update import canonical_update, create_update
 from gradinv.benchmark.datasets import Batch, DataError, Dataset, draw_batch, random_state
 from gradinv.benchmark.victims import LoadedVictim, normalise
 from gradinv.metrics.registry import RequestError
@@ -25,7 +29,7 @@ class LabelSetting:
     Up to `max_equal_labels` labels of a batch are equal. With `client_classes` a batch's images are of so many classes,
     drawn anew for every batch: a client that has seen little else. `auxiliary` images a class are granted to rules that
     want some, from the tuning images, none of which is ever in a batch. The client defends itself by `defense`, which
-    no rule knows.
+    no rule knows, and sends an `update` of this key, of which all is known.
     """
 
     batch_sizes: tuple[int, ...]
@@ -34,6 +38,7 @@ class LabelSetting:
     rules: tuple[str, ...] = field(default_factory=lambda: tuple(rule_keys()))
     auxiliary: int = 25
     defense: str = "none"
+    update: str = "gradient"
 
     def possible(self, dataset: Dataset) -> "LabelSetting":
         """The same with its sizes sorted, each once.
@@ -41,6 +46,8 @@ class LabelSetting:
         LabelRequestError or DataError where the data set has no such batch.
         """
         sizes = tuple(sorted(set(self.batch_sizes)))
+        if reason := create_update(self.update).reason_no_client:
+            raise LabelRequestError(reason)
         classes = len(dataset.classes)
         drawn = self.client_classes or classes
         if drawn > classes:
@@ -52,7 +59,7 @@ class LabelSetting:
                 f"batch size {sizes[-1]}: {drawn} classes, none more than {self.max_equal_labels} times, give at most "
                 f"{drawn * self.max_equal_labels} labels; take smaller batches, or raise --max-equal-labels"
             )
-        possible = replace(self, batch_sizes=sizes)
+        possible = replace(self, batch_sizes=sizes, update=canonical_update(self.update))
         # Drawn for its DataError alone, which is to come before a victim is trained.
         possible.batch(dataset, 0)
         return possible
@@ -85,10 +92,22 @@ class LabelSetting:
         return Batch(split.images(taken), labels, tuple(split.image_hash(index) for index in taken), tuple(taken))
 
 
-def auxiliary_images(
-    dataset: Dataset, loaded: LoadedVictim, classifier: Classifier, per_class: int
-) -> Auxiliary | None:
-    """The first so many tuning images of every class, as the classifier sees them; None for none."""
+@dataclass(frozen=True)
+class AuxiliaryImages:
+    """Normalised auxiliary images, in parts that pass through the network together, their labels, and their origin."""
+
+    parts: tuple[Tensor, ...]
+    labels: Tensor
+    source: str
+
+    def seen_by(self, classifier: Classifier, parameters: Mapping[str, Tensor] = MappingProxyType({})) -> Auxiliary:
+        """As the classifier sees them, with these parameters in place of its network's own."""
+        parts = [classifier.responses(images, parameters) for images in self.parts]
+        return Auxiliary(Responses.joined(parts), self.labels, self.source)
+
+
+def auxiliary_images(dataset: Dataset, loaded: LoadedVictim, per_class: int) -> AuxiliaryImages | None:
+    """The first so many tuning images of every class; None for none."""
     if not per_class or not dataset.has("tuning"):
         return None
     split = dataset.split("tuning")
@@ -97,6 +116,6 @@ def auxiliary_images(
     parts = []
     for start in range(0, len(chosen), PART):
         images = split.images([int(index) for index in chosen[start : start + PART]])
-        parts.append(classifier.responses(normalise(images, loaded.mean, loaded.std)))
+        parts.append(normalise(images, loaded.mean, loaded.std))
     labels = torch.from_numpy(split.labels[chosen].astype(np.int64))
-    return Auxiliary(Responses.joined(parts), labels, f"{len(chosen)} tuning images of {dataset.name}")
+    return AuxiliaryImages(tuple(parts), labels, f"{len(chosen)} tuning images of {dataset.name}")

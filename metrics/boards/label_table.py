@@ -28,6 +28,7 @@ _GRANTED = {
     "auxiliary": Column("auxiliary images granted, of which none is in a batch; empty: none"),
 }
 _SIZE = {
+    "update": SETTING["update"],
     "batch_size": Column("images in one private batch", "count", 1),
     "max_equal_labels": SETTING["max_equal_labels"],
     "client_classes": Column("classes that a batch's images are of, drawn for each batch; empty: all", "count", 1),
@@ -58,7 +59,7 @@ LABEL_COLUMNS = {**_RULE, **_GRANTED, **_VICTIM, **_SIZE, **_MEASURED, **_ORIGIN
 LABEL_BATCH_COLUMNS = {
     **_RULE,
     **{name: SETTING[name] for name in ("victim", "victim_state", "victim_seed")},
-    **{name: _SIZE[name] for name in ("batch_size", "max_equal_labels", "client_classes")},
+    **{name: _SIZE[name] for name in ("update", "batch_size", "max_equal_labels", "client_classes")},
     "batch": Column("repetition: the same number is the same draw in every row of one data set", "count", 0),
     "accuracy": Column("share of the batch's labels that the rule found", *_SHARE, _UP),
 }
@@ -89,6 +90,7 @@ class LabelCell:
     versions: str
     date: str
     bn_mode: str = "eval"
+    update: str = "gradient"
     max_equal_labels: int = 1
     client_classes: int | None = None
     letter: str = "B"

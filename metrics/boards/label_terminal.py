@@ -9,7 +9,7 @@ from rich.table import Table
 
 from gradinv.metrics.typesetting import with_interval
 
-LABEL_SETTING = ["victim", "victim_state", "victim_seed", "max_equal_labels", "client_classes"]
+LABEL_SETTING = ["victim", "victim_state", "victim_seed", "update", "max_equal_labels", "client_classes"]
 """The columns of the board that say what a rule was tried on."""
 _HEADINGS = ("rule", "B", "n", "labels found %", "all found %", "chance %")
 
@@ -30,7 +30,8 @@ def print_label_board(frame: pd.DataFrame, console: Console) -> None:
 def title_of_setting(rows: pd.DataFrame) -> str:
     """What the rows of one setting were tried on, in a line: `resnet18 (trained), labels distinct`."""
     first = rows.to_dict("records")[0]
-    return f"{first['victim']} ({first['victim_state']}), labels {how_labels_repeat(first)}"
+    sent = "" if first["update"] == "gradient" else f", {first['update']}"
+    return f"{first['victim']} ({first['victim_state']}), labels {how_labels_repeat(first)}{sent}"
 
 
 def _table(rows: pd.DataFrame) -> Table:

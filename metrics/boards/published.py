@@ -56,7 +56,9 @@ def published_boards(folder: Path) -> list[PublishedBoard | PublishedLabels]:
 def _read(path: Path) -> PublishedBoard | PublishedLabels | None:
     header = set(read_table(path)[0])
     if {"rule", "accuracy_mean"} <= header:
-        return PublishedLabels(path, read_frame(path).reindex(columns=list(LABEL_COLUMNS)))
+        frame = read_frame(path).reindex(columns=list(LABEL_COLUMNS))
+        # Boards from before clients took local steps have no such column.
+        return PublishedLabels(path, frame.fillna({"update": "gradient"}))
     # An image table lies beside every board of attacks, and beside nothing else.
     return PublishedBoard(path, _settings(path)) if images_beside(path).is_file() and "psnr_mean" in header else None
 

@@ -13,7 +13,7 @@ from gradinv.metrics.report.pages import Value
 from gradinv.metrics.report.site import environment, facets, sections_of
 from gradinv.metrics.typesetting import between, counted, first_to_last, fixed
 
-_LABEL_SETTING = ("dataset", "image_size", "victim", "victim_state", "victim_seed", "bn_mode", "batch_size")
+_LABEL_SETTING = ("dataset", "image_size", "victim", "victim_state", "victim_seed", "bn_mode", "update", "batch_size")
 _LABEL_COLUMNS = {
     "labels found": "accuracy",
     "whole batches": "all_correct",
@@ -97,9 +97,10 @@ def _label_sections(frame: pd.DataFrame) -> list[dict[str, Any]]:
     sections = []
     # In the order of the file, and with settings that have an empty column, which pandas would leave out.
     for setting, rows in frame.groupby([*_LABEL_SETTING, "max_equal_labels"], sort=False, dropna=False):
-        dataset, size, victim, state, seed, mode, batch_size, equal = setting
+        dataset, size, victim, state, seed, mode, update, batch_size, equal = setting
         title = f"{victim} ({state}) · {dataset} {size} px · batch size {batch_size} · victim seed {seed} · {mode} mode"
         labels = "labels distinct" if equal == 1 else f"labels up to {equal} equal"
+        labels += "" if update == "gradient" else f" · {update}"
         lines = [
             {"rule": str(row["rule"]), "numbers": [_value(row, name) for name in _LABEL_COLUMNS.values()],
              "notes": "" if pd.isna(row["notes"]) else str(row["notes"])}

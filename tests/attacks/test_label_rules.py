@@ -1,6 +1,7 @@
 """Rules of label inference against brute force, known answers, and the wrong implementations of public code."""
 
 from collections.abc import Callable, Sequence
+from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
@@ -21,8 +22,10 @@ from gradinv.attacks.label_rules import (
     register_rule,
     rule_keys,
 )
+from gradinv.attacks.label_rules.rlu import simulated_logits, steps_shares
 from gradinv.attacks.labels import infer_labels
 from gradinv.attacks.leak import Leak, ThreatModel
+from gradinv.attacks.update import create_update
 from gradinv.attacks.victim import Victim
 from gradinv.metrics.registry import InvalidEntryError, UnknownNameError
 
@@ -392,3 +395,86 @@ def test_counts_of_an_untrained_victim_through_a_leak(
     leak: Leak = make_leak(network, make_images(len(labels), size=32), torch.tensor(labels), granted="none")
     leak = Leak(**{**vars(leak), "threat_model": ThreatModel(labels="none", max_equal_labels=8)})
     assert infer_labels(leak, Victim(network), key).tolist() == sorted(labels)
+
+
+def linear_update(labels: Sequence[int], update: str, *, scale: float = 1.0) -> tuple[nn.Module, Evidence]:
+    """Several local steps of a linear network, on images that are all one: the mean logits of others are each one's."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).double()
+    network.get_classifier = lambda: network[1]
+    network[1].weight.data.mul_(scale)
+    batch, classes = images(1).double().expand(len(labels), -1, -1, -1) / 4, torch.arange(9) % 3
+    kind = create_update(update)
+    victim = Victim(network, update=update)
+    sent = {
+        name: value.detach()
+        for name, value in zip(victim.parameter_names, victim.update(batch, torch.tensor(labels)), strict=True)
+    }
+    moved = {name: value.detach() - sent[name] for name, value in network.named_parameters()}
+    gradients, classifier = kind.as_gradient(sent, len(labels)), Classifier(victim, (3, 4, 4))
+    public = images(1).double().expand(9, -1, -1, -1) / 4
+    before, after = (Auxiliary(classifier.responses(public, state), classes, "noise") for state in ({}, moved))
+    return network, Evidence(
+        weight_gradient=gradients["1.weight"],
+        bias_gradient=gradients["1.bias"],
+        batch_size=len(labels),
+        classifier=classifier,
+        max_equal_labels=len(labels),
+        auxiliary=before,
+        update=kind,
+        auxiliary_after=after,
+    )
+
+
+@pytest.mark.parametrize("local", ["epochs=8,momentum=0.9", "epochs=16"])
+def test_rlu_finds_every_multiset_behind_several_steps_of_a_linear_head(local: str) -> None:
+    update = f"weight_update[lr=0.2,{local}]"
+    at_first = 0
+    for labels in combinations_with_replacement(range(3), 4):
+        _, evidence = linear_update(labels, update, scale=3)
+        assert create_rule("rlu").labels(evidence).tolist() == list(labels)
+        # Control: with the confidences of the first step alone counts are missed.
+        estimate = evidence.auxiliary_images.logits_of_others.softmax(0) - evidence.bias_gradients
+        at_first += largest_remainders(estimate, 4).tolist() == torch.tensor(labels).bincount(minlength=3).tolist()
+    assert at_first < 15
+
+
+def test_simulated_steps_are_those_of_the_optimizer() -> None:
+    labels = (0, 0, 2, 2, 2, 1)
+    network, evidence = linear_update(labels, "weight_update[epochs=5,lr=0.05,momentum=0.9]", scale=3)
+    frequencies = torch.tensor(labels).bincount().double() / 6
+    path = simulated_logits(evidence, evidence.auxiliary_images.logits_of_others, frequencies)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    batch, confidences = images(1).double().expand(6, -1, -1, -1) / 4, []
+    for step in range(5):
+        logits = network(batch)
+        torch.testing.assert_close(path[step], logits[0].detach())
+        confidences.append(logits[0].detach().softmax(0))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(logits, torch.tensor(labels)).backward()
+        optimizer.step()
+    # With the true confidences, each as much as it counts, the counts are exact.
+    shares = steps_shares(evidence)
+    exact = 6 * (shares @ torch.stack(confidences) - evidence.bias_gradients)
+    torch.testing.assert_close(exact, 6 * frequencies)
+
+
+def test_rules_whose_equation_is_of_one_gradient_are_skipped_for_several_steps() -> None:
+    _, evidence = linear_update((0, 1, 1), "weight_update[epochs=4,lr=0.05]")
+    for key in ("ilrg", "llg_star", "llg_plus"):
+        assert create_rule(key).reason_to_skip(evidence) == (
+            "its equation is of one gradient, and the update is of 4 local steps"
+        )
+    assert any("4 local steps" in limit for limit in create_rule("bias_corrected").limits(evidence))
+    assert create_rule("ilrg").reason_to_skip(linear_update((0, 1, 1), "weight_update[lr=0.05]")[1]) is None
+
+
+def test_zlg_plus_takes_the_mean_of_both_ends() -> None:
+    _, evidence = linear_update((0, 1, 1), "weight_update[epochs=4,lr=0.05]")
+    ends = []
+    for auxiliary in (evidence.auxiliary, evidence.auxiliary_after):
+        responses = auxiliary.responses
+        mean = sum(row.sum() for row in responses.features) / len(responses.features)
+        confidence = sum(row.softmax(0) for row in responses.logits) / len(responses.logits)
+        ends.append(3 * (confidence - evidence.weight_gradient.sum(1) / mean))
+    torch.testing.assert_close(create_rule("zlg_plus").estimate(evidence), sum(ends) / 2)

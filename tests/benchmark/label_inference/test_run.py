@@ -110,6 +110,20 @@ def test_under_a_defense_the_rules_see_what_the_client_sends(infer):
     assert shares["precode"].keys() == plain.keys()
 
 
+def test_of_several_steps_the_rules_see_the_mean_gradient_and_the_network_afterwards(dataset, infer):
+    one_step = "weight_update[lr=0.1]"
+    plain, once = (
+        {(cell.rule, cell.batch_size): cell.accuracies for cell in infer(batches=3, sizes=[1, 4], update=update)}
+        for update in ("gradient", one_step)
+    )
+    assert once == plain
+    cells = infer(batches=3, sizes=[4], rules=("rlu", "ilrg", "min"), update="weight_update[epochs=4,lr=0.1]")
+    assert {cell.update for cell in cells} == {"weight_update[epochs=4,lr=0.1]"}
+    assert [bool(cell.skipped) for cell in cells] == [False, True, False]
+    with pytest.raises(LabelRequestError, match="does not say how the client trains"):
+        infer(update="weight_update")
+
+
 def test_a_finished_run_is_not_run_again(counted, infer):
     first = infer()
     assert counted == list(range(8))
@@ -206,7 +220,7 @@ def test_auxiliary_images_are_of_the_tuning_split_and_never_in_a_batch(dataset, 
     evaluation = dataset.split("evaluation")
     private = {evaluation.image_hash(i) for i in range(len(evaluation))}
     assert private.isdisjoint(tuning.image_hash(i) for i in chosen)
-    assert auxiliary_images(dataset, loaded, bench.classifier, 0) is None
+    assert auxiliary_images(dataset, loaded, 0) is None
 
 
 def test_batches_of_few_classes_are_beginnings_of_each_other(dataset):
