@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,7 @@ _FROM = {"from_gradient": "from the update", "from_statistics": "from the batch-
 def page_of(findings: AuditFindings) -> AuditPage:
     """The page of an audit."""
     return AuditPage(
-        title=f"Audit of {findings.request.inputs.model_name}",
+        title=f"Audit of {Path(findings.request.inputs.model).name}",
         facts=list(_facts(findings)),
         sentences=list(_sentences(findings)),
         rows=[_row(finding, findings.labels) for finding in findings.defenses],

@@ -64,7 +64,8 @@ def leaderboard(
     if latex is not None:
         from gradinv.metrics.boards import write_latex
 
-        write_latex(records, latex, column, read_names(names), across=across)
+        for line in write_latex(records, latex, column, read_names(names), across=across):
+            say(line)
     if html is not None:
         from gradinv.benchmark.experiment import MEANING
         from gradinv.benchmark.runs import rerun_of

@@ -2,38 +2,22 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gradinv.metrics.boards.leaderboard_table import leaderboard
 from gradinv.metrics.boards.lines import BEST, BoardLine, lines_by_setting, metrics_measured, winners
 from gradinv.metrics.images import facts_of
+from gradinv.metrics.latex_text import PAGE_WIDTH, SEPARATION, escape, flat, points, stacked
 from gradinv.metrics.leakage import FAMILY, badge, parted
 from gradinv.metrics.records import LATER, Record, Setting, granted, slug, title, unusual, varying, wrap_key, write_text
 from gradinv.metrics.registry import RequestError, unknown
 from gradinv.metrics.typesetting import between, digits_of, first_to_last, fixed
 
-# The last ones are no commands, but LaTeX's default font encoding prints other characters for them, or none.
-_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "·": r"$\cdot$",
-    "≥": r"$\geq$",
-}
 _ARROWS = {"higher": r"$\uparrow$", "lower": r"$\downarrow$"}
-_KEY_WIDTH, _CONTROL_WIDTH = 30, 42  # characters on a line
+_KEY_WIDTH, _WORDS_WIDTH = 24, 20  # characters on a line
+_WIDE = "% Wider than a page: "
 _LEGEND = (
     "Mean over n batches [95 % interval]. In italics: controls, which never see the true gradient. Gain: PSNR minus "
     "that of the best control, paired by batch; a respect (pixels: PSNR; structure; identity: the rank of the original "
@@ -54,20 +38,6 @@ _KEYS: Mapping[str, str] = {}
 _Settings = Sequence[tuple[Setting, Sequence[BoardLine]]]
 
 
-def escape(text: str) -> str:
-    r"""The text as LaTeX prints it, whatever it holds; white space of any kind becomes a blank.
-
-    >>> escape("a_b & 50 %")
-    'a\\_b \\& 50 \\%'
-    """
-    return "".join(_ESCAPES.get(character, character) for character in _flat(text))
-
-
-def _flat(text: str) -> str:
-    """One line of printable characters: what would end a comment or stop LaTeX becomes a blank."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
-
-
 def write_latex(
     records: Sequence[Record],
     path: Path,
@@ -75,13 +45,18 @@ def write_latex(
     names: Mapping[str, str] = _KEYS,
     *,
     across: bool = False,
-) -> None:
-    """Write `latex_tables` of the records, or `latex_across`, to a file, whole or not at all."""
-    write_text(path, (latex_across if across else latex_tables)(records, metrics, names))
+) -> list[str]:
+    """Write `latex_tables` of the records, or `latex_across`, to a file, whole or not at all.
+
+    Returns a line for each table that is wider than a page.
+    """
+    text = (latex_across if across else latex_tables)(records, metrics, names)
+    write_text(path, text)
+    return [f"{path}: {line.removeprefix('% ')}" for line in text.splitlines() if line.startswith(_WIDE)]
 
 
 def latex_tables(records: Sequence[Record], columns: Sequence[str] = (), names: Mapping[str, str] = _KEYS) -> str:
-    """One `table` for each setting with scored trials, after a comment that says what was run.
+    """One `table*` for each setting with scored trials, after a comment that says what was run.
 
     Means over batches with their 95 % intervals. Controls stand below a rule, in italics. An attack is bold in a column
     only where it beats its controls, and every other attack of its setting by the paired comparison. `columns` are the
@@ -100,14 +75,31 @@ def latex_tables(records: Sequence[Record], columns: Sequence[str] = (), names: 
 
 
 def latex_across(records: Sequence[Record], columns: Sequence[str] = (), names: Mapping[str, str] = _KEYS) -> str:
-    """One `table` for each metric, with a column for each setting with scored trials; else as `latex_tables`.
+    """One `table*` for each metric, with a column for each setting with scored trials; else as `latex_tables`.
+
+    Settings that a page has no room for follow in further tables.
 
     What leaks has no column here, so that every value of an attack that does not beat its controls is marked.
     """
     settings = lines_by_setting(records, leaderboard(records), winners(records))
     metrics, scored = _metrics(settings, columns), _scored(settings)
-    tables = [_across(name, scored, names) for name in metrics] if scored else []
+    tables = [table for name in metrics for table in _pages(name, scored, names)] if scored else []
     return "\n".join([_header(records), *tables])
+
+
+def _pages(metric: str, settings: _Settings, names: Mapping[str, str]) -> Iterator[str]:
+    """As few tables as have room for all settings, each for as many as it can take."""
+    apart, first, page = _apart(settings), 0, 1
+    while first < len(settings):
+        tables = (_across(metric, settings[first:end], apart, page, names) for end in range(len(settings), first, -1))
+        # One setting alone may be too wide, and has its table all the same.
+        table, count = next(
+            (table, count)
+            for count, table in zip(range(len(settings) - first, 0, -1), tables, strict=True)
+            if count == 1 or _WIDE not in table
+        )
+        yield table
+        first, page = first + count, page + 1
 
 
 def _metrics(settings: _Settings, columns: Sequence[str]) -> list[str]:
@@ -136,7 +128,7 @@ def _header(records: Sequence[Record]) -> str:
         "Rows of different settings were granted different things: never compare them.",
         "Reconstructions are matched to originals by the evaluator's oracle, for attacks and controls alike.",
     ]
-    return "".join(f"% {_flat(line)}\n" for line in comments)
+    return "".join(f"% {flat(line)}\n" for line in comments)
 
 
 def _labels(names: Sequence[str]) -> list[str]:
@@ -159,9 +151,13 @@ def _table(
 
 
 def _framed(label: str, caption: str, columns: str, headings: Sequence[str], body: Sequence[str], legend: str) -> str:
+    width = points([*body, *headings], columns.count("@{ }"))
+    remark = f"{_WIDE}some {width:.0f} pt, a page of two columns has {PAGE_WIDTH} to 516; take fewer of --column"
     text = [
-        r"\begin{table}",
-        r"\centering\footnotesize",
+        # As wide as the page, since beside an interval for every value a column of two has no room for much else.
+        *([remark] if width > PAGE_WIDTH else []),
+        r"\begin{table*}",
+        rf"\centering\footnotesize\setlength{{\tabcolsep}}{{{SEPARATION}pt}}",
         rf"\caption{{{caption}}}",
         rf"\label{{tab:gradinv-{label}}}\par\smallskip",
         rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
@@ -172,13 +168,13 @@ def _framed(label: str, caption: str, columns: str, headings: Sequence[str], bod
         r"\bottomrule",
         r"\end{tabular}",
         rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {escape(legend)}}}",
-        r"\end{table}",
+        r"\end{table*}",
         "",
     ]
     return "\n".join(text)
 
 
-def _across(metric: str, settings: _Settings, names: Mapping[str, str]) -> str:
+def _across(metric: str, settings: _Settings, names_apart: Sequence[str], page: int, names: Mapping[str, str]) -> str:
     """One metric's table: a row an attack, a rule, a row a control; a column a setting."""
     placed = [{line.cell.key: line for line in lines if line.is_scored} for _, lines in settings]
     every = {key: line for lines in placed for key, line in lines.items()}
@@ -188,13 +184,13 @@ def _across(metric: str, settings: _Settings, names: Mapping[str, str]) -> str:
         rows[line.cell.is_control].append(" & ".join([_name(line, names), *values]) + r" \\")
     body = rows[False] + [r"\midrule"] * all(rows.values()) + rows[True]
     # Of the first setting, because what does not vary is the same in all.
-    first, names_apart = settings[0][0], _apart(settings)
+    first = settings[0][0]
     usual = {name for name in LATER if name not in unusual(first)} | {"granted_numbers_per_pixel"}
     shown = [name for name in first if name not in usual.union(names_apart)]
     shared = "; ".join(f"{name.replace('_', ' ')} {first[name]}" for name in shown)
     caption = f"{_heading(metric)} over settings that share: {escape(shared)}."
     return _framed(
-        f"across-{metric.replace('_', '-')}",
+        f"across-{metric.replace('_', '-')}" + (f"-{page}" if page > 1 else ""),
         caption,
         "l" + "r@{ }l" * len(settings),
         _headings_across(settings, names_apart),
@@ -214,7 +210,8 @@ def _headings_across(settings: _Settings, names: Sequence[str]) -> list[str]:
     """A line of the heading for each name that tells the settings apart."""
     lines = []
     for name in names or ["batch_size"]:
-        cells = [rf"\multicolumn{{2}}{{c}}{{{escape(str(setting[name]))}}}" for setting, _ in settings]
+        values = [wrap_key(str(setting[name]), _WORDS_WIDTH).split("\n") for setting, _ in settings]
+        cells = [rf"\multicolumn{{2}}{{c}}{{{stacked([escape(line) for line in lines])}}}" for lines in values]
         lines.append(" & ".join([escape(name.replace("_", " ")), *cells]) + r" \\")
     return lines
 
@@ -258,7 +255,7 @@ def _row(line: BoardLine, metrics: Sequence[str], names: Mapping[str, str]) -> s
     # Means and intervals are columns of their own: so the means align, however wide their intervals are.
     cells = [_name(line, names), str(row["batch_size"]), str(row["n_batches"])]
     cells += [_value(line, name, bold=name in line.best_on) for name in metrics]
-    cells += [_value(line, _GAIN), "" if is_control else escape(badge(line.row))]
+    cells += [_value(line, _GAIN), "" if is_control else _words(badge(line.row))]
     # Counts are all of a control's cells that are not yet in italics.
     return " & ".join(rf"\textit{{{cell}}}" if is_control and cell.isdecimal() else cell for cell in cells) + r" \\"
 
@@ -267,20 +264,20 @@ def _name(line: BoardLine, names: Mapping[str, str]) -> str:
     """The name for display, else the key, a control's in italics; on several lines where it is long."""
     cell = line.cell
     if cell.key in names:
-        return escape(names[cell.key])
+        return stacked([escape(names[cell.key])])
     if cell.is_control and cell.preset in names:
         return rf"\textit{{{escape(f'{cell.attack} of {names[cell.preset]}')}}}"
     style = "textit" if cell.is_control else "texttt"
-    if cell.is_control and len(cell.key) <= _CONTROL_WIDTH:
-        lines = [cell.key]
-    elif cell.is_control and cell.preset:
+    if cell.is_control and cell.preset and len(cell.key) > _KEY_WIDTH:
         lines = [f"{cell.attack} of", *wrap_key(cell.preset, _KEY_WIDTH).split("\n")]
     else:
-        lines = wrap_key(cell.key, _KEY_WIDTH).split("\n")
-    parts = [rf"\{style}{{{escape(part)}}}" for part in lines]
-    # A table in the cell, for a cell itself cannot break its line.
-    stacked = r"\\".join(parts)
-    return parts[0] if len(parts) == 1 else rf"\begin{{tabular}}[t]{{@{{}}l@{{}}}}{stacked}\end{{tabular}}"
+        lines = [cell.key] if cell.is_control else wrap_key(cell.key, _KEY_WIDTH).split("\n")
+    return stacked([rf"\{style}{{{escape(part)}}}" for part in lines])
+
+
+def _words(text: str) -> str:
+    """Words on as many short lines as they take."""
+    return stacked([escape(line) for line in textwrap.wrap(text, _WORDS_WIDTH)] or [""])
 
 
 def _value(line: BoardLine, name: str, *, bold: bool = False) -> str:

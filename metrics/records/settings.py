@@ -113,17 +113,24 @@ def title(setting: Setting, also: Iterable[str] = (), *, names_defense: bool = T
     ]
     parts += ["no defense" if defense == "none" else f"defense {defense}"] if names_defense else []
     parts += [f"batch size {setting['batch_size']}"] if "batch_size" in setting else []
-    return " · ".join(parts + [f"{name} {setting[name]}" for name in (*also, *unusual(setting))])
+    more = [
+        _knowledge(setting) if name == "adaptive" else f"{name} {setting[name]}" for name in (*also, *unusual(setting))
+    ]
+    return " · ".join(filter(None, parts + more))
 
 
 def granted(setting: Setting) -> str:
     """The threat model in words: what the client sends, and what the attacker is given."""
+    words = [f"labels {setting['labels']}", f"batch-norm statistics {setting['bn_statistics']}", _knowledge(setting)]
+    return f"client sends: {setting['update']} in {setting['bn_mode']} mode; granted: {', '.join(filter(None, words))}"
+
+
+def _knowledge(setting: Setting) -> str:
+    """Whether the attacker knows the defense; nothing where there is none."""
+    if setting["defense"] == "none":
+        return ""
     adaptive = str(setting["adaptive"]).lower() == "true"  # a truth value of a record, or a board's word
-    defense = {True: ", attacker knows the defense", False: ", attacker does not know the defense"}[adaptive]
-    return (
-        f"client sends: {setting['update']} in {setting['bn_mode']} mode; granted: labels {setting['labels']}, "
-        f"batch-norm statistics {setting['bn_statistics']}{'' if setting['defense'] == 'none' else defense}"
-    )
+    return "attacker knows the defense" if adaptive else "attacker does not know the defense"
 
 
 def wrap_key(key: str, width: int) -> str:

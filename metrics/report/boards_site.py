@@ -68,7 +68,15 @@ def _write_attacks(board: PublishedBoard, place: Path, meanings: Mapping[str, st
     )
     (place / "index.html").write_text(text, encoding="utf-8")
     data = ", ".join(dict.fromkeys(f"{line.cell.dataset} {line.cell.image_size} px" for line in board.lines))
-    return {"name": name, "folder": place.name, "holds": holds, "data": data, "days": days}
+    return {"name": name, "folder": place.name, "shows": _shows(board.path), "holds": holds, "data": data, "days": days}
+
+
+def _shows(path: Path) -> str:
+    """What a board shows in a line: the heading of the page beside its table; nothing where there is no page."""
+    page = path.with_suffix(".md")
+    heading = page.read_text(encoding="utf-8").partition("\n")[0] if page.is_file() else ""
+    words = heading.removeprefix(f"# `{path.stem}`:").lstrip("# ").strip()
+    return words[:1].upper() + words[1:]
 
 
 def _older(board: PublishedBoard) -> list[str]:
@@ -90,11 +98,15 @@ def _write_labels(board: PublishedLabels, place: Path) -> dict[str, str]:
     sizes = frame[["dataset", "image_size"]].drop_duplicates()
     data = ", ".join(f"{dataset} {size} px" for dataset, size in sizes.itertuples(index=False))
     holds = f"{counted(len(frame), 'row')} of label inference"
-    return {"name": name, "folder": place.name, "holds": holds, "data": data, "days": days}
+    return {"name": name, "folder": place.name, "shows": _shows(board.path), "holds": holds, "data": data, "days": days}
 
 
 def _label_sections(frame: pd.DataFrame) -> list[dict[str, Any]]:
     sections = []
+    # Of labels that may be equal there is no chance to compare with.
+    columns = {
+        title: name for title, name in _LABEL_COLUMNS.items() if name != "chance" or frame["chance"].notna().any()
+    }
     # In the order of the file, and with settings that have an empty column, which pandas would leave out.
     for setting, rows in frame.groupby([*_LABEL_SETTING, "max_equal_labels"], sort=False, dropna=False):
         dataset, size, victim, state, seed, mode, update, batch_size, equal = setting
@@ -102,11 +114,11 @@ def _label_sections(frame: pd.DataFrame) -> list[dict[str, Any]]:
         labels = "labels distinct" if equal == 1 else f"labels up to {equal} equal"
         labels += "" if update == "gradient" else f" · {update}"
         lines = [
-            {"rule": str(row["rule"]), "numbers": [_value(row, name) for name in _LABEL_COLUMNS.values()],
+            {"rule": str(row["rule"]), "numbers": [_value(row, name) for name in columns.values()],
              "notes": "" if pd.isna(row["notes"]) else str(row["notes"])}
             for row in rows.to_dict("records")
         ]  # fmt: skip
-        sections.append({"title": f"{title} · {labels}", "columns": list(_LABEL_COLUMNS), "rows": lines})
+        sections.append({"title": f"{title} · {labels}", "columns": list(columns), "rows": lines})
     return sections
 
 

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from gradinv.metrics.boards.latex import escape, latex_across, latex_tables, write_latex
+from gradinv.metrics.boards.latex import latex_across, latex_tables, write_latex
 from gradinv.metrics.boards.leaderboard_table import leaderboard
+from gradinv.metrics.latex_text import escape, points, stacked
 from gradinv.metrics.leakage import badge
 from gradinv.metrics.registry import RequestError
 from gradinv.metrics.typesetting import digits_of, fixed
@@ -27,7 +28,7 @@ def structure(text):
     """The environments of a LaTeX text as (name, depth); AssertionError where braces or environments do not match."""
     bare = re.sub(r"(?m)(?<!\\)%.*$", "", text)
     depth, environments, stack = 0, [], []
-    for token in re.finditer(r"\\begin\{(\w+)\}|\\end\{(\w+)\}|\\.|[{}]", bare):
+    for token in re.finditer(r"\\begin\{(\w+\*?)\}|\\end\{(\w+\*?)\}|\\.|[{}]", bare):
         if token[1]:
             environments.append((token[1], len(stack)))
             stack.append(token[1])
@@ -41,6 +42,11 @@ def structure(text):
     return environments
 
 
+def framed(text):
+    """The environments without those of cells with several lines."""
+    return [(name, depth) for name, depth in structure(text) if depth < 2]
+
+
 def body(text):
     """The rows of all tables, each as its cells."""
     lines = [
@@ -50,13 +56,14 @@ def body(text):
 
 
 def plain(cell):
-    """A cell without its markup."""
+    """A cell without its markup, its lines behind each other."""
+    cell = re.sub(r"\\(begin|end)\{tabular\}(\[t\]\{@\{\}l@\{\}\})?", "", cell).replace(r"\\", " ")
     return re.sub(r"\\(textbf|textit|texttt|tiny)|[{}$]", "", cell).replace("\\_", "_").strip()
 
 
 def test_braces_environments_and_columns_match(records):
     text = latex_tables(records)
-    assert structure(text) == [("table", 0), ("tabular", 1)]
+    assert framed(text) == [("table*", 0), ("tabular", 1)]
     columns = re.search(r"tabular\}\{@\{\}(.*?)l@\{\}\}", text)[1].replace("@{ }", "")
     assert {len(row) for row in body(text)} == {len(columns) + 1}
 
@@ -122,7 +129,7 @@ def test_lpips_has_a_column_where_it_is_measured(make_record):
 def test_skipped_attacks_stand_in_the_caption_and_settings_apart(records, make_record):
     smaller = make_record("dlg", 0, (9.0,), batch_size=1, order=90)
     text = latex_tables([*records, smaller])
-    assert structure(text) == [("table", 0), ("tabular", 1)] * 2
+    assert framed(text) == [("table*", 0), ("tabular", 1)] * 2
     assert "Not scored: idlg.bn (skipped: idlg.bn needs batch-norm statistics, none are granted)." in text
     labels = re.findall(r"\\label\{(.*?)\}", text)
     assert len(set(labels)) == 2
@@ -148,7 +155,7 @@ def across(make_record, level, order=4):
 def test_across_settings_each_has_a_column_with_the_values_of_its_own_table(rivals, make_record):
     records = [*rivals, *across(make_record, 14.0), *across(make_record, 5.0, order=6)]
     text = latex_across(records, ["psnr"])
-    assert structure(text) == [("table", 0), ("tabular", 1)]
+    assert structure(text) == [("table*", 0), ("tabular", 1)]
     headings = next(line for line in text.splitlines() if line.startswith("defense"))
     assert re.findall(r"\{c\}\{(.*?)\}", headings) == ["none", "noise[sigma=14.0]", "noise[sigma=5.0]"]
     rows = {plain(row[0]): row[1:] for row in body(text) if not row[0].startswith("defense")}
@@ -172,7 +179,7 @@ def test_hostile_names_print_and_run_nothing(make_record):
     record = make_record(HOSTILE, 0, (9.0,), victim=HOSTILE, suite=HOSTILE, versions={HOSTILE: "1"})
     lost = make_record("idlg", 0, state="failed", reason=HOSTILE, victim=HOSTILE, order=5)
     text = latex_tables([record, lost])
-    assert structure(text) == [("table", 0), ("tabular", 1), ("tabular", 2)]
+    assert structure(text)[:3] == [("table*", 0), ("tabular", 1), ("tabular", 2)]
     outside = re.sub(r"(?m)^%.*$", "", text)
     assert not re.search(r"\\input|\\end\{document\}|(?<!\\)[#^~%]", outside)
     assert all(line.startswith("%") for line in text.partition("\n\n")[0].splitlines())
@@ -183,7 +190,7 @@ def test_long_keys_stand_on_several_lines(make_record):
     attack = make_record("gradinversion", 0, (9.0,), parameters=long)
     control = make_record("prior_only", 0, (8.0,), preset=attack.cell.key, is_control=True, order=1)
     text = latex_tables([attack, control])
-    assert structure(text) == [("table", 0), ("tabular", 1), ("tabular", 2), ("tabular", 2)]
+    assert structure(text) == [("table*", 0), ("tabular", 1), ("tabular", 2), ("tabular", 2)]
     first, second = (row[0] for row in body(text))
     assert first.startswith(r"\begin{tabular}[t]{@{}l@{}}\texttt{gradinversion[agents=4,}\\\texttt{alpha\_bn")
     assert second.startswith(
@@ -212,3 +219,48 @@ def test_no_scored_trial_makes_no_table(make_record):
 
 def test_an_exact_image_counts_as_100_dB(make_record):
     assert "& 100.0 &" in latex_tables([make_record("dlg", 0, (math.inf,))])
+
+
+def test_rows_are_as_wide_as_latex_makes_them():
+    """What pdflatex made of them: 223.9 points, in `article` of ten points."""
+    heading = r"attack & $B$ & $n$ & \multicolumn{2}{c}{PSNR (dB) $\uparrow$} \\"
+    row = r"\textit{noise\_gradient of gradinversion.no\_bn} & 1 & 2 & 22.7 & {\tiny [20.3, 25.0]} \\"
+    assert points([heading, row], 1) == pytest.approx(223.9, rel=0.05)
+    assert points([heading, row.replace("of grad", r"of\\grad")], 1) < points([heading, row], 1)
+
+
+def test_a_table_that_no_page_has_room_for_says_so(tmp_path, make_record, records):
+    assert write_latex(records, tmp_path / "board.tex") == []
+    many = [record.model_copy(deep=True) for record in records]
+    for record in many:
+        for image in record.images:
+            image.metrics.update({f"measure_{place}_of_{'x' * 20}": 0.5 for place in range(8)})
+    columns = [f"measure_{place}_of_{'x' * 20}" for place in range(8)]
+    (remark,) = write_latex(many, tmp_path / "wide.tex", columns)
+    assert remark.startswith(f"{tmp_path / 'wide.tex'}: Wider than a page: some ")
+
+
+def test_settings_that_a_page_has_no_room_for_follow_in_further_tables(make_record):
+    records = [
+        make_record("dlg", r, (9.0 + r,), defense=f"gaussian_noise[sigma={place}]", order=place)
+        for place in range(9)
+        for r in range(2)
+    ]
+    text = latex_across(records, ["psnr"])
+    tables = text.split(r"\begin{table*}")[1:]
+    assert len(tables) == 2
+    assert "Wider" not in text
+    assert re.findall(r"label\{tab:(.*?)\}", text) == ["gradinv-across-psnr", "gradinv-across-psnr-2"]
+    # Every setting once, in its place; and no column is lost at the turn of the page.
+    assert re.findall(r"sigma=(\d)\]", text) == list("012345678")
+    for table in tables:
+        rows = [row for row in body(table) if not row[0].startswith("defense")]
+        assert {len(row) for row in rows} == {1 + 2 * table.count("gaussian")}
+
+
+def test_a_bracket_at_the_beginning_of_a_row_is_no_argument(rivals):
+    """After the end of a line LaTeX takes [ and * for arguments: of a name for display, and of a broken key."""
+    text = latex_tables(rivals, names={"dlg": "[Ours]", "idlg": "*best"})
+    assert not re.search(r"\\\\\s*[\[*]|rule\s*[\[*]", text)
+    assert "{}[Ours] & " in text
+    assert stacked(["noise", "[a=1]"]).endswith(r"noise\\{}[a=1]\end{tabular}")
