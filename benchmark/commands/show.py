@@ -9,7 +9,7 @@ from gradinv.attacks.label_rules import RULES, create_rule
 from gradinv.attacks.registry import ATTACKS, PRESETS, hyperparameters
 from gradinv.attacks.update import SIMULATION
 from gradinv.benchmark.commands.show_inputs import dataset_facts, model_facts
-from gradinv.benchmark.defenses import DEFENSES, create_defense, defense_keys
+from gradinv.benchmark.defenses import DEFENSES, Defense, create_defense, defense_keys
 from gradinv.benchmark.experiment import CONTROLS, MEANING
 from gradinv.benchmark.runs import suite_path
 from gradinv.metrics.boards import schema_page
@@ -25,7 +25,7 @@ def describe(kind: str, name: str) -> str:
     if kind in ("distance", "init"):
         return _with_paper((DISTANCES if kind == "distance" else INITS).get(name).target, {}, None)
     if kind == "defense":
-        return "\n\n".join(map(_defense, defense_keys(name)))
+        return _defenses(name)
     if kind == "metric":
         facts = METRICS.get(name)
         return "\n".join([_doc(facts.target), *(f"{field}: {value}" for field, value in facts.metadata.items())])
@@ -50,6 +50,22 @@ def _attack(name: str) -> str:
     return _with_paper(entry.target, chosen, entry.metadata["paper"]) + f"\n\npresets: {', '.join(presets) or 'none'}"
 
 
+def _defenses(name: str) -> str:
+    """The parts, and of several what an attacker answers to them together: one may spoil the answer to another."""
+    keys = defense_keys(name)
+    parts = list(map(_defense, keys))
+    return "\n\n".join(parts if len(parts) == 1 else [*parts, _together(create_defense(name))])
+
+
+def _together(defense: Defense) -> str:
+    left = f"\nwithout an answer: {defense.unanswered}" if defense.known() and defense.unanswered else ""
+    return f"adaptive attack on all: {_answer(defense)}{left}"
+
+
+def _answer(defense: Defense) -> str:
+    return defense.known() or f"none: {defense.unanswered or 'none is known'}"
+
+
 def _defense(key: Key) -> str:
     """An entry with what it declares; of a combination, one part."""
     entry = DEFENSES.get(key.name)
@@ -60,7 +76,7 @@ def _defense(key: Key) -> str:
         "acts on": ", ".join(target.acts) or "nothing",
         "randomises": "yes" if target.randomises else "no",
         "an attacker can know": target.knowable,
-        "adaptive attack": chosen.known() or f"none: {chosen.unanswered or 'none is known'}",
+        "adaptive attack": _answer(chosen),
         "costs": target.cost,
         "standard settings": ", ".join(target.grid),
         "changes no bit at": target.neutral,

@@ -70,6 +70,7 @@ def test_the_list_of_attacks_says_what_each_is_and_needs(gradinv):
         ("attack", "dlg[lr=0.5]", ["lr = 0.5"]),
         ("attack", "gradinversion.no_bn", ["presets: ", "gradinversion.no_tv"]),
         ("defense", "gaussian_noise[sigma=0.2]", ["sigma = 0.2"]),
+        ("defense", "pruning+clipping+laplace_noise", ["adaptive attack on all: clipped", "LaplaceNoise fills them"]),
         ("metric", "psnr", ["unit: dB", "direction: higher"]),
         ("control", "mean_image", ["the mean of the training images"]),
         ("suite", "quick", ["name: quick", "lenet_dlg"]),
