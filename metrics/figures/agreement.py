@@ -9,10 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from gradinv.metrics.figures.presentation import canvas, head, look_of, name_of
+from gradinv.metrics.figures.presentation import canvas, head, look_of, name_of, panels_in_a_row
 from gradinv.metrics.records import Cell, Record, setting_of, trials_by_cell, unusual
 
 RESAMPLES = 2_000
+PANELS_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,19 @@ def agreement_table(of_cells: Iterable[Agreement]) -> pd.DataFrame:
 
 def agreement_figure(of_cells: Sequence[Agreement]) -> Figure:
     """A scatter of error over spread for each cell, one point an image."""
-    figure = canvas(max(4.5, 3.6 * len(of_cells)), 4.2)
-    axes = figure.subplots(1, len(of_cells), squeeze=False)[0]
-    for index, (axis, agreement) in enumerate(zip(axes, of_cells, strict=True)):
+    columns = panels_in_a_row(min(len(of_cells), PANELS_IN_A_ROW), 3.6)
+    rows = -(-len(of_cells) // columns)
+    figure = canvas(max(4.5, 3.6 * columns), 4.2 * rows)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[len(of_cells) :]:
+        axis.set_visible(False)
+    for index, (axis, agreement) in enumerate(zip(axes, of_cells, strict=False)):
         color, marker = look_of(agreement.cell.key)
         axis.plot(agreement.spread, agreement.error, linestyle="none", marker=marker, color=color)
         axis.set_title(_heading(agreement), loc="left", fontsize=8)
-        axis.set(xlabel="spread of the agents (pixel value)", ylabel="mean squared error" if index == 0 else "")
+        axis.set(
+            xlabel="spread of the agents (pixel value)", ylabel="mean squared error" if index % columns == 0 else ""
+        )
         # Errors span decades; a single value spans nothing, and a logarithmic axis cannot hold it.
         axis.set_yscale("log" if np.ptp(agreement.error) else "linear")
     head(

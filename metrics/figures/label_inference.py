@@ -15,8 +15,10 @@ from gradinv.metrics.figures.style import DARK_GREY
 
 PANELS = {
     "accuracy": "share of a batch's labels found",
-    "all_correct": "share of batches with every label found",
+    "all_correct": "share of batches\nwith every label found",
 }
+_COLOURS, _LINES = 7, ("-", "--", ":")
+"""Colours of gradinv's style before they repeat, and the lines of each round of them."""
 
 
 def draw_label_figure(frame: pd.DataFrame, stem: Path) -> list[Path]:
@@ -66,7 +68,10 @@ def _panel(axis: Axes, name: str, rows: pd.DataFrame, looks: dict[str, int]) -> 
         x = np.array([sizes.index(size) for size in ordered["batch_size"]]) + shift
         mean, low, high = (ordered[f"{name}_{part}"].to_numpy(dtype=float) for part in ("mean", "low", "high"))
         color, marker = look(index)
-        axis.errorbar(x, mean, [mean - low, high - mean], color=color, marker=marker, ms=4, capsize=2, label=str(rule))
+        # There are more rules than colours: those of a second round are dashed.
+        style = _LINES[index // _COLOURS % len(_LINES)]
+        axis.errorbar(x, mean, [mean - low, high - mean], color=color, marker=marker, ms=4, capsize=2, label=str(rule),
+                      linestyle=style)  # fmt: skip
     axis.set_title(title_of_setting(rows))
     axis.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axis.set(xlabel="batch size (images in the private batch)", ylabel=PANELS[name], ylim=(-0.03, 1.03))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of
+from gradinv.metrics.figures.presentation import canvas, head, head_panels, key_below, look_of
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, paged, scenes
 from gradinv.metrics.figures.style import GREY
 from gradinv.metrics.records import BATCH_SIZE_FIELDS, BLIND_GRADIENTS, Record
@@ -45,16 +45,20 @@ def _figure(scene: Scene, start: int) -> Figure:
             for control, line in _LINES.items():
                 _curves(axis, scene.runs(f"{control} of {key}", size), GREY, line)
             _curves(axis, scene.runs(key, size), look_of(key).color, "-", single_batches=True)
-            _label(axis, f"{name_of(key, 36)}, batch size {size}", first=column == 0, last=row == len(keys) - 1)
+            _label(axis, first=column == 0, last=row == len(keys) - 1)
+    head_panels(list(axes.flat), [(key, size) for key in keys for size in sizes])
     # By hand: the colours are the panels', and only the kinds of lines are to be explained.
     legend = [Line2D([], [], color="black", label="the attack: median, single batches thin")]
-    legend += [Line2D([], [], color=GREY, linestyle=line, label=name) for name, line in _LINES.items()]
+    blind = [name for name in _LINES if any(scene.runs(f"{name} of {key}", size) for key in keys for size in sizes)]
+    legend += [Line2D([], [], color=GREY, linestyle=_LINES[name], label=name) for name in blind]
     key_below(figure, legend, [str(line.get_label()) for line in legend], columns=3)
+    grey = (
+        "\nGrey, median: the same attack fed the gradient of another batch (other_gradient) or noise (noise_gradient)."
+    )
     head(
         figure,
         f"Have the attacks converged?\n{scene.title}\nEach attack's own objective (units differ between attacks): "
-        "median over batches.\n"
-        "Grey, median: the same attack fed the gradient of another batch (other_gradient) or noise (noise_gradient).",
+        f"median over batches.{grey * bool(blind)}",
         scene.absent,
     )
     return figure
@@ -76,8 +80,7 @@ def _curves(axis: Axes, runs: Sequence[Record], color: str, line: str, *, single
         axis.set_yscale("log")
 
 
-def _label(axis: Axes, heading: str, *, first: bool, last: bool) -> None:
-    axis.set_title(heading, loc="left", fontsize=8)
+def _label(axis: Axes, *, first: bool, last: bool) -> None:
     if first:
         axis.set_ylabel("objective")
     if last:

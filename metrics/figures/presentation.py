@@ -1,7 +1,7 @@
 """How the figures of a paper are presented: style, width, titles, names for display, one look an attack."""
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import matplotlib.style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradinv.metrics.records import wrap_key
@@ -22,6 +23,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _KEY_WIDTH = 2.2
 """Inches of an entry of a figure's key."""
 _LETTERS_PER_INCH = 15
+_NARROW = 5.0  # inches
 _LINE = 0.16
 """Inches of a line of words."""
 _NOBODY: Mapping[str, str] = {}
@@ -136,6 +138,19 @@ def key_below(figure: Figure, handles: Iterable[Any], labels: Iterable[str], *, 
     words = list(labels)
     _grow(figure, -(-len(words) // fitting) - -(-len(words) // columns))
     figure.legend(list(handles), words, loc="outside lower center", ncols=fitting)
+
+
+def is_narrow() -> bool:
+    """Whether figures are drawn for a column of a paper: names beside or above panels then take two lines."""
+    asked = current().width
+    return asked is not None and asked < _NARROW
+
+
+def head_panels(axes: Sequence[Axes], headings: Sequence[tuple[str, int]]) -> None:
+    """Name panels by attack and batch size, on two lines where the figure is narrow."""
+    for axis, (key, size) in zip(axes, headings, strict=True):
+        words = name_of(key, 20 if is_narrow() else 36), f"batch size {size}"
+        axis.set_title(("\n" if is_narrow() else ", ").join(words), loc="left", fontsize=7 if is_narrow() else 8)
 
 
 def head(figure: Figure, text: str, absent: Mapping[str, str] = _NOBODY) -> None:

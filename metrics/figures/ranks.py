@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.presentation import canvas, head, look_of, name_of
+from gradinv.metrics.figures.presentation import canvas, head, is_narrow, look_of, name_of
 from gradinv.metrics.figures.skeleton import Drawing, Scene, scenes
 from gradinv.metrics.figures.style import DARK_GREY, GREY
 from gradinv.metrics.images import rank_of
@@ -47,7 +47,7 @@ def _rows(scene: Scene, cell: Any) -> Iterator[dict[str, Any]]:
 
 def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
     judges, keys = list(dict.fromkeys(table["judge"])), list(dict.fromkeys(table["key"]))
-    figure = canvas(7.5, 1.3 + 0.33 * len(keys))
+    figure = canvas(7.5, 1.3 + 0.33 * len(keys), lowest=1.0)
     for axis, judge in zip(figure.subplots(1, len(judges), sharey=True, squeeze=False)[0], judges, strict=True):
         _panel(axis, table[table["judge"] == judge], keys)
         axis.set_title(judge.removeprefix("identity_"))
@@ -73,7 +73,9 @@ def _panel(axis: Axes, table: pd.DataFrame, keys: Sequence[str]) -> None:
         median = rows["rank"].median()
         axis.plot([median, median], [place - 0.4, place + 0.4], color=color, linewidth=2.5)
     axis.axvline((pool + 1) / 2, color=DARK_GREY, linestyle="--", linewidth=1)
+    turn = "\n" if is_narrow() else " "
     # A logarithmic axis has no zero, and rank 1 must not lie on the frame.
-    axis.set(xscale="log", xlim=(0.8, pool * 1.25), xlabel=f"rank of the original among {pool:,}")
-    axis.set_yticks(range(len(keys)), [name_of(key, 30) for key in keys])
+    axis.set(xscale="log", xlim=(0.8, pool * 1.25), xlabel=f"rank of the original{turn}among {pool:,}")
+    names = [name_of(key, 30).replace(" of ", f" of{turn}") for key in keys]
+    axis.set_yticks(range(len(keys)), names, fontsize=6.5 if is_narrow() else None)
     axis.set_ylim(len(keys) - 0.5, -0.5)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradinv.metrics.figures.presentation import canvas, head, key_below, look, name_of
+from gradinv.metrics.figures.presentation import canvas, head, head_panels, key_below, look
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, paged, scenes
 from gradinv.metrics.figures.style import GREY
 from gradinv.metrics.records import BATCH_SIZE_FIELDS, Record
@@ -46,9 +46,9 @@ def _figure(scene: Scene, start: int) -> Figure:
         for column, size in enumerate(sizes):
             axis = axes[row, column]
             _panel(axis, scene.runs(key, size), names)
-            axis.set_title(f"{name_of(key, 36)}, batch size {size}", loc="left", fontsize=8)
             axis.set_ylabel("weighted term" if column == 0 else "")
             axis.set_xlabel("evaluations" if row == len(keys) - 1 else "")
+    head_panels(list(axes.flat), [(key, size) for key in keys for size in sizes])
     # By hand: an attack's panel may lack a term that another's has.
     handles = [Line2D([], [], color=look(index).color) for index, name in enumerate(names) if name]
     key_below(figure, handles, list(filter(None, names)), columns=6)
