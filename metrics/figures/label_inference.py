@@ -72,6 +72,7 @@ def _panel(axis: Axes, name: str, rows: pd.DataFrame, looks: dict[str, int]) -> 
         style = _LINES[index // _COLOURS % len(_LINES)]
         axis.errorbar(x, mean, [mean - low, high - mean], color=color, marker=marker, ms=4, capsize=2, label=str(rule),
                       linestyle=style)  # fmt: skip
-    axis.set_title(title_of_setting(rows))
+    # On a line of its own: with it in one the titles of two panels would meet.
+    axis.set_title(title_of_setting(rows).replace(", weight_update", "\nweight_update"))
     axis.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axis.set(xlabel="batch size (images in the private batch)", ylabel=PANELS[name], ylim=(-0.03, 1.03))
