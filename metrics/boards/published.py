@@ -56,9 +56,11 @@ def published_boards(folder: Path) -> list[PublishedBoard | PublishedLabels]:
 def _read(path: Path) -> PublishedBoard | PublishedLabels | None:
     header = set(read_table(path)[0])
     if {"rule", "accuracy_mean"} <= header:
-        frame = read_frame(path).reindex(columns=list(LABEL_COLUMNS))
+        frame = read_frame(path)
         # Boards from before clients took local steps have no such column.
-        return PublishedLabels(path, frame.fillna({"update": "gradient"}))
+        if "update" not in frame:
+            frame = frame.assign(update="gradient")
+        return PublishedLabels(path, frame.reindex(columns=list(LABEL_COLUMNS)))
     # An image table lies beside every board of attacks, and beside nothing else.
     return PublishedBoard(path, _settings(path)) if images_beside(path).is_file() and "psnr_mean" in header else None
 
