@@ -10,6 +10,7 @@ import pandas as pd
 from gradinv.metrics.boards import FIRST_WITH_RESPECTS, PublishedBoard, PublishedLabels, images_beside, metrics_measured
 from gradinv.metrics.report.folders import ASSETS, copy_assets, is_report, replaced
 from gradinv.metrics.report.pages import Value
+from gradinv.metrics.report.results_page import PAGE, write_results
 from gradinv.metrics.report.site import environment, facets, sections_of
 from gradinv.metrics.typesetting import between, counted, first_to_last, fixed
 
@@ -27,8 +28,8 @@ def write_boards(
 ) -> Path:
     """Write a page for each board, with its tables beside it, and one that lists them; returns that one.
 
-    `meanings` say what each control is. An older report in that folder is replaced, anything else in it is a
-    ReportError.
+    Where the boards have a page of results, it is the first of the list. `meanings` say what each control is. An older
+    report in that folder is replaced, anything else in it is a ReportError.
     """
     with replaced(directory, {*ASSETS, "index.html"}, also=is_report) as folder:
         entries = []
@@ -41,9 +42,18 @@ def write_boards(
                 entries.append(_write_labels(board, place))
             else:
                 entries.append(_write_attacks(board, place, meanings))
-        text = environment([]).get_template("boards.html").render(entries=entries)
+        has_results = _write_results(boards, folder)
+        text = environment([]).get_template("boards.html").render(entries=entries, has_results=has_results)
         (folder / "index.html").write_text(text, encoding="utf-8")
     return directory / "index.html"
+
+
+def _write_results(boards: Sequence[PublishedBoard | PublishedLabels], folder: Path) -> bool:
+    """Write the page of results that lies where the first board does; whether there is one."""
+    source = boards[0].path.with_name(PAGE)
+    if source.is_file():
+        write_results(source, folder / source.stem, {board.path.stem for board in boards})
+    return source.is_file()
 
 
 def _write_attacks(board: PublishedBoard, place: Path, meanings: Mapping[str, str]) -> dict[str, str]:

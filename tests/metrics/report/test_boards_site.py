@@ -11,6 +11,7 @@ from gradinv.metrics.boards.published import PublishedBoard, PublishedLabels, pu
 from gradinv.metrics.boards.rows import BoardError
 from gradinv.metrics.report.boards_site import write_boards
 from gradinv.metrics.report.folders import ReportError
+from gradinv.metrics.report.results_page import write_results
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
 
@@ -52,6 +53,25 @@ def test_every_row_is_on_the_page_with_its_number(boards, site):
                 if row["psnr_mean"]:
                     assert f'data-sort="{float(row["psnr_mean"])!r}"' in page
             assert len(board.lines) == len(rows)
+
+
+def test_the_results_come_first_and_their_links_lead_to_pages_and_figures(boards, site):
+    assert 'href="results/index.html"' in (site / "index.html").read_text(encoding="utf-8")
+    page = (site / "results" / "index.html").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r'href="([^":#,]+)"', page) if not link.endswith(".css")]
+    assert {f"../{board.path.stem}/index.html" for board in boards} & set(links)
+    assert any(link.endswith(".png") for link in links)
+    assert [link for link in links if not (site / "results" / link).is_file()] == []
+    assert page.count("<tr>") == sum(row.startswith("|") for row in (BOARDS / "results.md").open(encoding="utf-8")) - 1
+    assert "](" not in text_of(site / "results" / "index.html")
+
+
+def test_html_in_a_page_of_results_stays_text_and_links_to_nothing_become_words(tmp_path):
+    source = tmp_path / "results.md"
+    source.write_text("# Mine\n\n<b>bold</b> [there](board.md), [nowhere](gone.md), [out](https://example.org)\n")
+    page = write_results(source, tmp_path / "page", {"board"}).read_text(encoding="utf-8")
+    assert "&lt;b&gt;" in page
+    assert '<a href="../board/index.html">there</a>, <span>nowhere</span>, <a href="https://example.org">' in page
 
 
 def test_a_verdict_is_the_tables(boards, site):
