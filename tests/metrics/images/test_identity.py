@@ -19,14 +19,12 @@ from gradinv.metrics.images.identity import (
     LowpassLikeness,
     Pool,
     identity_lowpass,
-    identity_name,
-    judge_of,
     lowpass_features,
     normalised_ranks,
-    rank_of,
     ranks_of,
 )
 from gradinv.metrics.images.psnr import psnr
+from gradinv.metrics.images.ranks import identity_name, judge_of, rank_of
 from gradinv.metrics.images.scoring import MetricUnavailable, ScoredBatch, score_batch
 
 SIZE = 32
