@@ -30,8 +30,6 @@ from gradinv.metrics.image_size import ImageSize, as_image_size
 from gradinv.metrics.plain_text import plain
 from gradinv.metrics.records import Record, RunDirectory
 
-_FEW = 4  # jobs a worker: with more, the last of them is a small part of a run
-
 
 @dataclass(frozen=True)
 class Job:
@@ -62,33 +60,17 @@ class Job:
 
 
 def jobs_of(
-    trials: Sequence[PlannedTrial],
-    run: RunDirectory,
-    timeout: float | None = None,
-    *,
-    workers: int = 1,
-    keep_floats: bool = False,
+    trials: Sequence[PlannedTrial], run: RunDirectory, timeout: float | None = None, *, keep_floats: bool = False
 ) -> list[Job]:
-    """The jobs of some of a plan's trials: those of one pack come together, as many as the engine takes.
-
-    Where there are few jobs for the workers, each pack is shared out among all of them.
-    """
+    """The jobs of some of a plan's trials: those of one pack come together, as many as the engine takes."""
     packs: dict[str, list[PlannedTrial]] = {}
     # In the plan's order, which is victim by victim: `_module` keeps one network, the last.
     for trial in trials:
         packs.setdefault(trial.spec.pack if trial.packed > 1 else trial.id, []).append(trial)
-    # Smaller packs take a little longer a trial; a worker without a job, while another has eight to go, loses more.
-    # Single trials are not counted: controls without an attack take no time.
-    few = sum(math.ceil(len(pack) / pack[0].packed) for pack in packs.values() if len(pack) > 1) < _FEW * workers
-    chunks = [chunk for pack in packs.values() for chunk in _chunks(pack, workers if few else 1)]
+    chunks = [
+        tuple(pack[i : i + pack[0].packed]) for pack in packs.values() for i in range(0, len(pack), pack[0].packed)
+    ]
     return [Job(chunk, run, timeout, keep_floats) for chunk in chunks]
-
-
-def _chunks(pack: Sequence[PlannedTrial], workers: int) -> list[tuple[PlannedTrial, ...]]:
-    """The trials of a pack in parts of nearly equal length, none longer than the engine takes."""
-    rounds = math.ceil(len(pack) / (pack[0].packed * workers))
-    width = math.ceil(len(pack) / (rounds * workers))
-    return [tuple(pack[i : i + width]) for i in range(0, len(pack), width)]
 
 
 def in_order(jobs: Sequence[Job], seconds: Mapping[str, float], workers: int, *, breadth_first: bool) -> list[Job]:

@@ -138,7 +138,7 @@ def _run_missing(plan: Plan, trials: Sequence[PlannedTrial], options: RunOptions
     estimates = {trial.id: estimate for trial, estimate in zip(missing, seconds, strict=True)}
     # Workers elsewhere do not start in this folder.
     run = options.run if options.executor == "local" else RunDirectory(options.run.path.resolve())
-    jobs = jobs_of(missing, run, options.trial_timeout, workers=options.jobs, keep_floats=options.keep_floats)
+    jobs = jobs_of(missing, run, options.trial_timeout, keep_floats=options.keep_floats)
     jobs = in_order(jobs, estimates, options.jobs, breadth_first=options.breadth_first)
     # Closed at once where the run is stopped: the generator's end is what ends the worker processes.
     with closing(_execute(jobs, options)) as records:

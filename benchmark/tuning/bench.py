@@ -102,7 +102,7 @@ class Bench:
         trials = self.planned(keys, batch)
         store = Store(self.run)
         missing = {trial.id: trial for trial in trials if not store.finished(trial.id)}
-        jobs = jobs_of(list(missing.values()), self.run, workers=self.jobs)
+        jobs = jobs_of(list(missing.values()), self.run)
         if self._pool is None:
             # Each step of it runs a trial; its record is read from the store, as those of workers are.
             for _ in run_here(jobs):
