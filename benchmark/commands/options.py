@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
+from gradinv.benchmark.commands.names import defenses_of_suite, victims_of_suite
 from gradinv.metrics.plain_text import cut, one_line, plain
 from gradinv.metrics.registry import RequestError
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from gradinv.metrics.image_size import ImageSize
 
 
+VictimsOfSuite = Annotated[
+    str | None, typer.Option(help="Wildcard over the suite's victims.", autocompletion=victims_of_suite)
+]
+DefensesOfSuite = Annotated[
+    str | None, typer.Option(help="Wildcard over the suite's defenses.", autocompletion=defenses_of_suite)
+]
 Plugins = Annotated[
     list[Path],
     typer.Option(

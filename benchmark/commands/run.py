@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gradinv.benchmark.commands.names import attacks, defenses_of_suite, suites, victims_of_suite
+from gradinv.benchmark.commands.names import attacks, suites
 from gradinv.benchmark.commands.options import (
     AskedEngine,
     AskedPrecision,
+    DefensesOfSuite,
     Download,
     Plugins,
+    VictimsOfSuite,
     console,
     load_plugins,
     read_settings,
@@ -49,12 +51,8 @@ class RunRequest:
             autocompletion=attacks,
         ),
     ] = field(default_factory=list)
-    victim: Annotated[
-        str | None, typer.Option(help="Wildcard over the suite's victims.", autocompletion=victims_of_suite)
-    ] = None
-    defense: Annotated[
-        str | None, typer.Option(help="Wildcard over the suite's defenses.", autocompletion=defenses_of_suite)
-    ] = None
+    victim: VictimsOfSuite = None
+    defense: DefensesOfSuite = None
     batch_size: Annotated[list[int], typer.Option(help="Only these batch sizes.")] = field(default_factory=list)
     plugin: Plugins = field(default_factory=list)
     settings: Annotated[

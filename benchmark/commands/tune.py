@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradinv.benchmark.commands.names import attacks, defenses_of_suite, metrics, suites, victims_of_suite
+from gradinv.benchmark.commands.names import attacks, metrics, suites
 from gradinv.benchmark.commands.options import (
     LARGEST_SEED,
+    DefensesOfSuite,
     Download,
     Plugins,
+    VictimsOfSuite,
     load_plugins,
     read_settings,
     taking,
@@ -38,12 +40,8 @@ class TuneRequest:
     suite: Annotated[
         str, typer.Argument(help="A suite (shipped or a file) whose one cell is tuned in.", autocompletion=suites)
     ]
-    victim: Annotated[
-        str | None, typer.Option(help="Wildcard over the suite's victims.", autocompletion=victims_of_suite)
-    ] = None
-    defense: Annotated[
-        str | None, typer.Option(help="Wildcard over the suite's defenses.", autocompletion=defenses_of_suite)
-    ] = None
+    victim: VictimsOfSuite = None
+    defense: DefensesOfSuite = None
     batch_size: Annotated[list[int], typer.Option(help="Only this batch size.")] = field(default_factory=list)
     settings: Annotated[list[str], typer.Option("--set", help="KEY=VALUE over the suite's.")] = field(
         default_factory=list
