@@ -139,7 +139,7 @@ def forget_plugins() -> Iterator[None]:
             if getattr(entry.target, "__module__", "").startswith("gradinv_plugin_"):
                 del registry._entries[name]
     for name, preset in list(PRESETS._entries.items()):
-        if "tuned" in preset.metadata:
+        if "tuned" in preset.metadata or name.partition(".")[0] not in ATTACKS:
             del PRESETS._entries[name]
 
 
