@@ -1,4 +1,4 @@
-"""The figure of a sweep: a metric over the values of one number, of an attack or of a defense, beside the controls."""
+"""The figure of a sweep: what is measured over the values of one number of a setting, beside the controls."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of
+from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of, panels_in_a_row
 from gradinv.metrics.figures.skeleton import Drawing, Scene, interval_of, scenes
 from gradinv.metrics.figures.style import BEST_CONTROL, DARK_GREY, error_bars
-from gradinv.metrics.keys import parse_key
-from gradinv.metrics.records import Cell, Record, controls_of, granted
+from gradinv.metrics.images import facts_of, judge_of
+from gradinv.metrics.keys import Key, parse_key
+from gradinv.metrics.records import Cell, Record, controls_of, granted, short_name
 from gradinv.metrics.registry import InvalidEntryError
 from gradinv.metrics.statistics import Interval
 
@@ -22,105 +23,186 @@ LEAST_POINTS = 3
 """Values of a number that make a sweep."""
 _DECADE = 10
 """From the smallest to the largest value: beyond it the axis is logarithmic."""
-_FIELDS = ("attack", "defense")
+_KEYS = ("attack", "defense", "victim", "update")
+"""Fields that hold a key, whose numbers may be swept."""
+_COUNTS = ("observations", "equal_labels")
+"""Fields that are a number themselves."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One value of the number that is swept, with what was measured there."""
+    """One value of the number that is swept, with what was measured there: metric -> mean, and the best control's."""
 
     value: float
-    psnr: Interval
-    control: float
+    measured: Mapping[str, Interval]
+    control: Mapping[str, float]
 
 
 Lines = Mapping[str, Sequence[Point]]
 """What a line is of, in words -> its points, by value."""
 
 
+@dataclass(frozen=True)
+class Number:
+    """A number that an entry is set to, in one cell; the entry with all that stands beside the number."""
+
+    entry: str
+    name: str
+    value: float
+    line: str
+
+
 def sweep_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
-    """Draw `sweep-*` for every number of an attack or defense that has three values in a setting, with its CSV."""
-    for field in _FIELDS:
-        # Of a defense's numbers each is a setting of its own, which titles must not name.
-        swept = {"defense": "none"} if field == "defense" else {}
-        for scene in scenes(records, lambda trial: trial.is_scored, tuple(swept), swept):
+    """Draw `sweep-*` for every number of a setting that has three values, its other fields being equal, with its CSV.
+
+    Swept are the numbers of an attack, a defense, a victim (`round`, `epochs`) and an update (`epochs`, `lr`), and
+    fields that are numbers. PSNR has a panel, and every judge of identity: one may see what the other does not.
+    """
+    for field in (*_KEYS, *_COUNTS):
+        for scene in _scenes(records, field):
             for (entry, number), lines in _sweeps(scene, field).items():
-                stem = f"sweep-{field}-{entry}-{number}-{scene.name}"
+                names = [field, number] if field in _COUNTS else [field, *_words_of_file(entry), number]
+                stem = short_name("-".join(["sweep", *dict.fromkeys(names), scene.name]))
                 yield Drawing(stem, partial(_figure, scene, entry, number, lines), _table(entry, number, lines))
+
+
+def _words_of_file(entry: str) -> list[str]:
+    key = parse_key(entry)
+    return [key.name, *([key.preset] if key.preset else []), *(f"{name}={it}" for name, it in key.parameters.items())]
+
+
+def _scenes(records: Sequence[Record], field: str) -> Iterator[Scene]:
+    """Settings that differ in the field alone, and for victims in their seed: each seed has a line of its own."""
+    without = {"attack": (), "victim": ("victim", "victim_seed")}.get(field, (field,))
+    for entry, of_entry in _by_entry(records, field).items():
+        # What titles say in place of the field: an entry without its numbers, or nothing unusual.
+        words = {"attack": {}, "defense": {"defense": "none"}, "victim": {"victim": entry}, "update": {"update": entry}}
+        stand_ins = words.get(field, {field: 1})
+        yield from scenes(of_entry, lambda trial: trial.is_scored, without, stand_ins)
+
+
+def _by_entry(records: Sequence[Record], field: str) -> dict[str, list[Record]]:
+    """The records of each victim's or update's name, which titles need; of every other field all together."""
+    if field not in ("victim", "update"):
+        return {"": list(records)}
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        key = _key(getattr(record.cell, field))
+        if key is not None:
+            groups.setdefault(key.name, []).append(record)
+    return groups
+
+
+def _key(text: str) -> Key | None:
+    try:
+        return parse_key(text)
+    except InvalidEntryError:  # composed defenses are no single key, and neither is every name of a network
+        return None
 
 
 def _sweeps(scene: Scene, field: str) -> dict[tuple[str, str], dict[str, list[Point]]]:
     """(entry, number) -> its lines: cells that differ in that number alone."""
-    every: dict[tuple[str, str], dict[str, list[Point]]] = {}
+    several_seeds = len({cell.victim_seed for cell in scene.attacks}) > 1
+    every: dict[tuple[str, str], dict[str, list[tuple[float, Cell]]]] = {}
     for cell in scene.attacks:
-        for entry, number, value, rest in _numbers(cell, field):
-            lines = every.setdefault((entry, number), {})
-            lines.setdefault(rest, []).append(_point(cell, value, scene))
-    swept = {names: _complete(lines) for names, lines in every.items()}
-    return {names: lines for names, lines in swept.items() if lines}
+        for number in _numbers(cell, field):
+            line = number.line + (f", seed {cell.victim_seed}" if several_seeds else "")
+            lines = every.setdefault((number.entry, number.name), {})
+            lines.setdefault(line, []).append((number.value, cell))
+    return {names: swept for names, lines in every.items() if (swept := _points(lines, scene))}
 
 
-def _complete(lines: Lines) -> dict[str, list[Point]]:
+def _points(lines: Mapping[str, Sequence[tuple[float, Cell]]], scene: Scene) -> dict[str, list[Point]]:
     """The lines with enough values, each measured once, in their order."""
-    ordered = {words: sorted(points, key=lambda point: point.value) for words, points in lines.items()}
     return {
-        words: points
-        for words, points in ordered.items()
-        if len({point.value for point in points}) == len(points) >= LEAST_POINTS
+        words: [_point(cell, value, scene) for value, cell in sorted(cells, key=lambda pair: pair[0])]
+        for words, cells in lines.items()
+        if len({value for value, _ in cells}) == len(cells) >= LEAST_POINTS
     }
 
 
-def _numbers(cell: Cell, field: str) -> Iterator[tuple[str, str, float, str]]:
-    """(entry, number, value, the line's words) of each numeric parameter of a cell's attack or defense."""
-    try:
-        key = parse_key(cell.key if field == "attack" else cell.defense)
-    except InvalidEntryError:  # defenses that are composed are no single key
+def _numbers(cell: Cell, field: str) -> Iterator[Number]:
+    """Each number that a cell's field is, or that its entry is set to."""
+    line = f"{cell.key}, who knows the defense" if cell.adaptive else cell.key
+    if field in _COUNTS:
+        yield Number(field, field, float(getattr(cell, field)), line)
         return
-    name = f"{key.name}.{key.preset}" if key.preset else key.name
+    key = _key(cell.key if field == "attack" else getattr(cell, field))
+    if key is None:
+        return
     for number, value in key.parameters.items():
         if isinstance(value, int | float) and not isinstance(value, bool):
-            others = ",".join(f"{other}={it}" for other, it in key.parameters.items() if other != number)
-            rest = name + (f"[{others}]" if others else "")
-            knows = ", who knows the defense" if cell.adaptive else ""
-            yield name, number, float(value), rest if field == "attack" else f"{cell.key}{knows}"
+            others = {other: it for other, it in key.parameters.items() if other != number}
+            rest = str(Key(key.name, key.preset, others))
+            # An attack's other numbers tell lines of one figure apart; any other entry's have figures of their own.
+            entry, words = (str(Key(key.name, key.preset)), rest) if field == "attack" else (rest, line)
+            yield Number(entry, number, float(value), words)
 
 
 def _point(cell: Cell, value: float, scene: Scene) -> Point:
-    controls = [interval_of(scene.trials[control], "psnr").mean for control in controls_of(cell, scene.trials)]
-    measured = [mean for mean in controls if not np.isnan(mean)]
-    return Point(value, interval_of(scene.trials[cell], "psnr"), max(measured, default=np.nan))
+    runs = scene.trials[cell]
+    metrics = ["psnr", *dict.fromkeys(judge for run in runs for judge in run.judges if judge_of(judge))]
+    controls = controls_of(cell, scene.trials)
+    means = {metric: [interval_of(scene.trials[control], metric).mean for control in controls] for metric in metrics}
+    return Point(
+        value,
+        {metric: interval_of(runs, metric) for metric in metrics},
+        {metric: _best(metric, of_controls) for metric, of_controls in means.items()},
+    )
+
+
+def _best(metric: str, means: Sequence[float]) -> float:
+    measured = [mean for mean in means if not np.isnan(mean)]
+    return max(measured, key=lambda mean: _sign(metric) * mean, default=np.nan)
+
+
+def _sign(metric: str) -> float:
+    facts = facts_of(metric)
+    return 1.0 if facts is None else facts.sign
 
 
 def _figure(scene: Scene, entry: str, number: str, lines: Lines) -> Figure:
-    figure = canvas(5.5, 4.4)
-    axis = figure.subplots()
-    for key, points in lines.items():
-        _line(axis, key, points)
-    # One entry for all dashed lines: each attack's own would double the key.
-    axis.plot([], [], color=DARK_GREY, linestyle="--", label=f"dashed: {BEST_CONTROL} of each")
-    axis.set(xlabel=f"{number} of {name_of(entry)}", ylabel="PSNR (dB), higher is better")
-    values = [point.value for points in lines.values() for point in points]
-    if min(values) > 0 and max(values) >= _DECADE * min(values):
-        axis.set_xscale("log")
-    handles, labels = axis.get_legend_handles_labels()
+    metrics = list(dict.fromkeys(metric for points in lines.values() for point in points for metric in point.measured))
+    columns = panels_in_a_row(len(metrics), 4.75)
+    rows = -(-len(metrics) // columns)
+    figure = canvas(5.5 if len(metrics) == 1 else 4.75 * columns, 4.4 * rows)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[len(metrics) :]:
+        axis.remove()
+    for axis, metric in zip(axes, metrics, strict=False):
+        _panel(axis, metric, entry, number, lines)
+    handles, labels = axes[0].get_legend_handles_labels()
     key_below(figure, handles, labels, columns=2)
-    setting = f"{scene.title}\n{granted(scene.setting)}"
+    swept = number if entry == number else f"{number} of {entry}"
     head(
         figure,
-        f"What does {number} of {entry} do?\n{setting}\nMean over batches with its 95 % interval.",
+        f"What does {swept} do?\n{scene.title}\n{granted(scene.setting)}\nMean over batches with its 95 % interval.",
         scene.absent,
     )
     return figure
 
 
-def _line(axis: Axes, key: str, points: Sequence[Point]) -> None:
+def _panel(axis: Axes, metric: str, entry: str, number: str, lines: Lines) -> None:
+    for key, points in lines.items():
+        _line(axis, metric, key, [point for point in points if metric in point.measured])
+    # One entry for all dashed lines: each attack's own would double the key.
+    axis.plot([], [], color=DARK_GREY, linestyle="--", label=f"dashed: {BEST_CONTROL} of each")
+    facts = facts_of(metric)
+    heading = metric if facts is None else f"{facts.heading}, {facts.direction} is better"
+    axis.set(xlabel=number if entry == number else f"{number} of {name_of(entry)}", ylabel=heading)
+    values = [point.value for points in lines.values() for point in points]
+    if min(values) > 0 and max(values) >= _DECADE * min(values):
+        axis.set_xscale("log")
+
+
+def _line(axis: Axes, metric: str, key: str, points: Sequence[Point]) -> None:
     color, marker = look_of(key)
-    x, intervals = [point.value for point in points], [point.psnr for point in points]
+    x, intervals = [point.value for point in points], [point.measured[metric] for point in points]
     means = [value.mean for value in intervals]
     axis.errorbar(
         x, means, error_bars(intervals), color=color, marker=marker, capsize=2, elinewidth=1, label=name_of(key, 34)
     )
-    axis.plot(x, [point.control for point in points], color=color, linestyle="--", linewidth=1)
+    axis.plot(x, [point.control[metric] for point in points], color=color, linestyle="--", linewidth=1)
 
 
 def _table(entry: str, number: str, lines: Lines) -> pd.DataFrame:
@@ -130,13 +212,15 @@ def _table(entry: str, number: str, lines: Lines) -> pd.DataFrame:
             "parameter": number,
             "line": key,
             "value": point.value,
-            "psnr_mean": point.psnr.mean,
-            "psnr_low": point.psnr.low,
-            "psnr_high": point.psnr.high,
-            "best_control_psnr": point.control,
-            "n_batches": point.psnr.n,
+            "metric": metric,
+            "mean": interval.mean,
+            "low": interval.low,
+            "high": interval.high,
+            "best_control": point.control[metric],
+            "n_batches": interval.n,
         }
         for key, points in lines.items()
         for point in points
+        for metric, interval in point.measured.items()
     ]
     return pd.DataFrame(rows)

@@ -94,6 +94,57 @@ def test_two_values_are_no_sweep(make_record):
         figures_of(Material(sweep(make_record, [0.01, 0.1]), (), ()), "sweep")
 
 
+def test_the_number_of_a_victim_is_swept_with_a_line_for_each_seed_and_a_panel_for_each_judge(make_record):
+    stage = "net[epochs=20,round={}]"
+    records = [
+        make_record(
+            attack,
+            repetition,
+            (psnr - index - seed,),
+            victim=stage.format(at),
+            victim_seed=seed,
+            is_control=attack == "mean_image",
+            judges={"identity_lowpass": "none"},
+            order=seed,
+        )
+        for attack, psnr in (("dlg", 20.0), ("mean_image", 12.0))
+        for index, at in enumerate((0, 5, 20))
+        for seed in range(2)
+        for repetition in range(2)
+    ]
+    for record in records:
+        at = float(record.cell.victim.partition("round=")[2][:-1])
+        record.images[0].metrics["identity_lowpass"] = 0.5 if record.cell.is_control else at / 100
+    ((name, figure),) = figures_of(Material(records, (), ()), "sweep").items()
+    assert name == "sweep-victim-net-epochs=20-round-net-untrained-photos-16px-B2"
+    assert "round of net[epochs=20]" in figure.get_suptitle()
+    quality, rank = figure.axes
+    assert [line.get_label() for line in quality.containers] == ["dlg, seed 0", "dlg, seed 1"]
+    assert [line[0].get_ydata().tolist() for line in quality.containers] == [[20.0, 19.0, 18.0], [19.0, 18.0, 17.0]]
+    assert rank.containers[0][0].get_ydata().tolist() == [0.0, 0.05, 0.2]
+    dashed = [line.get_ydata().tolist() for line in rank.lines if line.get_linestyle() == "--"]
+    assert dashed[0] == [0.5, 0.5, 0.5]
+
+
+def test_a_field_that_is_a_number_is_swept_and_so_is_the_number_of_an_update(make_record):
+    records = [
+        make_record("dlg", repetition, (20.0 + index,), observations=count)
+        for index, count in enumerate((1, 2, 4))
+        for repetition in range(2)
+    ]
+    ((name, figure),) = figures_of(Material(records, (), ()), "sweep").items()
+    assert name.startswith("sweep-observations-")
+    assert figure.axes[0].containers[0][0].get_xdata().tolist() == [1, 2, 4]
+    records = [
+        make_record("dlg", repetition, (20.0 - index,), update=f"weight_update[epochs={epochs},lr=0.001]")
+        for index, epochs in enumerate((1, 4, 16))
+        for repetition in range(2)
+    ]
+    ((name, figure),) = figures_of(Material(records, (), ()), "sweep").items()
+    assert name.startswith("sweep-update-weight_update-lr=0.001-epochs-")
+    assert "client sends: weight_update in eval mode" in figure.get_suptitle()
+
+
 def test_the_number_of_a_defense_is_swept_over_its_settings(make_record):
     records = [
         make_record("dlg", repetition, (20.0 - index,), defense=f"gaussian_noise[sigma={sigma}]", order=index)
