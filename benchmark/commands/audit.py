@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradinv.benchmark.commands.names import attacks, defenses
+from gradinv.benchmark.commands.names import attacks, defenses, updates
 from gradinv.benchmark.commands.options import (
     ImageSizes,
     Plugins,
@@ -36,7 +36,10 @@ class AuditOptions:
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the audit; the same command goes on in it.")]
     weights: Annotated[Path | None, typer.Option(help="Its weights (safetensors, or a checkpoint of tensors).")] = None
     minutes: Annotated[float, typer.Option(min=0.01, max=MOST_MINUTES, help="How long it may take.")] = 30
-    update: Annotated[str, typer.Option(help="gradient, or weight_update[epochs=2,lr=0.01,minibatch=8].")] = "gradient"
+    update: Annotated[
+        str,
+        typer.Option(help="gradient, or weight_update[epochs=2,lr=0.01,minibatch=8].", autocompletion=updates),
+    ] = "gradient"
     defense: Annotated[
         list[str],
         typer.Option(

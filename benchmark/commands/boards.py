@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gradinv.benchmark.commands.names import attacks, metrics
+from gradinv.benchmark.commands.names import attacks, figures, metrics, widths
 from gradinv.benchmark.commands.options import Plugins, console, load_plugins, say, taking
 from gradinv.metrics.records import require_file, require_folder
 from gradinv.metrics.registry import RequestError
@@ -105,7 +105,10 @@ class PlotRequest:
     runs: Annotated[list[Path], typer.Argument(help="Run directories.")]
     out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures")
     kind: Annotated[
-        list[str], typer.Option(help="Only figures of this kind: quality, recovery, sweep, images, ...; repeatable.")
+        list[str],
+        typer.Option(
+            help="Only figures of this kind: quality, recovery, sweep, images, ...; repeatable.", autocompletion=figures
+        ),
     ] = field(default_factory=list)
     attack: Annotated[
         list[str],
@@ -118,7 +121,10 @@ class PlotRequest:
         Path | None, typer.Option(help="YAML file of keys and names for display; attacks look alike in its order.")
     ] = None
     style: Annotated[Path | None, typer.Option(help="A matplotlib style file, over gradinv's own.")] = None
-    width: Annotated[str, typer.Option(help="column (3.35 inches), page (6.9) or inches; else as suits each.")] = ""
+    width: Annotated[
+        str,
+        typer.Option(help="column (3.35 inches), page (6.9) or inches; else as suits each.", autocompletion=widths),
+    ] = ""
     titles: Annotated[bool, typer.Option(help="Words above figures; without, in a file beside each.")] = True
     plugin: Plugins = field(default_factory=list)
 

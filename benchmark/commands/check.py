@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradinv.benchmark.commands.names import attacks, suites
+from gradinv.benchmark.commands.names import attacks_of_board, defenses_of_board, suites, victims_of_board
 from gradinv.benchmark.commands.options import Plugins, load_plugins, taking
 from gradinv.metrics.keys import key_matches
 from gradinv.metrics.plain_text import one_line
@@ -40,11 +40,17 @@ class CheckRequest:
     attack: Annotated[
         list[str],
         typer.Option(
-            help="With --runs: only these rows, run again; wildcard over keys; repeatable.", autocompletion=attacks
+            help="With --runs: only these rows, run again; wildcard over keys; repeatable.",
+            autocompletion=attacks_of_board,
         ),
     ] = field(default_factory=list)
-    victim: Annotated[str | None, typer.Option(help="With --runs: wildcard over the rows' victims.")] = None
-    defense: Annotated[str | None, typer.Option(help="With --runs: wildcard over the rows' defenses.")] = None
+    victim: Annotated[
+        str | None, typer.Option(help="With --runs: wildcard over the rows' victims.", autocompletion=victims_of_board)
+    ] = None
+    defense: Annotated[
+        str | None,
+        typer.Option(help="With --runs: wildcard over the rows' defenses.", autocompletion=defenses_of_board),
+    ] = None
     batch_size: Annotated[list[int], typer.Option(help="With --runs: only these batch sizes.")] = field(
         default_factory=list
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gradinv.benchmark.commands.names import datasets, models, rules
+from gradinv.benchmark.commands.names import datasets, models, rules, states, updates
 from gradinv.benchmark.commands.options import (
     LARGEST_SEED,
     Download,
@@ -38,7 +38,8 @@ class LabelRequest:
     model: Annotated[str, typer.Option(help="A timm model, or lenet_dlg.", autocompletion=models)]
     out: Annotated[Path, typer.Option("--out", file_okay=False, help="Folder for the board; a run goes on in it.")]
     state: Annotated[
-        list[str], typer.Option("--state", help="untrained, early, trained or pretrained; repeatable.")
+        list[str],
+        typer.Option("--state", help="untrained, early, trained or pretrained; repeatable.", autocompletion=states),
     ] = field(default_factory=lambda: ["untrained"])
     image_size: ImageSizes = None
     stem: Annotated[
@@ -63,7 +64,11 @@ class LabelRequest:
     ] = 25
     update: Annotated[
         list[str],
-        typer.Option("--update", help="What a client sends, by key: weight_update[lr=0.1,epochs=4]. Repeatable."),
+        typer.Option(
+            "--update",
+            help="What a client sends, by key: weight_update[lr=0.1,epochs=4]. Repeatable.",
+            autocompletion=updates,
+        ),
     ] = field(default_factory=lambda: ["gradient"])
     batches: Annotated[int, typer.Option(min=1, max=MOST_BATCHES, help="Private batches for each batch size.")] = 1_000
     weights: Annotated[Path | None, typer.Option(help="A local weight file of a trained or pretrained victim.")] = None

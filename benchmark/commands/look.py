@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gradinv.benchmark.commands.names import Kind, entries, names_of
+from gradinv.benchmark.commands.names import Kind, entries, listed, names_of
 from gradinv.benchmark.commands.options import Plugins, load_plugins
 from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.registry import RequestError
@@ -16,7 +16,11 @@ Shown = Literal[
 
 
 # The underscore leaves `list` to the annotations of this file; the verb is called `list` all the same.
-def list_(kind: Kind, pattern: Annotated[str, typer.Argument(help="Wildcard.")] = "*", plugin: Plugins = []) -> None:  # noqa: B006
+def list_(
+    kind: Kind,
+    pattern: Annotated[str, typer.Argument(help="Wildcard.", autocompletion=listed)] = "*",
+    plugin: Plugins = [],  # noqa: B006
+) -> None:
     """List attacks and their parts (distances, inits, rules of label inference), and all that they meet."""
     from fnmatch import fnmatchcase
 

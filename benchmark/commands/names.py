@@ -1,12 +1,14 @@
 """Names of everything that a verb can be asked for: what `gradinv list` prints, and the shell completes.
 
-Nothing here imports torch but the lists of models and controls: a shell that waits for seconds completes nothing.
+Nothing here imports torch but the lists of models, controls and updates: a shell that waits for seconds completes
+nothing.
 """
 
+import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import typer
 
@@ -112,6 +114,47 @@ def models() -> list[str]:
     return sorted(name for text in texts for name in _MODEL.findall(text))
 
 
+def figures() -> list[str]:
+    """Kinds of figures."""
+    from gradinv.metrics.figures import FIGURES
+
+    return list(FIGURES)
+
+
+def widths() -> list[str]:
+    """Widths of figures that have a name."""
+    from gradinv.metrics.figures import WIDTHS
+
+    return list(WIDTHS)
+
+
+def cards() -> list[str]:
+    """GPUs that time can be reckoned for."""
+    from gradinv.benchmark.estimates import CARDS
+
+    return list(CARDS)
+
+
+def updates() -> list[str]:
+    """Kinds of updates that a client may send."""
+    from gradinv.attacks.update import UPDATES
+
+    return list(UPDATES)
+
+
+def states() -> list[str]:
+    """States of a network's weights."""
+    from gradinv.benchmark.victims import VictimSpec
+
+    return list(get_args(VictimSpec.model_fields["state"].annotation))
+
+
+def listed(ctx: typer.Context) -> list[str]:
+    """The names of the kind that `gradinv list` was given before."""
+    kind = _given(ctx, "kind")
+    return models() if kind == "models" else names_of(kind)  # type: ignore[arg-type]
+
+
 def entries(ctx: typer.Context) -> list[str]:
     """The names of the kind that `gradinv show` was given before."""
     kind = _given(ctx, "kind")
@@ -137,6 +180,39 @@ def victims_of_suite(ctx: typer.Context) -> list[str]:
 def defenses_of_suite(ctx: typer.Context) -> list[str]:
     """The keys of the defenses of the suite that was given before."""
     return list(dict.fromkeys(map(str, _of_suite(ctx, "defenses"))))
+
+
+def attacks_of_board(ctx: typer.Context) -> list[str]:
+    """The keys of the attacks of the board that was given before; of a suite every attack and preset."""
+    rows = _board(ctx)
+    keys = [
+        f"{row.get('attack')}{row.get('preset') and '.'}{row.get('preset')}{row.get('parameters')}"
+        for row in rows
+        if row.get("is_control") == "false"
+    ]
+    return list(dict.fromkeys(keys)) if rows else attacks()
+
+
+def victims_of_board(ctx: typer.Context) -> list[str]:
+    """The victims of the board that was given before."""
+    return list(dict.fromkeys(row["victim"] for row in _board(ctx) if row.get("victim")))
+
+
+def defenses_of_board(ctx: typer.Context) -> list[str]:
+    """The defenses of the board that was given before."""
+    return list(dict.fromkeys(row["defense"] for row in _board(ctx) if row.get("defense")))
+
+
+def _board(ctx: typer.Context) -> list[dict[str, str]]:
+    """The rows of the board that was given before; none where no board can be read, of which the verb says why."""
+    path = _given(ctx, "suite")
+    if not path.endswith(".csv"):
+        return []
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return []
 
 
 def _of_suite(ctx: typer.Context, field: str) -> Iterator[Any]:

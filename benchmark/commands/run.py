@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gradinv.benchmark.commands.names import attacks, suites
+from gradinv.benchmark.commands.names import attacks, cards, suites
 from gradinv.benchmark.commands.options import (
     AskedEngine,
     AskedPrecision,
@@ -111,7 +111,11 @@ class RunRequest:
         False
     )
     card: Annotated[
-        str, typer.Option(help="With --dry-run --device cuda: the GPU that time is reckoned for; --jobs: so many.")
+        str,
+        typer.Option(
+            help="With --dry-run --device cuda: the GPU that time is reckoned for; --jobs: so many.",
+            autocompletion=cards,
+        ),
     ] = ""
 
 

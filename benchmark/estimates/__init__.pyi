@@ -1,8 +1,8 @@
-from .cards import (
+from .cards import seconds_on as seconds_on
+from .gpus import (
     CARDS as CARDS,
     Card as Card,
     card_of as card_of,
-    seconds_on as seconds_on,
 )
 from .preflight import (
     estimated_seconds as estimated_seconds,

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -10,7 +11,9 @@ import typer
 from gradinv.attacks.registry import attack_keys
 from gradinv.benchmark.cli import app
 from gradinv.benchmark.commands.names import models, names_of
+from gradinv.metrics.figures import FIGURES
 
+BOARD = Path(__file__).parents[3] / "leaderboards" / "ablation-cifar10.csv"
 VERBS = {command.name or command.callback.__name__ for command in app.registered_commands}
 
 
@@ -72,6 +75,20 @@ def completed(said):
         ("gradinv show model lenet_d", ["lenet_dlg"]),
         ("gradinv show schema ", []),
         ("gradinv train resnet18 --dataset ph", ["photos"]),
+        ("gradinv plot runs/mine --kind re", ["recovery"]),
+        ("gradinv plot runs/mine --kind sweep --kind ", list(FIGURES)),
+        ("gradinv plot runs/mine --width ", ["column", "page"]),
+        ("gradinv run quick --dry-run --device cuda --card RTX", ["RTX3090", "RTX4090"]),
+        ("gradinv labels --update ", ["gradient", "weight_update"]),
+        ("gradinv audit --update w", ["weight_update"]),
+        ("gradinv labels --state e", ["early"]),
+        ("gradinv list suites qu", ["quick"]),
+        ("gradinv list models lenet_d", ["lenet_dlg"]),
+        (f"gradinv check {BOARD} --victim test_", ["test_resnet[epochs=10]"]),
+        (f"gradinv check {BOARD} --defense ", ["none"]),
+        (f"gradinv check {BOARD} --attack gradinversion.grad", ["gradinversion.grad_only[restarts=4]"]),
+        ("gradinv check quick --attack inverting_gradients.ta", ["inverting_gradients.tag"]),
+        ("gradinv check nothing.csv --victim ", []),
         (
             "gradinv labels --rule llg_star",
             ["llg_star[inputs=zeros]", "llg_star[inputs=ones]", "llg_star[inputs=randn]"],
@@ -99,7 +116,14 @@ def test_a_process_that_completes_imports_no_torch():
         "try: main()\n"
         "except SystemExit: print('torch' in sys.modules)"
     )
-    asked = "gradinv run quick --victim te", "gradinv show model lenet_d", "gradinv tune idlg --objective ssi"
+    asked = (
+        "gradinv run quick --victim te",
+        "gradinv show model lenet_d",
+        "gradinv tune idlg --objective ssi",
+        "gradinv plot runs/mine --kind re",
+        "gradinv run quick --card RTX30",
+        f"gradinv check {BOARD} --victim test_",
+    )
     for words in asked:
         environment = {"_GRADINV_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         command = [sys.executable, "-c", code]

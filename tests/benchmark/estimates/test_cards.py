@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from gradinv.benchmark.estimates import CARDS, Card, card_of, seconds_on
-from gradinv.benchmark.estimates.cards import PER_CALL, SHARE, Operations
+from gradinv.benchmark.estimates.cards import Operations
+from gradinv.benchmark.estimates.gpus import PER_CALL, SHARE
 from gradinv.benchmark.estimates.memory import MetaEvaluation
 from gradinv.metrics.registry import UnknownNameError
 
