@@ -9,7 +9,18 @@ from matplotlib.figure import Figure
 
 from gradinv.metrics.comparison import Contrast, Contrasted, contrast_table, contrasted
 from gradinv.metrics.figures.agreement import agreement_figure, agreement_table, agreements
-from gradinv.metrics.figures.presentation import canvas, head, key_below, look, look_of, name_of, panels_in_a_row
+from gradinv.metrics.figures.presentation import (
+    canvas,
+    head,
+    is_narrow,
+    key_below,
+    look,
+    look_of,
+    name_of,
+    panels_in_a_row,
+    two_lines,
+    width_asked,
+)
 from gradinv.metrics.figures.skeleton import Drawing
 from gradinv.metrics.figures.style import BAND, DARK_GREY, GREY, error_bars
 from gradinv.metrics.records import Record, Sample, controls_for, granted, samples_of, setting_of, title
@@ -46,9 +57,9 @@ def _drawings(records: Sequence[Record], contrasts: Sequence[Contrast]) -> Itera
 def _ablation(results: Sequence[Contrasted], samples: Sequence[Sample]) -> Figure:
     """Left: every attack of the contrasts with its controls; right: the paired differences."""
     attacks = {sample.key: sample for result in results for sample in (result.against, result.attack)}
-    rows = max(len(attacks), len(results))
     columns = panels_in_a_row(2, 5.5)
-    figure = canvas(5.5 * columns, _HEAD + _ROW * rows * (2 // columns))
+    rows = max(len(attacks), len(results)) if columns == 2 else len(attacks) + len(results)
+    figure = canvas(5.5 * columns, _HEAD + _ROW * rows, lowest=1.0)
     left, right = figure.subplots(2 // columns, columns).flat
     _levels(left, list(attacks.values()), samples)
     _differences(right, results)
@@ -81,20 +92,22 @@ def _levels(axis: Axes, attacks: Sequence[Sample], samples: Sequence[Sample]) ->
     for name, control in controls_for(attacks[0], samples).items():
         if name in _LINES:
             axis.axvline(_psnr(control).mean, color=DARK_GREY, linestyle=_LINES[name], label=name)
-    axis.set_yticks(range(len(attacks)), [name_of(attack.key, 38) for attack in attacks], fontsize=7)
+    names = [name_of(attack.key, 24 if is_narrow() else 38) for attack in attacks]
+    axis.set_yticks(range(len(attacks)), names, fontsize=7)
     # Downwards, so that the first attack stands on top.
     axis.set_ylim(len(attacks) - 0.5, -0.5)
-    axis.set_xlabel("PSNR (dB), higher is better")
+    axis.set_xlabel(two_lines("PSNR (dB)", "higher is better"))
 
 
 def _differences(axis: Axes, results: Sequence[Contrasted]) -> None:
     axis.axvline(0, color=DARK_GREY, linewidth=1)
     for row, result in enumerate(results):
         _difference(axis, row, result)
-    names = [f"{result.contrast.name} (n = {result.comparisons[0].n})" for result in results]
-    axis.set_yticks(range(len(results)), names, fontsize=8)
+    between = " " if width_asked() is None else "\n"
+    names = [f"{result.contrast.name}{between}(n = {result.comparisons[0].n})" for result in results]
+    axis.set_yticks(range(len(results)), names, fontsize=8 if width_asked() is None else 7)
     axis.set_ylim(len(results) - 0.5, -0.5)
-    axis.set_xlabel("paired difference in PSNR (dB)")
+    axis.set_xlabel(f"paired difference{between}in PSNR (dB)")
 
 
 def _difference(axis: Axes, row: int, result: Contrasted) -> None:

@@ -10,13 +10,13 @@ from gradinv.metrics.comparison import Contrast
 from gradinv.metrics.figures.ablation import ablation_drawings
 from gradinv.metrics.figures.defenses import defense_drawings
 from gradinv.metrics.figures.objective import objective_drawings
-from gradinv.metrics.figures.presentation import Presentation
+from gradinv.metrics.figures.presentation import Presentation, styled
 from gradinv.metrics.figures.progress import progress_drawings
 from gradinv.metrics.figures.quality import quality_drawings
 from gradinv.metrics.figures.ranks import rank_drawings
 from gradinv.metrics.figures.recovery import recovery_drawings
 from gradinv.metrics.figures.sheets import sheet_drawings
-from gradinv.metrics.figures.skeleton import Drawing, drawn, save_all
+from gradinv.metrics.figures.skeleton import Drawing, save_all
 from gradinv.metrics.figures.sweep import sweep_drawings
 from gradinv.metrics.figures.terms import term_drawings
 from gradinv.metrics.records import Record
@@ -72,7 +72,8 @@ def figures_of(material: Material, kind: str, presentation: Presentation | None 
     RequestError for a kind that there is not, or of which the records hold nothing to draw.
     """
     shared = presentation or Presentation()
-    figures = {drawing.name: drawn(drawing, shared) for drawing in _drawings_of(kind)(material)}
+    with styled(shared):  # drawings are made in it too: how many sheets there are depends on the width
+        figures = {drawing.name: drawing.draw() for drawing in _drawings_of(kind)(material)}
     if not figures:
         raise RequestError(f"these records hold nothing that a figure of kind {kind} would show")
     return figures

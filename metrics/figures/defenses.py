@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of, panels_in_a_row
+from gradinv.metrics.figures.presentation import canvas, head, is_narrow, key_below, look_of, name_of, panels_in_a_row
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, scenes
 from gradinv.metrics.figures.style import BEST_CONTROL, DARK_GREY, GREY
 from gradinv.metrics.images import facts_of
@@ -148,7 +148,7 @@ def _rows_of_panels(panels: int, names: int) -> tuple[Figure, list[Axes]]:
     axes = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
     for axis in axes:
         axis.tick_params("y", labelsize=_FONT)
-        axis.locator_params("x", nbins=4)
+        axis.locator_params("x", nbins=3 if is_narrow() else 4)
     for axis in axes[panels:]:
         axis.set_visible(False)
     return figure, axes[:panels]

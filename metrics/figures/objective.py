@@ -10,43 +10,45 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradinv.metrics.figures.presentation import canvas, head, head_panels, key_below, look_of
+from gradinv.metrics.figures.presentation import head, key_below, look_of
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, paged, scenes
+from gradinv.metrics.figures.small_panels import attacks_on_a_page, few_ticks, name_first_column, small_panels
 from gradinv.metrics.figures.style import GREY
 from gradinv.metrics.records import BATCH_SIZE_FIELDS, BLIND_GRADIENTS, Record
 
 _LINES: dict[str, Literal["--", ":"]] = dict(zip(BLIND_GRADIENTS, ("--", ":"), strict=True))
 """Control -> line style."""
-ATTACKS_PER_FIGURE = 6
 
 
 def objective_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     """Draw `objective-*` for each setting, batch sizes together, as PNG and PDF with the CSV of all its curves.
 
-    More than 6 attacks take several pages.
+    More than 6 attacks take several pages, and fewer where a width is asked for.
     """
     return _drawings(scenes(records, lambda trial: trial.is_scored, BATCH_SIZE_FIELDS))
 
 
 def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
     for scene in shown:
-        yield from paged("objective", scene, ATTACKS_PER_FIGURE, partial(_figure, scene), _table(scene.trials))
+        per_page = attacks_on_a_page(len(_sizes(scene)))
+        yield from paged("objective", scene, per_page, partial(_figure, scene), _table(scene.trials))
+
+
+def _sizes(scene: Scene) -> list[int]:
+    return sorted({cell.batch_size for cell in scene.trials})
 
 
 def _figure(scene: Scene, start: int) -> Figure:
     """One page of small panels, for the attacks from `start` on."""
-    keys = scene.attack_keys[start : start + ATTACKS_PER_FIGURE]
-    sizes = sorted({cell.batch_size for cell in scene.trials})
-    figure = canvas(max(7.5, 3.4 * len(sizes)), 1.5 + 1.7 * len(keys))
-    axes = figure.subplots(len(keys), len(sizes), squeeze=False)
-    for row, key in enumerate(keys):
-        for column, size in enumerate(sizes):
-            axis = axes[row, column]
-            for control, line in _LINES.items():
-                _curves(axis, scene.runs(f"{control} of {key}", size), GREY, line)
-            _curves(axis, scene.runs(key, size), look_of(key).color, "-", single_batches=True)
-            _label(axis, first=column == 0, last=row == len(keys) - 1)
-    head_panels(list(axes.flat), [(key, size) for key in keys for size in sizes])
+    sizes = _sizes(scene)
+    keys = scene.attack_keys[start : start + attacks_on_a_page(len(sizes))]
+    figure, panels = small_panels(keys, sizes, 1.7)
+    name_first_column(panels, "objective")
+    for (key, size), axis in panels.items():
+        for control, line in _LINES.items():
+            _curves(axis, scene.runs(f"{control} of {key}", size), GREY, line)
+        _curves(axis, scene.runs(key, size), look_of(key).color, "-", single_batches=True)
+        _finish(axis)
     # By hand: the colours are the panels', and only the kinds of lines are to be explained.
     legend = [Line2D([], [], color="black", label="the attack: median, single batches thin")]
     blind = [name for name in _LINES if any(scene.runs(f"{name} of {key}", size) for key in keys for size in sizes)]
@@ -80,11 +82,9 @@ def _curves(axis: Axes, runs: Sequence[Record], color: str, line: str, *, single
         axis.set_yscale("log")
 
 
-def _label(axis: Axes, *, first: bool, last: bool) -> None:
-    if first:
-        axis.set_ylabel("objective")
-    if last:
-        axis.set_xlabel("evaluations")
+def _finish(axis: Axes) -> None:
+    if axis.get_yscale() == "log":
+        few_ticks(axis)
     if not axis.lines:
         axis.set(xticks=[], yticks=[])
         axis.text(0.5, 0.5, "no trial recorded a curve", ha="center", va="center", transform=axis.transAxes, color=GREY)

@@ -1,7 +1,7 @@
 """How the figures of a paper are presented: style, width, titles, names for display, one look an attack."""
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import matplotlib.style
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradinv.metrics.records import wrap_key
@@ -20,8 +19,8 @@ SHIPPED = Path(__file__).with_name("gradinv.mplstyle")
 WIDTHS = {"column": 3.35, "page": 6.9}
 """Inches, in a paper of two columns."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-_KEY_WIDTH = 2.2
-"""Inches of an entry of a figure's key."""
+_KEY_MARK, _KEY_LETTER = 0.5, 0.062
+"""Inches of an entry's mark in a figure's key with the distance to the next entry, and of a letter of its words."""
 _LETTERS_PER_INCH = 15
 _NARROW = 5.0  # inches
 _LINE = 0.16
@@ -80,6 +79,11 @@ def current() -> Presentation:
     return _CURRENT.get(None) or Presentation()
 
 
+def width_asked() -> float | None:
+    """The width in inches that figures are drawn in; None: each as suits it."""
+    return current().width
+
+
 @contextmanager
 def styled(presentation: Presentation) -> Iterator[None]:
     """Draw in this presentation, and leave everyone else's settings alone."""
@@ -111,7 +115,10 @@ def name_of(key: str, width: int = 1_000) -> str:
     names = current().names
     if of:
         return names.get(key) or f"{control} of {name_of(attack, width)}"
-    return names[key] if key in names else wrap_key(key, width)
+    if key not in names:
+        return wrap_key(key, width)
+    # A formula may hold blanks that are no places to break at.
+    return names[key] if "$" in names[key] else textwrap.fill(names[key], width, break_long_words=False)
 
 
 def canvas(width: float, height: float, *, lowest: float = _LOWEST) -> Figure:
@@ -119,7 +126,7 @@ def canvas(width: float, height: float, *, lowest: float = _LOWEST) -> Figure:
 
     `lowest` is the least share of its height that a narrow one keeps: 1 where every row of it has a name.
     """
-    asked = current().width
+    asked = width_asked()
     if asked is None:
         return Figure(figsize=(width, height), layout="constrained")
     return Figure(figsize=(asked, height * min(1.0, max(lowest, asked / width))), layout="constrained")
@@ -127,30 +134,43 @@ def canvas(width: float, height: float, *, lowest: float = _LOWEST) -> Figure:
 
 def panels_in_a_row(panels: int, width: float, *, beside: float = 0.0) -> int:
     """How many panels of so many inches stand side by side in the width that is asked for, `beside` names for all."""
-    asked = current().width
+    asked = width_asked()
     return panels if asked is None else max(1, min(panels, round((asked - beside) / (0.6 * width))))
 
 
 def key_below(figure: Figure, handles: Iterable[Any], labels: Iterable[str], *, columns: int) -> None:
     """The key of a figure beneath its panels, in at most so many columns: fewer where it is narrow."""
-    asked = current().width
-    fitting = columns if asked is None else max(1, min(columns, int(asked / _KEY_WIDTH)))
-    words = list(labels)
-    _grow(figure, -(-len(words) // fitting) - -(-len(words) // columns))
-    figure.legend(list(handles), words, loc="outside lower center", ncols=fitting)
+    asked, words = width_asked(), list(labels)
+    if not words:
+        return
+    fitting, natural = columns, -(-len(words) // columns)
+    if asked is not None:
+        words = ["\n".join(_broken(text, int((asked - _KEY_MARK) / _KEY_LETTER))) for text in words]
+        longest = max((len(line) for text in words for line in text.splitlines()), default=0)
+        fitting = max(1, min(columns, int(asked / (_KEY_MARK + _KEY_LETTER * longest))))
+    # Filled column by column: the highest of them is what it takes.
+    lines = [1 + text.count("\n") for text in words]
+    rows = -(-len(words) // fitting)
+    _grow(figure, max((sum(lines[start : start + rows]) for start in range(0, len(lines), rows)), default=0) - natural)
+    figure.legend(list(handles), words, loc="outside lower center", ncols=fitting, columnspacing=1.2)
+
+
+def _broken(text: str, letters: int) -> list[str]:
+    """An entry of a key on lines of at most so many letters: words at their blanks, keys of entries at their parts."""
+    if "$" in text:  # a formula, see `name_of`
+        return [text]
+    return wrapped(text, letters) if " " in text else wrap_key(text.replace("\n", ""), letters).splitlines()
+
+
+def two_lines(first: str, second: str) -> str:
+    """The name of an axis, on two lines where the figure is drawn for a paper: its panels are lower and narrower."""
+    return f"{first}, {second}" if width_asked() is None else f"{first},\n{second}"
 
 
 def is_narrow() -> bool:
     """Whether figures are drawn for a column of a paper: names beside or above panels then take two lines."""
-    asked = current().width
+    asked = width_asked()
     return asked is not None and asked < _NARROW
-
-
-def head_panels(axes: Sequence[Axes], headings: Sequence[tuple[str, int]]) -> None:
-    """Name panels by attack and batch size, on two lines where the figure is narrow."""
-    for axis, (key, size) in zip(axes, headings, strict=True):
-        words = name_of(key, 20 if is_narrow() else 36), f"batch size {size}"
-        axis.set_title(("\n" if is_narrow() else ", ").join(words), loc="left", fontsize=7 if is_narrow() else 8)
 
 
 def head(figure: Figure, text: str, absent: Mapping[str, str] = _NOBODY) -> None:
@@ -160,12 +180,21 @@ def head(figure: Figure, text: str, absent: Mapping[str, str] = _NOBODY) -> None
     figure.set_label(text)
     if not current().titles:
         return
-    asked = current().width
+    asked = width_asked()
     lines = text.splitlines()
     if asked is not None:
-        lines = [part for line in lines for part in textwrap.wrap(line, int(_LETTERS_PER_INCH * asked))]
+        lines = [part for line in lines for part in wrapped(line, int(_LETTERS_PER_INCH * asked))]
         _grow(figure, len(lines) - len(text.splitlines()))
     figure.suptitle("\n".join(lines))
+
+
+def wrapped(line: str, letters: int) -> list[str]:
+    """A line of words on lines of at most so many letters; a dot between two of its parts ends a line and begins none.
+
+    >>> wrapped("lenet_dlg (untrained) · photos 16 px · no defense", 37)
+    ['lenet_dlg (untrained) · photos 16 px\xa0·', 'no defense']
+    """
+    return textwrap.wrap(line.replace(" · ", "\xa0· "), letters)
 
 
 def _grow(figure: Figure, lines: int) -> None:

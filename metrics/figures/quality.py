@@ -9,7 +9,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of, panels_in_a_row
+from gradinv.metrics.figures.presentation import (
+    canvas,
+    head,
+    is_narrow,
+    key_below,
+    look_of,
+    name_of,
+    panels_in_a_row,
+    two_lines,
+    width_asked,
+)
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, interval_of, scenes
 from gradinv.metrics.figures.style import BAND, BAND_LABEL, BEST_CONTROL, DARK_GREY, error_bars
 from gradinv.metrics.images import board_metrics, facts_of
@@ -18,6 +28,8 @@ from gradinv.metrics.statistics import Interval
 from gradinv.metrics.typesetting import first_to_last
 
 PANELS_IN_A_ROW = 3
+_HEAD = 1.0
+"""Inches of the words above and the key below."""
 
 
 def quality_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
@@ -54,23 +66,24 @@ def _says_something(metric: str, runs: Sequence[Record]) -> bool:
 
 def _label_of(metric: str) -> str:
     facts = facts_of(metric)
-    return metric if facts is None else f"{facts.heading}, {facts.direction} is better"
+    return metric if facts is None else two_lines(facts.heading, f"{facts.direction} is better")
 
 
 def _figure(scene: Scene, panels: Sequence[str]) -> Figure:
     keys = scene.attack_keys
     sizes = sorted({cell.batch_size for cell in scene.trials})
-    # With one batch size the attacks stand below each other, and each takes its line.
-    height = 4.4 if len(sizes) > 1 else 2.4 + 0.32 * len(keys)
     columns = panels_in_a_row(min(len(panels), PANELS_IN_A_ROW), 4.75)
     rows = -(-len(panels) // columns)
-    figure = canvas(4.75 * columns, rows * height + 0.16 * len(keys) / 3)
+    figure = canvas(4.75 * columns, _HEAD + rows * _row_height(keys, sizes) + 0.16 * len(keys) / 3, lowest=1.0)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in axes[len(panels) :]:
         axis.remove()
     for axis, metric in zip(axes, panels, strict=False):
         draw = _by_batch_size if len(sizes) > 1 else _dots
         draw(axis, metric, sizes, scene)
+    if len(sizes) > 1:  # one name for all panels of a column, below the last
+        for axis in axes[: len(panels) - columns]:
+            axis.set_xlabel("")
     # All panels show the same attacks and the same band.
     handles, labels = axes[0].get_legend_handles_labels()
     key_below(figure, handles, labels, columns=3)
@@ -82,6 +95,22 @@ def _figure(scene: Scene, panels: Sequence[str]) -> Figure:
         scene.absent,
     )
     return figure
+
+
+def _row_height(keys: Sequence[str], sizes: Sequence[int]) -> float:
+    """Inches of a row of panels: lower in a paper, where several rows share a page."""
+    if len(sizes) > 1:
+        return 3.4 if width_asked() is None else 1.5 if is_narrow() else 2.2
+    # With one batch size the attacks stand below each other, and each takes its lines.
+    if width_asked() is None:
+        return 1.4 + 0.32 * len(keys)
+    lines = max(1 + name_of(key, _letters()).count("\n") for key in keys)
+    return 0.6 + (0.12 + 0.11 * lines) * len(keys)
+
+
+def _letters() -> int:
+    """Of a line of an attack's name beside the panels."""
+    return 24 if is_narrow() else 30
 
 
 def _batch_counts(sizes: Sequence[int], scene: Scene) -> str:
@@ -126,7 +155,8 @@ def _dots(axis: Axes, metric: str, sizes: Sequence[int], scene: Scene) -> None:
             axis.errorbar([value.mean], [index], xerr=error_bars([value]), color=color, marker=marker, capsize=2)
     place = axis.get_subplotspec()
     is_first = place is not None and place.is_first_col()
-    axis.set_yticks(range(len(keys)), [name_of(key, 30) if is_first else "" for key in keys])
+    names = [name_of(key, _letters()) if is_first else "" for key in keys]
+    axis.set_yticks(range(len(keys)), names, fontsize=None if width_asked() is None else 6.5)
     axis.set_ylim(len(keys) - 0.5, -0.5)
     axis.set_xlabel(_label_of(metric))
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.presentation import canvas, head, is_narrow, look_of, name_of
+from gradinv.metrics.figures.presentation import canvas, head, is_narrow, look_of, name_of, panels_in_a_row
 from gradinv.metrics.figures.skeleton import Drawing, Scene, scenes
 from gradinv.metrics.figures.style import DARK_GREY, GREY
 from gradinv.metrics.images import rank_of
@@ -46,9 +46,15 @@ def _rows(scene: Scene, cell: Any) -> Iterator[dict[str, Any]]:
 
 
 def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
-    judges, keys = list(dict.fromkeys(table["judge"])), list(dict.fromkeys(table["key"]))
-    figure = canvas(7.5, 1.3 + 0.33 * len(keys), lowest=1.0)
-    for axis, judge in zip(figure.subplots(1, len(judges), sharey=True, squeeze=False)[0], judges, strict=True):
+    judges, keys = list(dict.fromkeys(table["judge"])), _by_attack(list(dict.fromkeys(table["key"])))
+    lines = max(_name(key).count("\n") + 1 for key in keys)
+    columns = panels_in_a_row(len(judges), 1.6, beside=1.2)
+    rows = -(-len(judges) // columns)
+    figure = canvas(7.5, 0.6 + rows * (0.7 + max(0.33, 0.13 * lines) * len(keys)), lowest=1.0)
+    axes = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for axis in axes[len(judges) :]:
+        axis.set_visible(False)
+    for axis, judge in zip(axes, judges, strict=False):
         _panel(axis, table[table["judge"] == judge], keys)
         axis.set_title(judge.removeprefix("identity_"))
     head(
@@ -58,6 +64,12 @@ def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
         scene.absent,
     )
     return figure
+
+
+def _by_attack(keys: Sequence[str]) -> list[str]:
+    """Each attack with its own controls below it; a control of all is of none."""
+    heads = [key for key in keys if " of " not in key]
+    return [name for head in heads for name in (head, *(key for key in keys if key.endswith(f" of {head}")))]
 
 
 def _panel(axis: Axes, table: pd.DataFrame, keys: Sequence[str]) -> None:
@@ -73,9 +85,15 @@ def _panel(axis: Axes, table: pd.DataFrame, keys: Sequence[str]) -> None:
         median = rows["rank"].median()
         axis.plot([median, median], [place - 0.4, place + 0.4], color=color, linewidth=2.5)
     axis.axvline((pool + 1) / 2, color=DARK_GREY, linestyle="--", linewidth=1)
-    turn = "\n" if is_narrow() else " "
+    words = "rank among " if is_narrow() else "rank of the original among "
     # A logarithmic axis has no zero, and rank 1 must not lie on the frame.
-    axis.set(xscale="log", xlim=(0.8, pool * 1.25), xlabel=f"rank of the original{turn}among {pool:,}")
-    names = [name_of(key, 30).replace(" of ", f" of{turn}") for key in keys]
-    axis.set_yticks(range(len(keys)), names, fontsize=6.5 if is_narrow() else None)
+    axis.set(xscale="log", xlim=(0.8, pool * 1.25), xlabel=f"{words}{pool:,}")
+    axis.set_yticks(range(len(keys)), [_name(key) for key in keys], fontsize=6.5 if is_narrow() else None)
     axis.set_ylim(len(keys) - 0.5, -0.5)
+
+
+def _name(key: str) -> str:
+    control, of, _ = key.partition(" of ")
+    if is_narrow():  # there is no room to name the attack again, which stands above
+        return f"its {control}" if of else name_of(key, 24)
+    return name_of(key, 30)

@@ -1,20 +1,17 @@
 """Contact sheets: originals above reconstructions and their best controls, with the values under each picture."""
 
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from gradinv.metrics.figures.presentation import current, name_of
+from gradinv.metrics.figures.presentation import name_of, width_asked
+from gradinv.metrics.figures.sheet_page import Place, SheetFormat, SheetRow, draw_page, sheet_format
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, scenes
-from gradinv.metrics.figures.style import DARK_GREY
 from gradinv.metrics.images import judge_of, rank_of
 from gradinv.metrics.records import (
     IMAGES_SHOWN,
@@ -33,12 +30,8 @@ from gradinv.metrics.records import (
 from gradinv.metrics.typesetting import fixed, state_in_words
 
 ATTACKS_PER_SHEET = 10
-QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# Inches. 160 dots at 150 dpi: pictures of 16, 32, 80 or 160 pixels are enlarged evenly.
-_PICTURE = 160 / 150
-_WORDS, _LINE, _MARGIN = 1.9, 0.17, 0.12
-_ROW, _COLUMN = _PICTURE + 0.36, _PICTURE + 0.18
-_LETTERS_PER_INCH = 13.5  # of the heading's font, wide letters included
+QUANTILES = 5
+"""Of an attack's PSNR, from its worst image to its best, at equal distances: so many where they have room."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +51,15 @@ class PictureRow:
     tensor: str = "reconstruction"
 
 
-class Corner(NamedTuple):
-    """The upper left corner of a picture, in inches from the lower left one of the page."""
-
-    left: float
-    top: float
-
-
 def sheet_drawings(records: Sequence[Record], runs: Sequence[Path]) -> Iterator[Drawing]:
     """Draw `images-*` for each setting from the tensors of the trials in the run directories; returns the files.
 
     Shows the first images in batch order, never chosen ones; where there are more, `grid-*` (PNG and PDF) shows those
     at fixed quantiles of the first attack's PSNR. Beneath each attack stands the control with the highest mean PSNR.
     A trial whose tensors are missing leaves an empty place. More than 10 attacks take several sheets.
+
+    In a width that is asked for words keep their size: there are as many images as have room beside each other, and
+    as many attacks as fit a page; the heading says how many images there are.
     """
     return _drawings(scenes(records), Pictures(runs))
 
@@ -78,73 +67,72 @@ def sheet_drawings(records: Sequence[Record], runs: Sequence[Path]) -> Iterator[
 def _drawings(shown: Iterable[Scene], pictures: Pictures) -> Iterator[Drawing]:
     for scene in shown:
         attacks = [cell for cell in scene.attacks if any(trial.is_scored for trial in scene.trials[cell])]
-        for page, start in enumerate(range(0, len(attacks), ATTACKS_PER_SHEET), start=1):
-            on_page = attacks[start : start + ATTACKS_PER_SHEET]
+        columns = len(_first(attacks, scene.trials).images)
+        for page, on_page in enumerate(_pages(attacks, scene.trials, columns), start=1):
             draw = partial(_sheet, scene, on_page, _first(on_page, scene.trials), pictures)
             yield Drawing(f"images-{scene.name}" + (f"-{page}" if page > 1 else ""), draw)
         if attacks and sum(len(trial.images) for trial in scene.trials[attacks[0]]) > IMAGES_SHOWN:
             choice = _at_quantiles(attacks[0], scene.trials)
-            draw = partial(_sheet, scene, attacks[:ATTACKS_PER_SHEET], choice, pictures)
+            on_page = _pages(attacks, scene.trials, len(choice.images))[0]
+            draw = partial(_sheet, scene, on_page, choice, pictures)
             yield Drawing(f"grid-{scene.name}", draw)
 
 
+def _pages(attacks: Sequence[Cell], trials: Trials, columns: int) -> list[list[Cell]]:
+    """The attacks of each sheet: ten, or as many as fit a page of a paper where a width is asked for."""
+    if width_asked() is None:
+        return [list(attacks[start : start + ATTACKS_PER_SHEET]) for start in range(0, len(attacks), ATTACKS_PER_SHEET)]
+    room = sheet_format(columns).rows_on_a_page
+    pages: list[list[Cell]] = []
+    for attack in attacks:
+        # One with its consensus, its spread and its control may need more than a page: it has one all the same.
+        if not pages or len(_rows([*pages[-1], attack], trials)) > room:
+            pages.append([])
+        pages[-1].append(attack)
+    return pages
+
+
 def _sheet(scene: Scene, attacks: Sequence[Cell], choice: Choice, pictures: Pictures) -> Figure:
-    rows = _rows(attacks, scene.trials)
-    # Four columns at least, else the heading would become a tower.
-    width = _MARGIN + _WORDS + _COLUMN * max(len(choice.images), 4)
-    words = [scene.title, granted(scene.setting), f"{choice.words} Best control: highest mean PSNR."]
-    head = _wrapped(words, width) if current().titles else []
-    footer = _wrapped(_footer(scene.trials), width)
-    above = _LINE * (len(head) + 1.5)
-    height = above + _ROW * len(rows) + _LINE * (len(footer) + 0.5)
-    figure = Figure(figsize=(width, height))
-    figure.set_label("\n".join(words))
-    page = figure.add_axes((0, 0, 1, 1))
-    page.axis("off")
-    page.text(_MARGIN, height - _MARGIN, "\n".join(head), va="top", fontsize=8.5, linespacing=1.4)
-    for index, row in enumerate(rows):
-        top = height - above - _ROW * index
-        is_control = row.cell is not None and row.cell.is_control
-        weight = "normal" if is_control else "bold"
-        page.text(_MARGIN, top - _PICTURE / 2, row.label, va="center", fontsize=8, weight=weight)
-        for column, image in enumerate(choice.images):
-            corner = Corner(_MARGIN + _WORDS + _COLUMN * column, top)
-            _picture(page, corner, row, _runs_of(row, scene.trials), image, pictures)
-    page.text(_MARGIN, _MARGIN, "\n".join(footer), va="bottom", fontsize=7.5, color=DARK_GREY)
-    page.set(xlim=(0, width), ylim=(0, height))  # the page is measured in inches
-    _scale(figure, page, (current().width or width) / width)
-    return figure
-
-
-def _scale(figure: Figure, page: Axes, factor: float) -> None:
-    """Make a page larger or smaller as a whole, its words with its pictures."""
-    width, height = figure.get_size_inches()
-    figure.set_size_inches(factor * width, factor * height)
-    for text in page.texts:
-        text.set_fontsize(factor * float(text.get_fontsize()))
+    form = sheet_format(len(choice.images))
+    rows = [
+        SheetRow(
+            row.label,
+            row.cell is None or not row.cell.is_control,
+            [_place(row, _runs_of(row, scene.trials), image, pictures, form) for image in choice.images],
+        )
+        for row in _rows(attacks, scene.trials)
+    ]
+    heading = [scene.title, granted(scene.setting), f"{choice.words} Best control: highest mean PSNR."]
+    return draw_page(form, heading, rows, _footer(scene.trials))
 
 
 def _first(attacks: Sequence[Cell], trials: Trials) -> Choice:
-    """The first images that any of the attacks has."""
+    """The first images that any of the attacks has, as many as have room."""
     images = first_images(trial for attack in attacks for trial in trials[attack])
-    return Choice(images, f"First {len(images)} images in batch order, not chosen.")
+    shown = images[: sheet_format(len(images)).columns]
+    of_all = f" of {len(images)}" * (len(shown) < len(images))
+    return Choice(shown, f"First {len(shown)}{of_all} images in batch order, not chosen.")
 
 
 def _at_quantiles(attack: Cell, trials: Trials) -> Choice:
-    """The images of an attack at fixed quantiles of its PSNR, from its worst to its best."""
+    """The images of an attack at fixed quantiles of its PSNR, from its worst to its best, as many as have room."""
     by_psnr = sorted(
         (image.metrics["psnr"], BatchSlot(trial.repetition, image.slot))
         for trial in trials[attack]
         for image in trial.images
         if "psnr" in image.metrics
     )
+    columns = sheet_format(QUANTILES).columns
+    # Of one image alone the median says more than the worst.
+    quantiles = np.linspace(0, 1, columns) if columns > 1 else np.array([0.5])
     # dict.fromkeys: of few images several quantiles are the same one.
-    chosen = dict.fromkeys(by_psnr[round(share * (len(by_psnr) - 1))][1] for share in QUANTILES if by_psnr)
-    shares = ", ".join(f"{share:.0%}" for share in QUANTILES)
+    chosen = dict.fromkeys(by_psnr[round(share * (len(by_psnr) - 1))][1] for share in quantiles if by_psnr)
+    shares = ", ".join(f"{share:.0%}" for share in quantiles)
     return Choice(list(chosen), f"The images at these quantiles of the PSNR of {attack.key}: {shares}.")
 
 
 def _rows(attacks: Sequence[Cell], trials: Trials) -> list[PictureRow]:
+    letters = sheet_format(IMAGES_SHOWN).letters
     labels = {
         "consensus": "  consensus\n  of its agents",
         "spread": f"  spread of its\n  agents, times {SPREAD_GAIN}",
@@ -152,7 +140,7 @@ def _rows(attacks: Sequence[Cell], trials: Trials) -> list[PictureRow]:
     rows = [PictureRow("original", None)]
     for attack in attacks:
         for tensor in shown_tensors(trials[attack]):
-            rows.append(PictureRow(labels.get(tensor, name_of(attack.key, 24)), attack, tensor))
+            rows.append(PictureRow(labels.get(tensor, name_of(attack.key, letters)), attack, tensor))
         best = _best_control(attack, trials)
         rows += [] if best is None else [PictureRow(f"  best control:\n  {best.attack}", best)]
     return rows
@@ -175,11 +163,6 @@ def _footer(trials: Trials) -> list[str]:
     ]
 
 
-def _wrapped(lines: Sequence[str], width: float) -> list[str]:
-    """The lines, broken where they would leave a page of `width` inches."""
-    return [part for line in lines for part in textwrap.wrap(line, int(_LETTERS_PER_INCH * width))]
-
-
 def _runs_of(row: PictureRow, trials: Trials) -> list[Record]:
     """The trials whose pictures stand in a row: of the originals every trial has its copy."""
     if row.cell is not None:
@@ -187,38 +170,19 @@ def _runs_of(row: PictureRow, trials: Trials) -> list[Record]:
     return [run for runs in trials.values() for run in runs]
 
 
-def _picture(
-    page: Axes, corner: Corner, row: PictureRow, runs: Sequence[Record], image: BatchSlot, pictures: Pictures
-) -> None:
-    """One picture below its upper left corner, values beneath, or an empty frame with the reason in words."""
-    middle, bottom = corner.left + _PICTURE / 2, corner.top - _PICTURE
+def _place(row: PictureRow, runs: Sequence[Record], image: BatchSlot, pictures: Pictures, form: SheetFormat) -> Place:
+    """One picture with its values, or the reason in words why there is none."""
     # Of the batch that is shown; a trial without values has neither pictures nor a caption.
     scored = [run for run in runs if run.repetition == image.batch and run.images]
     shown = "original" if row.cell is None else row.tensor
     # One at a time: every trial has its copy of the original, and the first is enough.
     candidates = (pictures.get(run, shown, image.slot) for run in scored)
     picture = next((pixels for pixels in candidates if pixels is not None), None)
-    if picture is None:
-        page.add_patch(Rectangle((corner.left, bottom), _PICTURE, _PICTURE, color="#f0f0f0"))
-        reason = _why_empty(runs, image.batch)
-        page.text(middle, corner.top - _PICTURE / 2, reason, ha="center", va="center", fontsize=7, color=DARK_GREY)
-    else:
-        left, right, low, high = _placed(picture.shape[1:])
-        extent = (corner.left + left, corner.left + right, bottom + low, bottom + high)
-        # `equal`, matplotlib's default, would fit the axes of the whole page to each picture.
-        page.imshow(picture.transpose(1, 2, 0), interpolation="nearest", extent=extent, aspect="auto")
     if row.cell is None:
-        caption = f"batch {image.batch}, slot {image.slot}"
+        caption = form.joined([f"batch {image.batch}", f"slot {image.slot}"], ", ")
     else:
-        caption = _caption(scored[0], image.slot, row) if scored else ""
-    page.text(middle, bottom - 0.05, caption, ha="center", va="top", fontsize=7)
-
-
-def _placed(sides: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of a picture (height, width) in the middle of its square place, as it is shaped."""
-    height, width = (_PICTURE * side / max(sides) for side in sides)
-    left, bottom = (_PICTURE - width) / 2, (_PICTURE - height) / 2
-    return left, left + width, bottom, bottom + height
+        caption = _caption(scored[0], image.slot, row, form) if scored else ""
+    return Place(picture, caption, _why_empty(runs, image.batch))
 
 
 def _why_empty(runs: Sequence[Record], batch: int) -> str:
@@ -228,11 +192,11 @@ def _why_empty(runs: Sequence[Record], batch: int) -> str:
     return "no picture\non disk" if run.is_scored else run.state
 
 
-def _caption(trial: Record, slot: int, row: PictureRow) -> str:
+def _caption(trial: Record, slot: int, row: PictureRow, form: SheetFormat) -> str:
     """What is said beneath one picture, e.g. `PSNR 12.3 · rank 4`."""
     score = next((image for image in trial.images if image.slot == slot), None)
     if row.tensor == "reconstruction":
-        text = "" if score is None else _values(score)
+        text = "" if score is None else form.joined(_values(score), " · ")
         return f"{text}\ndiverged" if trial.state == "diverged" else text
     details = {} if score is None else score.details
     shown = {"consensus": ("consensus_psnr", "PSNR", 1), "spread": ("agent_spread", "mean", 3)}
@@ -240,11 +204,11 @@ def _caption(trial: Record, slot: int, row: PictureRow) -> str:
     return f"{heading} {fixed(details[name], digits)}" if name in details else ""
 
 
-def _values(score: ImageScore) -> str:
+def _values(score: ImageScore) -> list[str]:
     headings = {"psnr": ("PSNR", 1)}  # fewer digits than in tables: there is no room
     texts = {name: fixed(score.metrics[name], headings[name][1]) for name in headings if name in score.metrics}
     words = [f"{headings[name][0]} {text}" for name, text in texts.items() if text]
-    return " · ".join([*words, *_rank(score)])
+    return [*words, *_rank(score)]
 
 
 def _rank(score: ImageScore) -> list[str]:

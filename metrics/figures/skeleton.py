@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.presentation import Presentation, current, styled
-from gradinv.metrics.figures.style import save, write_table
+from gradinv.metrics.figures.presentation import Presentation, current, styled, width_asked
+from gradinv.metrics.figures.style import PRINTED, SHOWN, save, write_table
 from gradinv.metrics.records import (
     Cell,
     Record,
@@ -139,7 +139,7 @@ def save_all(drawings: Iterable[Drawing], out_dir: Path, presentation: Presentat
     with styled(presentation or Presentation()):
         for drawing in drawings:
             figure = drawing.draw()
-            paths += save(figure, out_dir / drawing.name)
+            paths += save(figure, out_dir / drawing.name, SHOWN if width_asked() is None else PRINTED)
             if not current().titles:
                 paths.append(out_dir / f"{drawing.name}.txt")
                 write_text(paths[-1], f"{figure.get_label()}\n")

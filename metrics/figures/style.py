@@ -12,6 +12,8 @@ from gradinv.metrics.records import write_csv
 from gradinv.metrics.statistics import Interval
 
 GREY, DARK_GREY, BAND = "#8c8c8c", "#4d4d4d", "#d9d9d9"
+SHOWN, PRINTED = 150, 300
+"""Dots per inch of a PNG, on a screen and of the width that a paper asks for."""
 BAND_LABEL, BEST_CONTROL = "all controls, lowest to highest mean", "best control"
 
 
@@ -22,8 +24,8 @@ def error_bars(intervals: Sequence[Interval]) -> np.ndarray:
     return np.maximum(distances, 0.0)
 
 
-def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
-    """Write the figure as `stem.png` (150 dpi) and `stem.pdf`; the same figure gives the same bytes.
+def save(figure: Figure, stem: Path, dpi: int, kinds: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
+    """Write the figure as `stem.png` and `stem.pdf`; the same figure gives the same bytes.
 
     The figure is laid out once, so that both files show the same; it keeps that layout.
     """
@@ -32,13 +34,13 @@ def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png", "pdf")) ->
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]
     stem.parent.mkdir(parents=True, exist_ok=True)
     # The layout depends on it, and both files share one layout.
-    figure.set_dpi(150)
+    figure.set_dpi(dpi)
     engine = figure.get_layout_engine()
     if engine is not None:  # else each `savefig` would lay out, and draw all of it a second time for that
         engine.execute(figure)
         figure.set_layout_engine(None)
     for path, kind in zip(paths, kinds, strict=True):
-        figure.savefig(path, dpi=150, metadata=without_date[kind])
+        figure.savefig(path, dpi=dpi, metadata=without_date[kind])
     return paths
 
 

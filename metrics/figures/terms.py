@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradinv.metrics.figures.presentation import canvas, head, head_panels, key_below, look
+from gradinv.metrics.figures.presentation import head, key_below, look
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, paged, scenes
+from gradinv.metrics.figures.small_panels import attacks_on_a_page, few_ticks, name_first_column, small_panels
 from gradinv.metrics.figures.style import GREY
 from gradinv.metrics.records import BATCH_SIZE_FIELDS, Record
 
-ATTACKS_PER_FIGURE = 6
 _KNOWN = ("gradient", "tv", "l2", "bn", "group")
 """Terms that keep their look in every figure; others follow."""
 
@@ -22,7 +22,8 @@ _KNOWN = ("gradient", "tv", "l2", "bn", "group")
 def term_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     """Draw `terms-*` for each setting, batch sizes together, as PNG and PDF with the CSV of all terms.
 
-    Attacks whose records hold no terms are left out. More than 6 attacks take several pages.
+    Attacks whose records hold no terms are left out. More than 6 attacks take several pages, and fewer where a width
+    is asked for.
     """
     shown = scenes(
         records, lambda trial: trial.is_scored and bool(trial.terms), BATCH_SIZE_FIELDS, lacks="recorded no terms"
@@ -32,23 +33,23 @@ def term_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
 
 def _drawings(shown: Iterable[Scene]) -> Iterator[Drawing]:
     for scene in shown:
-        yield from paged("terms", scene, ATTACKS_PER_FIGURE, partial(_figure, scene), _table(scene.trials))
+        per_page = attacks_on_a_page(len(_sizes(scene)))
+        yield from paged("terms", scene, per_page, partial(_figure, scene), _table(scene.trials))
+
+
+def _sizes(scene: Scene) -> list[int]:
+    return sorted({cell.batch_size for cell in scene.trials if not cell.is_control})
 
 
 def _figure(scene: Scene, start: int) -> Figure:
     """One page of small panels, for the attacks from `start` on."""
-    keys = scene.attack_keys[start : start + ATTACKS_PER_FIGURE]
-    sizes = sorted({cell.batch_size for cell in scene.trials if not cell.is_control})
     names = _names(trial for cell, trials in scene.trials.items() if not cell.is_control for trial in trials)
-    figure = canvas(max(7.5, 3.4 * len(sizes)), 1.6 + 1.9 * len(keys))
-    axes = figure.subplots(len(keys), len(sizes), squeeze=False)
-    for row, key in enumerate(keys):
-        for column, size in enumerate(sizes):
-            axis = axes[row, column]
-            _panel(axis, scene.runs(key, size), names)
-            axis.set_ylabel("weighted term" if column == 0 else "")
-            axis.set_xlabel("evaluations" if row == len(keys) - 1 else "")
-    head_panels(list(axes.flat), [(key, size) for key in keys for size in sizes])
+    sizes = _sizes(scene)
+    keys = scene.attack_keys[start : start + attacks_on_a_page(len(sizes))]
+    figure, panels = small_panels(keys, sizes, 1.9)
+    name_first_column(panels, "weighted term")
+    for (key, size), axis in panels.items():
+        _panel(axis, scene.runs(key, size), names)
     # By hand: an attack's panel may lack a term that another's has.
     handles = [Line2D([], [], color=look(index).color) for index, name in enumerate(names) if name]
     key_below(figure, handles, list(filter(None, names)), columns=6)
@@ -84,6 +85,7 @@ def _panel(axis: Axes, runs: Sequence[Record], names: Sequence[str]) -> None:
             axis.plot(points, np.median(values, axis=0), color=look(index).color)
             axis.fill_between(points, values.min(0), values.max(0), color=look(index).color, alpha=0.15, linewidth=0)
     axis.set_yscale("log")
+    few_ticks(axis)
 
 
 def _table(trials: Trials) -> pd.DataFrame:

@@ -134,7 +134,7 @@ def _knowledge(setting: Setting) -> str:
 
 
 def wrap_key(key: str, width: int) -> str:
-    """A key on several lines of at most `width` characters, broken where its parts begin.
+    """A key on several lines of at most `width` characters, broken where its parts begin, else after a `_`.
 
     >>> print(wrap_key("gradinversion.no_bn[alpha_tv=0.0001,lr=0.1]", 22))
     gradinversion.no_bn
@@ -144,9 +144,11 @@ def wrap_key(key: str, width: int) -> str:
     lines = [""]
     # A dot before digits is a decimal point and breaks nothing; any other begins a preset.
     for part in re.findall(r"[.\[]?[^.\[,]*(?:\.\d+[^.\[,]*)*,?", key):
-        if lines[-1] and len(lines[-1] + part) > width:
-            lines.append("")
-        lines[-1] += part
+        # Only a part that is too long for a line of its own is broken within.
+        for piece in [part] if len(part) <= width else re.findall("[^_]*_?", part):
+            if lines[-1] and len(lines[-1] + piece) > width:
+                lines.append("")
+            lines[-1] += piece
     return "\n".join(lines)
 
 

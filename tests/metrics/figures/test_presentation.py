@@ -1,6 +1,9 @@
 """Figures as a paper wants them: which attacks in which order, one look each, names, width, words, style, sweeps."""
 
+from itertools import pairwise
+
 import pytest
+from matplotlib.image import imread
 
 from gradinv.metrics.figures import Material, Presentation, draw_all, figures_of
 from gradinv.metrics.figures.presentation import canvas, look_of, name_of, panels_in_a_row, styled
@@ -20,6 +23,12 @@ def test_an_attack_has_one_look_in_all_figures_that_are_drawn_together():
         assert look_of("idlg") == first["idlg"]
 
 
+def test_long_names_for_display_are_broken_where_a_key_would_be_and_formulas_are_not():
+    with styled(Presentation(names={"idlg": "iDLG with a long tail", "dlg": r"DLG at $\alpha = 1$"})):
+        assert name_of("idlg", 12) == "iDLG with a\nlong tail"
+        assert name_of("dlg", 8) == r"DLG at $\alpha = 1$"
+
+
 def test_names_for_display_are_those_of_controls_too():
     with styled(Presentation(names={"idlg": "iDLG"})):
         assert [name_of(key) for key in ("idlg", "dlg", "other_gradient of idlg")] == [
@@ -35,6 +44,67 @@ def test_a_narrow_figure_has_its_width_and_fewer_panels_beside_each_other():
         assert panels_in_a_row(3, 4.75) == 2
     with styled(Presentation()):
         assert (panels_in_a_row(3, 4.75), canvas(14, 4).get_size_inches().tolist()) == (3, [14, 4])
+
+
+def test_the_key_of_a_narrow_figure_lies_within_it(make_record):
+    keys = [f"[alpha_consistency=0.0001,alpha_total_variation=0.000{n},restarts=4]" for n in range(1, 4)]
+    records = [
+        make_record("gradinversion", r, (9.0,), parameters=key, order=n, batch_size=size)
+        for n, key in enumerate(keys)
+        for r in range(2)
+        for size in (1, 2)
+    ]
+    for kind in ("quality", "recovery"):
+        for figure in figures_of(Material(records, (), ()), kind, Presentation(width=3.35)).values():
+            figure.draw_without_rendering()
+            (legend,) = figure.legends
+            box = legend.get_window_extent()
+            assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+            assert 0 <= box.y0 < min(axis.get_tightbbox().y0 for axis in figure.axes) + 1
+
+
+@pytest.mark.parametrize("width", [3.35, 6.9])
+@pytest.mark.parametrize("kind", ["quality", "recovery", "objective", "terms"])
+def test_words_beside_and_below_panels_stay_on_the_page_and_off_each_other(make_record, kind, width):
+    records = [
+        make_record(
+            "gradinversion", r, (9.0,), parameters=f"[alpha_group=0.000{n},restarts=4]", order=n, batch_size=size,
+            curve=[(0, 0.9), (10, 0.002)], terms={"gradient": [0.9, 0.002]},
+        )
+        for n in range(1, 4)
+        for r in range(2)
+        for size in (1, 2, 4, 8)
+    ]  # fmt: skip
+    for figure in figures_of(Material(records, (), ()), kind, Presentation(width=width)).values():
+        figure.draw_without_rendering()
+        for axis in figure.axes:
+            inside = axis.get_tightbbox()
+            assert inside.x0 > -2
+            assert inside.x1 < figure.bbox.x1 + 2
+            for ticks in (axis.get_yticklabels(), axis.get_yticklabels(minor=True)):
+                boxes = sorted((t.get_window_extent() for t in ticks if t.get_text()), key=lambda box: box.y0)
+                assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))
+
+
+def test_panels_for_many_batch_sizes_take_rows_and_pages_of_their_own(make_record):
+    records = [
+        make_record("dlg", 0, (9.0,), parameters=f"[lr=0.{n}]", order=n, batch_size=size, curve=[(0, 2.0), (9, 1.0)])
+        for n in range(1, 5)
+        for size in (1, 2, 4, 8)
+    ]
+    material = Material(records, (), ())
+    (figure,) = figures_of(material, "objective").values()
+    assert len(figure.axes) == 16
+    pages = figures_of(material, "objective", Presentation(width=3.35))
+    assert [name.rpartition("px")[2] for name in pages] == ["", "-2"]
+    assert [len(page.axes) for page in pages.values()] == [8, 8]
+    assert max(page.get_figheight() for page in pages.values()) < 9.5
+
+
+def test_a_figure_for_a_paper_has_the_dots_of_print(tmp_path, records):
+    draw_all(Material(records, (), ()), tmp_path, Presentation(width=3.35, titles=False), ["quality"])
+    (path,) = tmp_path.glob("quality-*.png")
+    assert imread(path).shape[1] == 3.35 * 300
 
 
 def test_a_style_goes_over_the_shipped_one_and_a_broken_one_is_a_line(tmp_path):

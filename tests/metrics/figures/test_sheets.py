@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 from safetensors.numpy import load_file
 
-from gradinv.metrics.figures import sheets
+from gradinv.metrics.figures import Material, Presentation, figures_of, sheets
 from gradinv.metrics.figures.skeleton import Scene, save_all
 from gradinv.metrics.records.pictures import Pictures
 from gradinv.metrics.records.reading import trials_by_cell
@@ -89,6 +89,53 @@ def test_many_attacks_take_several_sheets(tmp_path, make_record, write_run):
     records = [make_record("dlg", 0, (9.0,), preset=f"p{index}", order=index) for index in range(11)]
     paths = save_all(sheets.sheet_drawings(records, [write_run(tmp_path, records)]), tmp_path / "figures")
     assert [path.stem.partition("16px-")[2] for path in paths] == ["B2", "B2", "B2-2", "B2-2"]
+
+
+@pytest.fixture
+def grid_records(make_record):
+    """Three attacks with long keys, nine images each, one in a batch."""
+    return [
+        make_record("inverting_gradients", r, (10.0 + r,), preset=f"p{n}", order=n, batch_size=1)
+        for n in range(3)
+        for r in range(9)
+    ]
+
+
+@pytest.mark.parametrize(("width", "shown", "quantiles"), [(3.35, 4, "0%, 33%, 67%, 100%"), (1.2, 1, "50%")])
+def test_a_narrow_sheet_shows_fewer_images_in_words_that_can_be_read_and_says_so(
+    tmp_path, grid_records, write_run, width, shown, quantiles
+):
+    material = Material(grid_records, (), [write_run(tmp_path, grid_records)])
+    images, grid = figures_of(material, "images", Presentation(width=width)).values()
+    assert f"First {shown} of 8 images in batch order, not chosen." in " ".join(words(images)[0].split())
+    assert quantiles in " ".join(words(grid)[0].split())
+    for figure in (images, grid):
+        page = figure.axes[0]
+        assert figure.get_figwidth() == width
+        assert len(page.images) == (1 + 3) * shown
+        assert min(text.get_fontsize() for text in page.texts) >= 6
+
+
+def test_words_and_pictures_of_a_narrow_sheet_do_not_lie_over_each_other(tmp_path, grid_records, write_run):
+    material = Material(grid_records, (), [write_run(tmp_path, grid_records)])
+    for figure in figures_of(material, "images", Presentation(width=3.35)).values():
+        figure.draw_without_rendering()
+        page = figure.axes[0]
+        boxes = [item.get_window_extent() for item in (*page.texts, *page.images) if getattr(item, "get_text", str)()]
+        for index, box in enumerate(boxes):
+            assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+            overlaps = [other for other in boxes[index + 1 :] if box.x0 < other.x1 and other.x0 < box.x1
+                        and box.y0 < other.y1 and other.y0 < box.y1]  # fmt: skip
+            assert not overlaps
+
+
+def test_a_narrow_sheet_is_no_longer_than_a_page(tmp_path, make_record, write_run):
+    records = [make_record("dlg", 0, (9.0,), preset=f"p{index}", order=index) for index in range(11)]
+    material = Material(records, (), [write_run(tmp_path, records)])
+    figures = figures_of(material, "images", Presentation(width=3.35))
+    assert len(figures) > 1
+    assert sum(len(figure.axes[0].images) for figure in figures.values()) == 11 + len(figures)
+    assert max(figure.get_figheight() for figure in figures.values()) <= 9.5
 
 
 def test_where_there_are_more_images_a_grid_shows_those_at_fixed_quantiles(tmp_path, make_record, write_run):
