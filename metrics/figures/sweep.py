@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of, panels_in_a_row
+from gradinv.metrics.figures.presentation import canvas, head, key_below, look_of, name_of, panels_in_a_row, two_lines
 from gradinv.metrics.figures.skeleton import Drawing, Scene, interval_of, scenes
 from gradinv.metrics.figures.style import BEST_CONTROL, DARK_GREY, error_bars
 from gradinv.metrics.images import facts_of, judge_of
@@ -188,7 +188,7 @@ def _panel(axis: Axes, metric: str, entry: str, number: str, lines: Lines) -> No
     # One entry for all dashed lines: each attack's own would double the key.
     axis.plot([], [], color=DARK_GREY, linestyle="--", label=f"dashed: {BEST_CONTROL} of each")
     facts = facts_of(metric)
-    heading = metric if facts is None else f"{facts.heading}, {facts.direction} is better"
+    heading = metric if facts is None else two_lines(facts.heading, f"{facts.direction} is better")
     axis.set(xlabel=number if entry == number else f"{number} of {name_of(entry)}", ylabel=heading)
     values = [point.value for points in lines.values() for point in points]
     if min(values) > 0 and max(values) >= _DECADE * min(values):
