@@ -18,7 +18,7 @@ class Conditions:
     `image_size` is a number of pixels, or `64x80` (`sides` reads both), `bn_layers` counts the victim's batch-norm
     layers, `trained` says whether it has learned from images, `budget` is in evaluations; None stands
     for the paper's own. `channels` are those of an image. `network` is of the victim's architecture, its weights are
-    any; None where it is not known.
+    any; None where it is not known. `autoencoder`: whether one has been trained on the public images that are granted.
     """
 
     # No leak and no weights: the planner asks before anything is trained.
@@ -31,6 +31,7 @@ class Conditions:
     budget: int | None = None
     network: nn.Module | None = field(default=None, repr=False)
     channels: int = 3
+    autoencoder: bool = False
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from gradinv.attacks.gradient_matching import (
     Adam,
     GradientMatching,
     LabelPolicy,
+    ReconstructionError,
     TotalVariation,
     create_distance,
     step_decay,
@@ -56,10 +57,11 @@ class DeepImagePrior(GradientMatching):
         iterations: Annotated[int, Field(ge=1)] = 2_000,
         restarts: Annotated[int, Field(ge=1)] = 1,
         label_rule: str | None = None,
+        alpha_autoencoder: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         super().__init__(
             distance=create_distance(distance),
-            priors=[TotalVariation(alpha_tv)],
+            priors=[TotalVariation(alpha_tv), ReconstructionError(alpha_autoencoder)],
             optimizer=Adam(lr, step_decay(3 / 8, 5 / 8, 7 / 8)),
             iterations=iterations,
             restarts=restarts,

@@ -21,6 +21,7 @@ from gradinv.attacks.gradient_matching import (
     MatchedTrial,
     Objective,
     Prior,
+    ReconstructionError,
     Recorded,
     TotalVariation,
     paired,
@@ -68,10 +69,15 @@ class Dimitrov(GradientMatching):
         restarts: Annotated[int, Field(ge=1)] = 1,
         label_rule: str = "geng",
         init: str = "normal",
+        alpha_autoencoder: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         super().__init__(
             distance=DecayingL2(decay),
-            priors=[TotalVariation(alpha_tv), OrderInvariance(alpha_order, invariant)],
+            priors=[
+                TotalVariation(alpha_tv),
+                OrderInvariance(alpha_order, invariant),
+                ReconstructionError(alpha_autoencoder),
+            ],
             optimizer=Adam(lr, lambda step, steps: 0.995 ** (200 / 10 * step / steps)),
             iterations=iterations,
             restarts=restarts,

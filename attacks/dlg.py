@@ -4,7 +4,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gradinv.attacks.gradient_matching import LBFGS, GradientMatching, LabelPolicy, Prediction, create_distance
+from gradinv.attacks.gradient_matching import (
+    LBFGS,
+    GradientMatching,
+    LabelPolicy,
+    Prediction,
+    ReconstructionError,
+    create_distance,
+)
 from gradinv.attacks.registry import Paper, register_attack
 
 ZHU_2019 = Paper(
@@ -36,10 +43,11 @@ class DLG(GradientMatching):
         distance: str = "squared_l2",
         init: str = "normal",
         alpha_prediction: Annotated[float, Field(ge=0)] = 0.0,
+        alpha_autoencoder: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         super().__init__(
             distance=create_distance(distance),
-            priors=[Prediction(alpha_prediction)],
+            priors=[Prediction(alpha_prediction), ReconstructionError(alpha_autoencoder)],
             optimizer=LBFGS(lr),
             # A step of PyTorch's L-BFGS is 20 iterations by default; without line search each is one evaluation.
             iterations=20 * iterations,
@@ -54,5 +62,5 @@ class DLG(GradientMatching):
 
     @property
     def search_space(self) -> dict[str, float]:
-        """The learning rate, and the weight of a prior that the paper has not where there is one."""
-        return {"lr": 10.0, "alpha_prediction": 1e3}
+        """The learning rate, and the weights of priors that the paper has not where there are any."""
+        return {"lr": 10.0, "alpha_prediction": 1e3, "alpha_autoencoder": 1e3}

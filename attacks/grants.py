@@ -1,7 +1,7 @@
-"""What a threat model may grant beside the client's update: one table of batch-norm statistics, one of labels.
+"""What a threat model may grant beside the client's update: tables of batch-norm statistics, labels, images.
 
 A level says what is handed out, when an attack can use it, and what it counts as. Suites, the client, the planner and
-the rules for published boards all read these tables: a level that stands in neither is refused, never guessed.
+the rules for published boards all read these tables: a level that stands in none is refused, never guessed.
 """
 
 import math
@@ -138,6 +138,13 @@ BN_STATISTICS: Mapping[str, StatisticsGrant] = {
         are_of_batch=True,
     ),
 }
+
+AUXILIARY: Mapping[str, str] = {
+    "none": "nothing",
+    "train": "public images: those of the train split, of which none is tuned on or attacked; handed out is the "
+    "autoencoder that was trained on them",
+}
+"""Levels of `auxiliary_images`, with their meanings."""
 
 LABELS: Mapping[str, LabelGrant] = {
     "none": LabelGrant("nothing", lambda labels: None),

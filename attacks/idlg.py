@@ -36,6 +36,7 @@ class IDLG(DLG):
         distance: str = "squared_l2",
         init: str = "normal",
         alpha_prediction: Annotated[float, Field(ge=0)] = 0.0,
+        alpha_autoencoder: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         # A granted label would leave nothing of iDLG: its inference is all that sets it apart from DLG.
         # Before DLG's own constructor, which reads it.
@@ -48,6 +49,7 @@ class IDLG(DLG):
             distance=distance,
             init=init,
             alpha_prediction=alpha_prediction,
+            alpha_autoencoder=alpha_autoencoder,
         )
 
 

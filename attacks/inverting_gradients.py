@@ -9,6 +9,7 @@ from gradinv.attacks.gradient_matching import (
     GradientMatching,
     LabelPolicy,
     Prediction,
+    ReconstructionError,
     TotalVariation,
     create_distance,
     step_decay,
@@ -44,10 +45,15 @@ class InvertingGradients(GradientMatching):
         distance: str = "cosine",
         init: str = "normal",
         alpha_prediction: Annotated[float, Field(ge=0)] = 0.0,
+        alpha_autoencoder: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         super().__init__(
             distance=create_distance(distance),
-            priors=[TotalVariation(alpha_tv), Prediction(alpha_prediction)],
+            priors=[
+                TotalVariation(alpha_tv),
+                Prediction(alpha_prediction),
+                ReconstructionError(alpha_autoencoder),
+            ],
             optimizer=Adam(lr, step_decay(3 / 8, 5 / 8, 7 / 8), sign=True),
             iterations=iterations,
             restarts=restarts,

@@ -18,6 +18,7 @@ from gradinv.attacks.gradient_matching import (
     Objective,
     Prediction,
     Prior,
+    ReconstructionError,
     Recorded,
     TotalVariation,
     step_decay,
@@ -57,10 +58,15 @@ class SurrogateModel(GradientMatching):
         restarts: Annotated[int, Field(ge=1)] = 1,
         init: str = "normal",
         alpha_prediction: Annotated[float, Field(ge=0)] = 0.0,
+        alpha_autoencoder: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         super().__init__(
             distance=CosineDistance(),
-            priors=[TotalVariation(alpha_tv), Prediction(alpha_prediction)],
+            priors=[
+                TotalVariation(alpha_tv),
+                Prediction(alpha_prediction),
+                ReconstructionError(alpha_autoencoder),
+            ],
             optimizer=Adam(lr, step_decay(3 / 8, 5 / 8, 7 / 8)),
             iterations=iterations,
             restarts=restarts,

@@ -48,6 +48,11 @@ def victims_root() -> Path:
     return cache_root() / "victims"
 
 
+def autoencoders_root() -> Path:
+    """Where trained autoencoders are kept, for all runs: `autoencoders` in `cache_root()`."""
+    return cache_root() / "autoencoders"
+
+
 def usable_cores() -> int:
     """CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux only

@@ -51,6 +51,7 @@ from .priors import (
     ImageL2 as ImageL2,
     Prediction as Prediction,
     Prior as Prior,
+    ReconstructionError as ReconstructionError,
     TotalVariation as TotalVariation,
     TotalVariationL2 as TotalVariationL2,
 )

@@ -20,6 +20,7 @@ from gradinv.attacks.gradient_matching.evaluation import Engine
 from gradinv.attacks.gradient_matching.matched_trial import MatchedTrial, each, filled, reason_of_rest
 from gradinv.attacks.gradient_matching.needs import (
     LabelPolicy,
+    lacks_autoencoder,
     lacks_budget,
     lacks_labels,
     lacks_scale,
@@ -144,6 +145,7 @@ class GradientMatching(Attack):
         """Why priors, labels, budget or coupling make the attack impossible; None where it is possible."""
         return (
             lacks_statistics(self.priors, conditions)
+            or lacks_autoencoder(self.priors, conditions)
             or lacks_scale(self.distance, conditions)
             or lacks_labels(self.labels, conditions)
             or self._lacks_budget(conditions.budget, conditions.threat_model.observations)
@@ -297,5 +299,6 @@ class GradientMatching(Attack):
         return 1 if self.shares else 0
 
     def _uses(self, label_method: str) -> tuple[str, ...]:
-        used = (self.distance is not None, label_method == "given", self.uses_statistics)
-        return tuple(compress(("gradient", "labels", "bn_statistics"), used))
+        taught = any(prior.needs_autoencoder for prior in self.priors)
+        used = (self.distance is not None, label_method == "given", self.uses_statistics, taught)
+        return tuple(compress(("gradient", "labels", "bn_statistics", "auxiliary_images"), used))

@@ -38,6 +38,7 @@ class Objective:
         self.victim, self.distance, self.priors, self.autocast = victim, distance, priors, autocast
         self.needs_bn_statistics = any(prior.needs_bn_statistics for prior in priors)
         self.needs_predictions = any(prior.needs_predictions for prior in priors)
+        self.needs_autoencoder = any(prior.needs_autoencoder for prior in priors)
         self.defense = KnownDefense(transform, victim)
         self._recorded: Recorded = {}
 
@@ -55,6 +56,7 @@ class Objective:
             labels = torch.nn.functional.one_hot(labels, leak.num_classes).to(dtype)
         given["labels"] = [] if labels is None else [labels]
         given["granted"] = list(leak.bn_statistics or ()) if self.needs_bn_statistics else []
+        given["autoencoder"] = self._autoencoder(leak) if self.needs_autoencoder else {}
         for later in leak.later:
             further = self._given_of(later.gradients, leak.batch_size)
             if self.distance is not None:
@@ -72,9 +74,18 @@ class Objective:
             # Empty where unused: whatever is given becomes an input of a program, stacked for every candidate.
             "observed": observed if self._needs_observed else [],
             "factors": [],
+            "autoencoder": {},
             "state": {},
             "later": [],
         }
+
+    def _autoencoder(self, leak: Leak) -> dict[str, Tensor]:
+        """The leak's autoencoder in the type of its gradients, with what makes pixels of candidates."""
+        if leak.autoencoder is None:
+            raise ValueError("a prior trained on public images needs an autoencoder, and the leak has none")
+        like = next(iter(leak.gradients.values()))
+        scale = {"mean": torch.tensor(leak.mean).view(-1, 1, 1), "std": torch.tensor(leak.std).view(-1, 1, 1)}
+        return {name: value.to(like) for name, value in {**leak.autoencoder, **scale}.items()}
 
     @property
     def _needs_observed(self) -> bool:
@@ -284,7 +295,7 @@ class Objective:
     ) -> Candidate:
         """What priors see."""
         statistics = [recorded[index] for index in range(len(recorded))]
-        return Candidate(images, statistics, given["granted"], logits, labels)
+        return Candidate(images, statistics, given["granted"], logits, labels, given["autoencoder"])
 
     def _penalties(self, candidate: Candidate, given: Given) -> Tensor:
         """The weighted priors, one after another. May be overridden."""

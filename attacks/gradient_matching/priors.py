@@ -1,13 +1,14 @@
 """Image priors: what an attacker believes of photographs, and of the statistics that they leave in a network."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from gradinv.attacks.gradient_matching.distances import norm
+from gradinv.attacks.leak import Autoencoder, reencoded
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class Candidate:
 
     `granted` are the statistics that the leak grants; both are empty unless the prior needs them. `logits`, (B,
     classes), are there for a prior that needs predictions; `labels` are (B,) or probabilities (B, classes).
+    `autoencoder` is what public images have taught, with `mean` and `std`, (C, 1, 1) each, that make pixels of the
+    images; empty unless the prior needs it.
     """
 
     images: Tensor
@@ -23,6 +26,7 @@ class Candidate:
     granted: Sequence[tuple[Tensor, Tensor]] = ()
     logits: Tensor | None = None
     labels: Tensor | None = None
+    autoencoder: Autoencoder = field(default_factory=dict)
 
 
 class Prior:
@@ -30,6 +34,7 @@ class Prior:
 
     needs_bn_statistics = False
     needs_predictions = False
+    needs_autoencoder = False
     term = "prior"
 
     def __init__(self, weight: float) -> None:
@@ -118,6 +123,25 @@ class Prediction(Prior):
         wanted = labels if labels.is_floating_point() else one_hot(labels, logits.shape[-1])
         # In the images' own precision: an engine may run the network in bfloat16.
         return (logits.to(candidate.images.dtype).softmax(dim=-1) - wanted).square().sum(dim=-1).mean()
+
+
+class ReconstructionError(Prior):
+    """Mean squared error of the pixels after an autoencoder that public images have trained.
+
+    The anomaly score of GI-PIP (Sun et al. 2024), here a mean over the pixels in [0, 1].
+    """
+
+    needs_autoencoder = True
+    term = "autoencoder"
+
+    def __call__(self, candidate: Candidate) -> Tensor:
+        """The penalty of images (..., C, H, W), not yet weighted; 0 for what the autoencoder leaves as it is."""
+        if not candidate.autoencoder:
+            raise ValueError("this prior needs an autoencoder")
+        weights = dict(candidate.autoencoder)
+        mean, std = weights.pop("mean"), weights.pop("std")
+        pixels = candidate.images.flatten(0, -4) * std + mean
+        return (reencoded(weights, pixels) - pixels).square().mean()
 
 
 LEAST_VALUES = 16

@@ -27,7 +27,8 @@ class Given(TypedDict):
 
     Labels (none where they are optimised), the target of the distance, granted statistics (none where no prior needs
     them), the update as it was observed (nothing where no transform needs it), and what the weighted terms are
-    multiplied by, (T,) in one tensor (nothing where weights are taken as they are). `state` holds by name the weights
+    multiplied by, (T,) in one tensor (nothing where weights are taken as they are). `autoencoder` is what public images
+    have taught, with the mean and std of the leak (nothing where no prior needs it). `state` holds by name the weights
     that the update is from, nothing where they are the victim's own. `later` are further updates of the batch: their
     target, observed update and state, and nothing else.
     """
@@ -37,6 +38,7 @@ class Given(TypedDict):
     granted: list[tuple[Tensor, Tensor]]
     observed: list[Tensor]
     factors: list[Tensor]
+    autoencoder: dict[str, Tensor]
     state: dict[str, Tensor]
     later: "list[Given]"
 

@@ -1,3 +1,8 @@
+from .autoencoder import (
+    Autoencoder as Autoencoder,
+    fresh_autoencoder as fresh_autoencoder,
+    reencoded as reencoded,
+)
 from .leak_file import LeakError as LeakError
 from .observation import Observation as Observation
 from .received import Leak as Leak, Statistics as Statistics

@@ -50,6 +50,7 @@ def write_leak(path: Path, leak: "Leak") -> None:
         f"gradient/{name}": value.clone(memory_format=torch.contiguous_format) for name, value in leak.gradients.items()
     }
     tensors |= {f"buffer/{name}": value.contiguous() for name, value in (leak.buffers or {}).items()}
+    tensors |= {f"autoencoder/{name}": value.contiguous() for name, value in (leak.autoencoder or {}).items()}
     for number, observation in enumerate(leak.later, start=2):
         for part, named in (("state", observation.state), ("gradient", observation.gradients)):
             tensors |= {
@@ -91,13 +92,14 @@ def read_leak(path: Path) -> dict[str, Any]:
 
 def _fields(public: _Metadata, tensors: dict[str, Tensor]) -> dict[str, Any]:
     gradients, buffers = _below("gradient/", tensors), _below("buffer/", tensors)
+    autoencoder = _below("autoencoder/", tensors)
     # Counted where there are any; without one only the file can say whether none were granted or there is no layer.
     layers = sum(name.startswith("bn/") for name in tensors) // 2 or public.bn_layers
     statistics = None if layers is None else [(f"bn/{i}/mean", f"bn/{i}/var") for i in range(layers)]
     expected = {name for pair in statistics or () for name in pair} | {"labels"}
     names = public.names or tuple(gradients)
     later = _later(tensors, names)
-    known = ("gradient/", "buffer/", *(f"observation/{number}/" for number in range(2, 2 + len(later))))
+    known = ("gradient/", "buffer/", "autoencoder/", *(f"observation/{number}/" for number in range(2, 2 + len(later))))
     strange = [name for name in tensors if not name.startswith(known) and name not in expected]
     if strange:
         raise LeakError(f"no tensor of a leak is called {strange[0]}")
@@ -108,10 +110,13 @@ def _fields(public: _Metadata, tensors: dict[str, Tensor]) -> dict[str, Any]:
         "labels": "known" if "labels" in tensors else "none",
         "bn_statistics": "exact" if statistics else "running",
         "observations": 1 + len(later),
+        "auxiliary_images": "train" if autoencoder else "none",
     }
     threat_model = ThreatModel(**granted | public.threat_model)
     if threat_model.observations != 1 + len(later):
         raise LeakError(f"threat_model.observations is {threat_model.observations}, and the file has {1 + len(later)}")
+    if autoencoder and threat_model.auxiliary_images == "none":
+        raise LeakError("threat_model.auxiliary_images is none, which the tensors autoencoder/ belie")
     return {
         "gradients": {name: tensors[f"gradient/{name}"] for name in names},
         "batch_size": public.batch_size,
@@ -127,6 +132,7 @@ def _fields(public: _Metadata, tensors: dict[str, Tensor]) -> dict[str, Any]:
         else tuple((tensors[mean], tensors[var]) for mean, var in statistics),
         "buffers": buffers or None,
         "later": later,
+        "autoencoder": autoencoder or None,
     }
 
 

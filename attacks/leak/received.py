@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gradinv.attacks.leak.autoencoder import Autoencoder, faults_of
 from gradinv.attacks.leak.leak_file import LeakError, read_leak, write_leak
 from gradinv.attacks.leak.observation import Observation
 from gradinv.attacks.leak.threat_model import ThreatModel
@@ -24,7 +25,8 @@ class Leak:
     variance) pair a batch-norm layer, in module order, as the level granted makes them. `transform` is the key of what
     an attacker who knows the defense may apply to a candidate's update (`transforms.py`); empty where there is nothing.
     `buffers` are the network's after the client's pass, by name, where the client sent them. `later` are further
-    updates of the same batch, of later rounds; all else is of the first, whose network is the victim.
+    updates of the same batch, of later rounds; all else is of the first, whose network is the victim. `autoencoder` is
+    what public images have taught (`auxiliary_images`), where they are granted and one has been trained.
     """
 
     gradients: dict[str, Tensor]
@@ -39,6 +41,7 @@ class Leak:
     transform: str = ""
     buffers: dict[str, Tensor] | None = None
     later: tuple[Observation, ...] = ()
+    autoencoder: Autoencoder | None = None
 
     @property
     def observations(self) -> int:
@@ -61,6 +64,9 @@ class Leak:
             else tuple((mean.to(device), var.to(device)) for mean, var in self.bn_statistics),
             buffers=None if self.buffers is None else {name: value.to(device) for name, value in self.buffers.items()},
             later=tuple(observation.to(device) for observation in self.later),
+            autoencoder=None
+            if self.autoencoder is None
+            else {name: value.to(device) for name, value in self.autoencoder.items()},
         )
 
     def save(self, path: Path) -> None:
@@ -103,6 +109,8 @@ class Leak:
             faults.append(f"the labels are not {self.batch_size} class indices below {self.num_classes}")
         if not len(self.mean) == len(self.std) == self.image_shape[0]:
             faults.append(f"mean and std are not {self.image_shape[0]} numbers each, one a channel")
+        if self.autoencoder is not None:
+            faults += faults_of(self.autoencoder, self.image_shape[0])
         return faults
 
 

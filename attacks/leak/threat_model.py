@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from gradinv.attacks.grants import BN_STATISTICS, LABELS, level_of
+from gradinv.attacks.grants import AUXILIARY, BN_STATISTICS, LABELS, level_of
 from gradinv.attacks.update import SIMULATION, canonical_update, known_update
 
 
@@ -37,20 +37,34 @@ def _simulation(name: str) -> str:
     return name
 
 
-LATER_GRANTS = ("buffers", "client_precision", "simulation", "equal_labels", "observations", "server_lr")
+def _auxiliary(name: str) -> str:
+    level_of(AUXILIARY, "auxiliary_images", name)
+    return name
+
+
+LATER_GRANTS = (
+    "buffers",
+    "client_precision",
+    "simulation",
+    "equal_labels",
+    "observations",
+    "server_lr",
+    "auxiliary_images",
+)
 """Fields of a threat model that came after records had been written."""
 
 
 class ThreatModel(BaseModel):
     """What the attacker is granted; part of every record and row.
 
-    The levels of `bn_statistics` and `labels` stand in `grants.py`, the kinds of `update` in `update.py`; a name that
-    is in neither is a ValidationError. `adaptive`: the attacker knows the defense. `buffers`: whether the client sends
-    the network's buffers beside the update. `client_precision`: what the client computes in and sends. `simulation`:
-    what the attacker knows of the local training behind a weight update; a gradient leaves nothing to know.
-    `max_equal_labels`: how often a label may occur, as everybody knows; `equal_labels`: how often the first one does
-    occur, which nobody is told. `observations`: how many updates of the same batch are received, one a round;
-    after each the server subtracts `server_lr` times what it received from the weights (1: as in federated averaging).
+    The levels of `bn_statistics`, `labels` and `auxiliary_images` stand in `grants.py`, the kinds of `update` in
+    `update.py`; a name that is in none is a ValidationError. `adaptive`: the attacker knows the defense. `buffers`:
+    whether the client sends the network's buffers beside the update. `client_precision`: what the client computes in
+    and sends. `simulation`: what the attacker knows of the local training behind a weight update; a gradient leaves
+    nothing to know. `max_equal_labels`: how often a label may occur, as everybody knows; `equal_labels`: how often the
+    first one does occur, which nobody is told. `observations`: how many updates of the same batch are received, one a
+    round; after each the server subtracts `server_lr` times what it received from the weights (1: as in federated
+    averaging).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +81,7 @@ class ThreatModel(BaseModel):
     equal_labels: int = Field(default=1, ge=1, lt=2**63, strict=True)
     observations: int = Field(default=1, ge=1, le=1_000, strict=True)
     server_lr: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    auxiliary_images: Annotated[str, AfterValidator(_auxiliary)] = "none"
 
     @model_validator(mode="after")
     def _may_be_equal(self) -> Self:

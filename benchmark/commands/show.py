@@ -4,7 +4,7 @@ import inspect
 from typing import Any
 
 from gradinv.attacks.gradient_matching import DISTANCES, INITS
-from gradinv.attacks.grants import BN_STATISTICS, LABELS
+from gradinv.attacks.grants import AUXILIARY, BN_STATISTICS, LABELS
 from gradinv.attacks.label_rules import RULES, create_rule
 from gradinv.attacks.registry import ATTACKS, PRESETS, hyperparameters
 from gradinv.attacks.update import SIMULATION
@@ -124,4 +124,5 @@ def granted_levels() -> dict[str, dict[str, str]]:
         "bn_statistics": {name: level.meaning for name, level in BN_STATISTICS.items()},
         "labels": {name: level.meaning for name, level in LABELS.items()},
         "simulation": dict(SIMULATION),
+        "auxiliary_images": dict(AUXILIARY),
     }

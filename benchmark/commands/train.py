@@ -1,4 +1,4 @@
-"""`gradinv train`: a victim, with its recipe beside it."""
+"""`gradinv train`: a victim, with its recipe beside it; `gradinv train-autoencoder`: what public images teach."""
 
 from typing import Annotated, Literal
 
@@ -46,3 +46,28 @@ def train(
     path = train_victim(spec, data, rounds=rounds, device=resolve_device(device))
     accuracy = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["accuracy"]
     print(f"{spec.key} on {dataset}: accuracy {accuracy:.1%} on the held-out images\n{path}")
+
+
+def train_autoencoder(
+    dataset: Annotated[str, typer.Option(help="Data set whose train images are public.", autocompletion=datasets)],
+    image_size: ImageSizes = None,
+    images: Annotated[int, typer.Option(min=2, help="At most so many of them.")] = 20_000,
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED)] = 0,
+    device: Device = "auto",
+    download: Download = False,
+    plugin: Plugins = [],  # noqa: B006
+) -> None:
+    """Train an autoencoder on public images, for attacks that are granted `auxiliary_images: train`."""
+    import json
+
+    from gradinv.benchmark.auxiliary import AutoencoderRecipe, train_autoencoder
+    from gradinv.benchmark.datasets import create_dataset
+
+    load_plugins(plugin, download)
+    data = create_dataset(dataset, asked_image_size(image_size), download=download)
+    recipe = AutoencoderRecipe(images=images, epochs=epochs)
+    path = train_autoencoder(data, recipe, seed=seed, device=resolve_device(device))
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    count, error = facts["trained_on"], facts["held_out_error"]
+    print(f"autoencoder of {count} train images of {dataset}: squared error {error:.5f} on others\n{path}")

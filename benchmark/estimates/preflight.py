@@ -73,6 +73,7 @@ def seconds_per_evaluation(plan: Plan, spec: TrialSpec, device: str, together: i
         "granted": [],
         "observed": [],
         "factors": [],
+        "autoencoder": {},
         "state": {},
         "later": [],
     }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradinv.attacks.grants import Sources, granted_labels, granted_statistics
 from gradinv.attacks.inferred_statistics import StatisticsError
-from gradinv.attacks.leak import Leak, Statistics, ThreatModel
+from gradinv.attacks.leak import Autoencoder, Leak, Statistics, ThreatModel
 from gradinv.attacks.update import Parameters, create_update
 from gradinv.attacks.victim import Victim, bn_layers, call_with, trained_parameters
 from gradinv.benchmark.datasets import Batch
@@ -169,10 +169,12 @@ def observe(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     public: Tensor | None = None,
+    autoencoder: Autoencoder | None = None,
 ) -> Leak:
     """What the server sees of an update under a threat model; labels are granted of the undefended batch.
 
-    `public` are normalised images (n, C, H, W) that anybody has, for statistics that are made from such.
+    `public` are normalised images (n, C, H, W) that anybody has, for statistics that are made from such; `autoencoder`
+    is what they have taught.
     """
     buffers = update.buffers if threat_model.buffers == "sent" else None
     # Of the images that the network saw, after `on_batch`: no others pass through the client's batch-norm layers.
@@ -189,6 +191,7 @@ def observe(
         bn_statistics=_statistics(threat_model.bn_statistics, sources),
         transform=defense.known() if threat_model.adaptive else "",
         buffers=buffers,
+        autoencoder=autoencoder,
     )
 
 

@@ -5,17 +5,31 @@ from functools import lru_cache
 
 from gradinv.attacks.grants import needs_public_images
 from gradinv.attacks.leak import ThreatModel
+from gradinv.benchmark.auxiliary import trained_autoencoder
 from gradinv.benchmark.datasets import Dataset, Role, mean_image, public_images
 from gradinv.benchmark.experiment.controls import WITHOUT_ATTACK, sees_mean_image
 
 
-@lru_cache(maxsize=16)  # public images are many bytes to hash, and every row and trial asks
 def data_hash(
     dataset: Dataset, attack: str, control: str, threat_model: ThreatModel, split: Role = "evaluation"
 ) -> str:
-    """SHA-256 of the images of the split, with the mean image or the public images where the trial sees them."""
+    """SHA-256 of the images of the split, with the mean image or the public images where the trial sees them.
+
+    Of public images that are granted as what they have taught, the hash of that.
+    """
+    is_granted = control not in WITHOUT_ATTACK and threat_model.auxiliary_images != "none"
+    taught = trained_autoencoder(dataset) if is_granted else None
+    # Outside of what is remembered: an autoencoder may be trained, or trained anew, meanwhile.
+    return _data_hash(dataset, attack, control, threat_model, split, taught.sha256 if taught else "")
+
+
+@lru_cache(maxsize=16)  # public images are many bytes to hash, and every row and trial asks
+def _data_hash(
+    dataset: Dataset, attack: str, control: str, threat_model: ThreatModel, split: Role, autoencoder: str
+) -> str:
     private = dataset.split(split).content_hash
     more = mean_image(dataset).numpy().tobytes() if sees_mean_image(attack, control) else b""
     if control not in WITHOUT_ATTACK and needs_public_images(threat_model.bn_statistics):
         more += public_images(dataset).numpy().tobytes()
+    more += autoencoder.encode()
     return hashlib.sha256(private.encode() + more).hexdigest() if more else private

@@ -88,6 +88,7 @@ def attack_leak(
         budget=budget,
         network=victim.module,
         channels=leak.image_shape[0],
+        autoencoder=leak.autoencoder is not None,
     )
     reason = attack.reason_impossible(conditions)
     if reason is not None:

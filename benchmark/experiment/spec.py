@@ -144,6 +144,7 @@ def cell_of(spec: TrialSpec, *, victim_state: str, bn_channels: int, channels: i
         equal_labels=granted.equal_labels,
         observations=granted.observations,
         server_lr=granted.server_lr,
+        auxiliary_images=granted.auxiliary_images,
         split=spec.split,
     )
 

@@ -18,6 +18,7 @@ from gradinv.attacks.leak import Leak, Observation, Reconstruction
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.transforms import UnansweredError
 from gradinv.attacks.victim import NoClassifierError, Victim, bn_layers
+from gradinv.benchmark.auxiliary import TrainedAutoencoder, trained_autoencoder
 from gradinv.benchmark.datasets import Batch, Dataset, draw_batch, public_images
 from gradinv.benchmark.defenses import Defense, UndefendableError, create_defense
 from gradinv.benchmark.experiment import controls
@@ -189,6 +190,7 @@ def possible_attack(spec: TrialSpec, network: nn.Module, dataset: Dataset, *, st
         budget=spec.budget,
         network=network,
         channels=dataset.channels,
+        autoencoder=_autoencoder(spec, dataset) is not None,
     )
     reason = reason_impossible(conditions) or attack.reason_impossible(conditions)
     if reason is not None:
@@ -205,6 +207,7 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
     """
     update = _update(spec, batch, loaded, victim)
     public = public_images(dataset) if needs_public_images(spec.threat_model.bn_statistics) else None
+    taught = _autoencoder(spec, dataset)
     defense = create_defense(spec.defense)
     leak = observe(
         update,
@@ -218,11 +221,14 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
         public=None
         if public is None
         else normalise(public.to(spec.device, spec.threat_model.dtype), loaded.mean, loaded.std),
+        autoencoder=None if taught is None else {n: t.to(spec.device) for n, t in taught.tensors.items()},
     )
     leak = replace(leak, later=_later(spec, batch, loaded, update))
     notes = _warnings(spec, defense)
     if public is not None:
         notes += (f"public images: {len(public)} of the tuning split of {dataset.name}",)
+    if taught is not None:
+        notes += (f"autoencoder: {taught.words}, sha256 {taught.sha256[:16]}",)
     # After `observe`, so that labels and statistics stay those of the private batch and the gradient alone differs.
     if spec.control == "other_gradient":
         decoy, note = controls.decoy_batch(dataset, batch, spec.repetition)
@@ -240,6 +246,11 @@ def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVic
         defense.upload_bytes(update.sent),
         notes,
     )
+
+
+def _autoencoder(spec: TrialSpec, dataset: Dataset) -> TrainedAutoencoder | None:
+    """What public images have taught, where the threat model grants them and it has been trained."""
+    return None if spec.threat_model.auxiliary_images == "none" else trained_autoencoder(dataset)
 
 
 def _later(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, first: ClientUpdate) -> tuple[Observation, ...]:

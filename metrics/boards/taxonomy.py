@@ -30,7 +30,7 @@ def letter_of(setting: Mapping[str, Any], uses: Collection[str]) -> str:
     simulates = setting["update"] != "gradient" and setting["simulation"] != "none" and "gradient" in uses
     needs = {
         "E": statistics is not None and statistics not in (*_OF_THE_NETWORK, "proxy"),
-        "D": statistics == "proxy",
+        "D": statistics == "proxy" or "auxiliary_images" in uses,
         "C": simulates,
         "B": statistics in _OF_THE_NETWORK or "labels" in uses,
     }

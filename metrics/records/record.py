@@ -62,6 +62,7 @@ class Cell(_Frozen):
     equal_labels: Whole = SETTING["equal_labels"].default
     observations: Whole = SETTING["observations"].default
     server_lr: float = SETTING["server_lr"].default
+    auxiliary_images: str = SETTING["auxiliary_images"].default
     split: str = SETTING["split"].default
     is_control: bool = False
     specification: str = ""

@@ -40,6 +40,7 @@ SETTING: Mapping[str, Column] = {
     "server_lr": Column(
         "what the server multiplies an update by before it subtracts it from the weights", "ratio", 0, default=1.0
     ),
+    "auxiliary_images": Column("public images granted: one of the levels below", default="none"),
     "split": Column("images that are attacked: evaluation, or tuning, on which no claim rests", default="evaluation"),
 }
 """Name -> column of everything in a row but its attack: only rows of equal setting may be compared.

@@ -42,6 +42,7 @@ _OF_LATER_THREAT_MODELS = (
     "equal_labels",
     "observations",
     "server_lr",
+    "auxiliary_images",
 )
 
 

@@ -22,7 +22,7 @@ GROUP = typer.main.get_command(app)
 def commands(text):
     """The words of each command in the blocks of a page, without what is said beside it."""
     blocks = "".join(re.findall(r"^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)).replace("\\\n", " ")
-    lines = re.findall(r"^(?:.*&& )?gradinv (\w+ .*)$", blocks, re.MULTILINE)
+    lines = re.findall(r"^(?:.*&& )?gradinv ([\w-]+ .*)$", blocks, re.MULTILINE)
     return [shlex.split(re.split(r"(?<! ) {3,}(?=\S)(?!--)", line)[0]) for line in lines]
 
 

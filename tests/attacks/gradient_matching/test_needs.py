@@ -10,9 +10,11 @@ from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import create_attack
 
 
-def conditions(*, bn_statistics: str = "running", labels: str = "known", **changes: Any) -> Conditions:
+def conditions(
+    *, bn_statistics: str = "running", labels: str = "known", auxiliary_images: str = "none", **changes: Any
+) -> Conditions:
     """Two of ten classes on a trained network with batch norm, running statistics and labels granted; or other ones."""
-    threat_model = ThreatModel(bn_statistics=bn_statistics, labels=labels)
+    threat_model = ThreatModel(bn_statistics=bn_statistics, labels=labels, auxiliary_images=auxiliary_images)
     sizes = {"batch_size": 2, "num_classes": 10, "bn_layers": 3, "trained": True, "image_size": 32}
     return Conditions(threat_model, **(sizes | changes))
 
@@ -35,6 +37,10 @@ def conditions(*, bn_statistics: str = "running", labels: str = "known", **chang
         ("inverting_gradients", {"labels": "counts"}, None),
         ("idlg", {"batch_size": 11}, "11 distinct labels"),
         ("dlg", {"labels": "none", "batch_size": 11, "bn_layers": 0}, None),
+        ("idlg[alpha_autoencoder=1.0]", {}, "needs auxiliary_images: train"),
+        ("idlg[alpha_autoencoder=1.0]", {"auxiliary_images": "train"}, "no autoencoder is here"),
+        ("idlg[alpha_autoencoder=1.0]", {"auxiliary_images": "train", "autoencoder": True}, None),
+        ("idlg", {"auxiliary_images": "train"}, None),
     ],
 )
 def test_impossible_conditions_are_named_beforehand(key: str, changes: dict, reason: str | None) -> None:

@@ -1,6 +1,7 @@
 """Image priors against plain Python loops; the batch-norm prior against the statistics it is granted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from gradinv.attacks.gradient_matching.priors import (
     ImageL2,
     Prediction,
     Prior,
+    ReconstructionError,
     TotalVariation,
     TotalVariationL2,
     limits_of_statistics,
 )
-from gradinv.attacks.leak import Leak
+from gradinv.attacks.leak import Leak, fresh_autoencoder, reencoded
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.victim import Victim
 from gradinv.benchmark.victims.networks import build_network
@@ -214,3 +216,33 @@ def test_without_labels_a_prediction_says_nothing() -> None:
     assert penalty.item() == 0
     with pytest.raises(ValueError, match="needs predictions"):
         Prediction(1.0)(Candidate(images))
+
+
+def test_an_anomaly_is_what_an_autoencoder_leaves_of_pixels(exact: tuple[Victim, Leak, Tensor]) -> None:
+    """By plain arithmetic on pixels, by finite differences, and through the objective in both of its ways."""
+    victim, leak, images = exact
+    tensors = {name: value.double() for name, value in fresh_autoencoder(3, seed=2, width=4, code=2).items()}
+    leak = replace(leak, autoencoder=tensors)
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in (leak.mean, leak.std))
+    pixels = images * std + mean
+    expected = ((reencoded(tensors, pixels) - pixels) ** 2).mean()
+    objective = Objective(victim, SquaredL2(), [ReconstructionError(0.3)])
+    given = objective.given(leak, leak.labels)
+    with objective.ready():
+        value, slopes, terms = objective.evaluate([images], given)
+        by_func, func_slopes, _ = objective.functional([images], given, victim.state)
+    torch.testing.assert_close(terms[-1], 0.3 * expected, rtol=1e-6, atol=0)
+    assert objective.term_names[-1] == "autoencoder"
+    torch.testing.assert_close(by_func, value)
+    torch.testing.assert_close(slopes[0], func_slopes[0])
+    penalty = ReconstructionError(1.0)
+    taught = objective.given(leak, leak.labels)["autoencoder"]
+    assert torch.autograd.gradcheck(lambda x: penalty(Candidate(x, autoencoder=taught)), images.requires_grad_(True))
+
+
+def test_without_an_autoencoder_there_is_no_anomaly(exact: tuple[Victim, Leak, Tensor]) -> None:
+    victim, leak, images = exact
+    with pytest.raises(ValueError, match="needs an autoencoder"):
+        ReconstructionError(1.0)(Candidate(images))
+    with pytest.raises(ValueError, match="the leak has none"):
+        Objective(victim, None, [ReconstructionError(1.0)]).given(leak, leak.labels)

@@ -116,7 +116,7 @@ def test_a_compiled_program_has_the_values_of_autograd():
     victim = Victim(Small())
     objective = Objective(victim, SquaredL2(), [])
     target = [value.detach() for value in victim.update(torch.randn(2, 3, 7, 7), torch.tensor([1, 2]))]
-    nothing = {"granted": [], "observed": [], "factors": [], "state": {}, "later": []}
+    nothing = {"granted": [], "observed": [], "factors": [], "autoencoder": {}, "state": {}, "later": []}
     given = [{"labels": [torch.tensor([1, 2])], "target": target, **nothing}] * 2
     candidates = [torch.randn(2, 2, 3, 7, 7)]
     with objective.ready():

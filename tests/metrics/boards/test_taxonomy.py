@@ -20,6 +20,8 @@ LOCAL = "weight_update[epochs=4,lr=0.01]"
         ("C", {"update": LOCAL, "simulation": "weak"}, ["gradient", "labels"]),
         ("A", {"update": LOCAL, "simulation": "none"}, ["gradient"]),
         ("D", {"bn_statistics": "proxy", "update": LOCAL}, ["gradient", "bn_statistics"]),
+        ("D", {"auxiliary_images": "train"}, ["gradient", "labels", "auxiliary_images"]),
+        ("B", {"auxiliary_images": "train"}, ["gradient", "labels"]),
         ("E", {"bn_statistics": "exact", "update": LOCAL}, ["gradient", "bn_statistics"]),
     ],
 )

@@ -29,6 +29,7 @@ def test_later_columns_have_one_default_in_tables_and_records():
         "equal_labels": 1,
         "observations": 1,
         "server_lr": 1.0,
+        "auxiliary_images": "none",
         "split": "evaluation",
     }
     assert {name: Cell.model_fields[name].default for name in LATER} == LATER
