@@ -72,8 +72,8 @@ def _words_of_file(entry: str) -> list[str]:
 
 
 def _scenes(records: Sequence[Record], field: str) -> Iterator[Scene]:
-    """Settings that differ in the field alone, and for victims in their seed: each seed has a line of its own."""
-    without = {"attack": (), "victim": ("victim", "victim_seed")}.get(field, (field,))
+    """Settings that differ in the field alone and in the victim's seed, of which each has a line of its own."""
+    without = ("victim_seed",) if field == "attack" else (field, "victim_seed")
     for entry, of_entry in _by_entry(records, field).items():
         # What titles say in place of the field: an entry without its numbers, or nothing unusual.
         words = {"attack": {}, "defense": {"defense": "none"}, "victim": {"victim": entry}, "update": {"update": entry}}
@@ -104,7 +104,8 @@ def _sweeps(scene: Scene, field: str) -> dict[tuple[str, str], dict[str, list[Po
     """(entry, number) -> its lines: cells that differ in that number alone."""
     several_seeds = len({cell.victim_seed for cell in scene.attacks}) > 1
     every: dict[tuple[str, str], dict[str, list[tuple[float, Cell]]]] = {}
-    for cell in scene.attacks:
+    # By attack: its seeds stand together in the key.
+    for cell in sorted(scene.attacks, key=lambda attack: scene.attack_keys.index(attack.key)):
         for number in _numbers(cell, field):
             line = number.line + (f", seed {cell.victim_seed}" if several_seeds else "")
             lines = every.setdefault((number.entry, number.name), {})
@@ -176,7 +177,8 @@ def _figure(scene: Scene, entry: str, number: str, lines: Lines) -> Figure:
     swept = number if entry == number else f"{number} of {entry}"
     head(
         figure,
-        f"What does {swept} do?\n{scene.title}\n{granted(scene.setting)}\nMean over batches with its 95 % interval.",
+        f"What changes with {swept}?\n{scene.title}\n{granted(scene.setting)}\n"
+        "Mean over batches with its 95 % interval.",
         scene.absent,
     )
     return figure
@@ -193,6 +195,9 @@ def _panel(axis: Axes, metric: str, entry: str, number: str, lines: Lines) -> No
     values = [point.value for points in lines.values() for point in points]
     if min(values) > 0 and max(values) >= _DECADE * min(values):
         axis.set_xscale("log")
+        ticks = sorted(set(values))
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
 
 
 def _line(axis: Axes, metric: str, key: str, points: Sequence[Point]) -> None:
