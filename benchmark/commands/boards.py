@@ -133,7 +133,7 @@ class PlotRequest:
 def plot(request: PlotRequest) -> None:
     """Draw figures and contact sheets from run directories, as PNG and PDF with the CSV each was drawn from."""
     from gradinv.benchmark.runs import contrasts_of
-    from gradinv.metrics.figures import Material, Presentation, draw_all
+    from gradinv.metrics.figures import Material, Presentation, draw_all, without_figure
     from gradinv.metrics.records import RunDirectory, read_records, selected
     from gradinv.metrics.typesetting import counted
 
@@ -149,11 +149,14 @@ def plot(request: PlotRequest) -> None:
     contrasts = [contrast for directory in request.runs for contrast in contrasts_of(RunDirectory(directory))]
     # Several run directories may have been made from one suite and name the same contrasts.
     material = Material(records, list(dict.fromkeys(contrasts)), request.runs)
-    drawn = draw_all(material, request.out, presentation, request.kind)
-    if not drawn:
-        say(f"gradinv: nothing drawn: {counted(len(records), 'record')} hold nothing that these figures would show")
-    for path in drawn:
-        print(path)
+    missing = {kind: without_figure(kind) for kind in request.kind}  # a name that is wrong stops before any is drawn
+    drawn = {kind: draw_all(material, request.out, presentation, [kind] if kind else []) for kind in missing or [""]}
+    for kind, paths in drawn.items():
+        if not paths:
+            nothing = f"nothing drawn: {counted(len(records), 'record')} hold nothing that figures would show"
+            say(f"gradinv: {missing.get(kind, nothing)}")
+        for path in paths:
+            print(path)
 
 
 def _width(text: str) -> float | None:

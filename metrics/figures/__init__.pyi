@@ -3,6 +3,7 @@ from .all_figures import (
     Material as Material,
     draw_all as draw_all,
     figures_of as figures_of,
+    without_figure as without_figure,
 )
 from .label_inference import draw_label_figure as draw_label_figure
 from .presentation import (

@@ -31,19 +31,34 @@ class Material(NamedTuple):
     runs: Sequence[Path]
 
 
-FIGURES: dict[str, Callable[[Material], Iterator[Drawing]]] = {
-    "quality": lambda material: quality_drawings(material.records),
-    "objective": lambda material: objective_drawings(material.records),
-    "terms": lambda material: term_drawings(material.records),
-    "recovery": lambda material: recovery_drawings(material.records),
-    "progress": lambda material: progress_drawings(material.records),
-    "ranks": lambda material: rank_drawings(material.records),
-    "defenses": lambda material: defense_drawings(material.records, material.runs),
-    "sweep": lambda material: sweep_drawings(material.records),
-    "ablation": lambda material: ablation_drawings(material.records, material.contrasts),
-    "images": lambda material: sheet_drawings(material.records, material.runs),
+class Kind(NamedTuple):
+    """A kind of figure: what draws all of it, and in words what it is drawn from."""
+
+    drawings: Callable[[Material], Iterator[Drawing]]
+    needs: str
+
+
+FIGURES: dict[str, Kind] = {
+    "quality": Kind(lambda material: quality_drawings(material.records), "trials with values"),
+    "objective": Kind(lambda material: objective_drawings(material.records), "trials with values"),
+    "terms": Kind(lambda material: term_drawings(material.records), "trials that recorded the terms of an objective"),
+    "recovery": Kind(lambda material: recovery_drawings(material.records), "trials with PSNR or SSIM"),
+    "progress": Kind(lambda material: progress_drawings(material.records), "trials that kept snapshots"),
+    "ranks": Kind(lambda material: rank_drawings(material.records), "trials with a judge of identity"),
+    "defenses": Kind(
+        lambda material: defense_drawings(material.records, material.runs), "a setting under two defenses or more"
+    ),
+    "sweep": Kind(
+        lambda material: sweep_drawings(material.records),
+        "three values or more of a number that keys name, such as idlg[lr=0.1], all else being equal",
+    ),
+    "ablation": Kind(
+        lambda material: ablation_drawings(material.records, material.contrasts),
+        "a suite with contrasts, or an attack with several agents",
+    ),
+    "images": Kind(lambda material: sheet_drawings(material.records, material.runs), "trials with values"),
 }
-"""Kind -> what draws all figures of it; the names of their files begin with it, but for `agreement-*` and `grid-*`."""
+"""Kind -> how it is drawn; the names of their files begin with it, but for `agreement-*` and `grid-*`."""
 
 
 def draw_all(
@@ -54,16 +69,21 @@ def draw_all(
     The pictures on the contact sheets come from the run directories; nothing is drawn of what they lack. RequestError
     for a kind that there is not.
     """
-    chosen = [_drawings_of(kind) for kind in kinds or FIGURES]
+    chosen = [_kind(kind).drawings for kind in kinds or FIGURES]
     # One for all figures, so that an attack has one look in all of them.
     shared = presentation or Presentation()
     return [path for drawings in chosen for path in save_all(drawings(material), out_dir, shared)]
 
 
-def _drawings_of(kind: str) -> Callable[[Material], Iterator[Drawing]]:
-    if kind not in FIGURES:
-        raise RequestError(unknown("kind of figure", kind, list(FIGURES)))
-    return FIGURES[kind]
+def without_figure(kind: str) -> str:
+    """In one line, that there is no figure of a kind and what it needs; RequestError for a kind that there is not."""
+    return f"no figure of kind {kind} in these records: it needs {_kind(kind).needs}"
+
+
+def _kind(name: str) -> Kind:
+    if name not in FIGURES:
+        raise RequestError(unknown("kind of figure", name, list(FIGURES)))
+    return FIGURES[name]
 
 
 def figures_of(material: Material, kind: str, presentation: Presentation | None = None) -> dict[str, Figure]:
@@ -73,7 +93,7 @@ def figures_of(material: Material, kind: str, presentation: Presentation | None 
     """
     shared = presentation or Presentation()
     with styled(shared):  # drawings are made in it too: how many sheets there are depends on the width
-        figures = {drawing.name: drawing.draw() for drawing in _drawings_of(kind)(material)}
+        figures = {drawing.name: drawing.draw() for drawing in _kind(kind).drawings(material)}
     if not figures:
-        raise RequestError(f"these records hold nothing that a figure of kind {kind} would show")
+        raise RequestError(without_figure(kind))
     return figures

@@ -140,7 +140,7 @@ def test_a_figure_is_handed_over_and_not_written(run):
     assert sorted(run.paths[0].rglob("*")) == before
     with pytest.raises(RequestError, match="did you mean quality"):
         gradinv.plot(run, "qualty")
-    with pytest.raises(RequestError, match="nothing that a figure of kind defenses"):
+    with pytest.raises(RequestError, match="no figure of kind defenses in these records: it needs a setting under two"):
         gradinv.plot(run, "defenses")
 
 

@@ -239,6 +239,18 @@ def test_plot(gradinv, finished_run, tmp_path):
     assert set(result.out.split()) == {str(path) for path in (tmp_path / "drawn").rglob("*.*")}
 
 
+def test_plot_says_which_kind_has_no_figure_and_what_it_needs(finished_run, gradinv, tmp_path):
+    result = gradinv("plot", finished_run, "--kind", "sweep", "--kind", "quality", "--out", tmp_path / "drawn")
+    assert result.status == 0
+    assert result.err.splitlines()[-1].startswith(
+        "gradinv: no figure of kind sweep in these records: it needs three values or more of a number"
+    )
+    assert "quality-" in result.out
+    result = gradinv("plot", finished_run, "--kind", "quality", "--kind", "swep", "--out", tmp_path / "no")
+    assert (result.status, "did you mean sweep" in result.err) == (2, True)
+    assert not (tmp_path / "no").exists()
+
+
 def test_check(gradinv, write_suite):
     result = gradinv("check", write_suite(controls=["prior_only"], batches=2))
     assert result.status == 0

@@ -160,7 +160,7 @@ def test_a_number_that_spans_decades_has_a_logarithmic_axis(make_record):
 
 
 def test_two_values_are_no_sweep(make_record):
-    with pytest.raises(RequestError, match="nothing that a figure of kind sweep"):
+    with pytest.raises(RequestError, match="no figure of kind sweep in these records: it needs three values"):
         figures_of(Material(sweep(make_record, [0.01, 0.1]), (), ()), "sweep")
 
 
