@@ -1,5 +1,6 @@
 """Whatever evaluates the candidates computes what autograd computes in turn, and says so where it cannot."""
 
+import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -7,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradinv.attacks.gradient_matching import programs
 from gradinv.attacks.gradient_matching.distances import CosineDistance, Distance, LayerwiseL2, SquaredL2
@@ -236,9 +237,15 @@ def test_what_cannot_be_a_program_falls_back_aloud(
     assert result.notes[0].startswith("engine: eager in place of captured, 2 together")
 
 
-def test_the_compiled_program_is_autograd(many: Callable) -> None:
-    """Needs a C++ compiler; without one it falls back aloud, and that is what is tested then."""
-    leaks, victim = many(2)
+def test_the_compiled_program_is_autograd(make_images: Callable, make_leak: Callable) -> None:
+    """Needs a C++ compiler; without one it falls back aloud, and that is what is tested then.
+
+    Of a network with a grouped convolution, which is another operation here, and little else: each takes seconds.
+    """
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, groups=3), nn.Sigmoid(), nn.Flatten(), nn.Linear(24, 5))
+    leaks = [make_leak(net, make_images(2, seed=seed), torch.tensor([3, 1])) for seed in (20, 21)]
+    victim = Victim(net)
     attack = create_attack("inverting_gradients")
     expected = [attack.reconstruct(leak, victim, seed=1, budget=3) for leak in leaks]
     attack.engine = Engine("compiled", together=2)
@@ -246,6 +253,7 @@ def test_the_compiled_program_is_autograd(many: Callable) -> None:
         warnings.simplefilter("always")
         result = attack.reconstruct_together(leaks, victim, seeds=[1, 1], budget=3)
     fell_back = any("engine: eager in place" in str(warning.message) for warning in caught)
+    assert fell_back == (shutil.which("g++") is None)
     assert result[0].engine == ("eager" if fell_back else "compiled, 2 together")
     for actual, wanted in zip(result, expected, strict=True):
         assert actual.objective_end == pytest.approx(wanted.objective_end, rel=1e-4)

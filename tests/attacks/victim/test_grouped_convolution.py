@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradinv.attacks.gradient_matching import Engine, Objective, SquaredL2
 from gradinv.attacks.victim import Victim
 from gradinv.attacks.victim.grouped_convolution import grouped_convolutions
 
@@ -109,20 +108,6 @@ def test_candidates_together_have_the_gradients_that_each_has_alone(monkeypatch)
     monkeypatch.setattr("gradinv.attacks.victim.network.grouped_convolutions", lambda _: nullcontext())
     alone = torch.func.grad(partial(objective, Victim(network)))
     torch.testing.assert_close(together, torch.stack([alone(images) for images in candidates]))
-
-
-def test_a_compiled_program_has_the_values_of_autograd():
-    torch.manual_seed(0)
-    victim = Victim(Small())
-    objective = Objective(victim, SquaredL2(), [])
-    target = [value.detach() for value in victim.update(torch.randn(2, 3, 7, 7), torch.tensor([1, 2]))]
-    nothing = {"granted": [], "observed": [], "factors": [], "autoencoder": {}, "state": {}, "later": []}
-    given = [{"labels": [torch.tensor([1, 2])], "target": target, **nothing}] * 2
-    candidates = [torch.randn(2, 2, 3, 7, 7)]
-    with objective.ready():
-        evaluator, note = Engine("compiled", together=2).evaluator(objective, candidates, given)
-        assert note is None  # it is compared with autograd before it is taken
-        evaluator(candidates, [False, False])
 
 
 def test_a_network_without_groups_is_called_as_it_is():
