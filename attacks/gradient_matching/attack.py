@@ -30,7 +30,12 @@ from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
 from gradinv.attacks.gradient_matching.parts import create_init
 from gradinv.attacks.gradient_matching.priors import Prior
-from gradinv.attacks.gradient_matching.variables import Variables, valid_range
+from gradinv.attacks.gradient_matching.variables import (
+    Variables,
+    pyramid_images,
+    pyramid_start,
+    valid_range,
+)
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.victim import Victim
 
@@ -43,7 +48,8 @@ class GradientMatching(Attack):
     returned. With a `coupling` each restart is its agents, and the best one counts. `engine` says how candidates are
     evaluated, `init` is the key of where images start. With `shares` weights are shares of the objective where the
     first candidate starts: one evaluation finds what each term is there; then a term counts its weight times its value
-    over that.
+    over that. With `levels` above 1 a pyramid stands for the images: so many levels, each of half the sides of the one
+    before, enlarged and added up inside a sigmoid of the valid range; `init` draws the finest.
 
     Where the leak holds several updates of the batch, each from another state of the network, the mean of the distances
     counts, and a step costs an evaluation at every state.
@@ -71,8 +77,10 @@ class GradientMatching(Attack):
         tolerance: float = 0.0,
         shares: bool = False,
         init: str = "normal",
+        levels: int = 1,
     ) -> None:
         self.distance, self.optimizer, self.shares, self.init = distance, optimizer, shares, create_init(init)
+        self.levels = levels
         # A prior without weight is none: it must neither cost a pass nor ask for statistics.
         self.priors = [prior for prior in priors if prior.weight != 0]
         self.iterations, self.restarts, self.coupling = iterations, restarts, coupling
@@ -118,7 +126,13 @@ class GradientMatching(Attack):
         # Drawn on the CPU, so that equal seeds start from equal images on every device.
         generator = torch.Generator().manual_seed(seed)
         images = self.init.images(leak.shape, generator, dtype)
-        variables = [images.clamp(*valid_range(leak.mean, leak.std, dtype, images.device)) if self.box else images]
+        ends = valid_range(leak.mean, leak.std, dtype, images.device)
+        if self.levels > 1:
+            # The ends go with the candidate, for `images` sees nothing but its variables.
+            fixed = [end[0].expand(leak.image_shape).contiguous() for end in ends]
+            variables = [*pyramid_start(images, self.levels, generator), *fixed]
+        else:
+            variables = [images.clamp(*ends) if self.box else images]
         if self.labels.joint:
             variables.append(torch.randn(leak.batch_size, leak.num_classes, generator=generator, dtype=dtype))
         return [variable.to(victim.device) for variable in variables]
@@ -126,18 +140,23 @@ class GradientMatching(Attack):
     def images(self, variables: Sequence[Tensor]) -> Tensor:
         """The images (N, B, C, H, W) that the variables of N candidates stand for. May be overridden.
 
-        The first variable itself, unless overridden; else for instance what a generator makes of latent codes. Each
-        variable is (N, ...), as `start` made it for one. Differentiable. A candidate's images must not depend on its
-        company: a generator goes through `torch.stack([generate(code) for code in variables[0]])`.
+        The first variable itself, or what a pyramid adds up to, unless overridden; else for instance what a generator
+        makes of latent codes. Each variable is (N, ...), as `start` made it for one. Differentiable. A candidate's
+        images must not depend on its company: a generator goes through `torch.stack([generate(code) for code in
+        variables[0]])`.
         """
-        return variables[0]
+        if self.levels == 1:
+            return variables[0]
+        *levels, darkest, brightest = variables[: self.levels + 2]
+        pyramids = zip(zip(*levels, strict=True), darkest, brightest, strict=True)
+        return torch.stack([pyramid_images(*pyramid) for pyramid in pyramids])
 
     def project(self, variables: Sequence[Tensor], leak: Leak) -> None:
         """Bring variables of N candidates back, in place, to where they may be; after every step. May be overridden.
 
-        Clamps the first one, the images, to the valid pixel range where `box` says so.
+        Clamps the first one, the images, to the valid pixel range where `box` says so; a pyramid is inside by itself.
         """
-        if self.box:
+        if self.box and self.levels == 1:
             images = variables[0]
             torch.clamp(images, *valid_range(leak.mean, leak.std, images.dtype, images.device), out=images)
 

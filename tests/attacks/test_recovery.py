@@ -78,6 +78,8 @@ def test_dlg_and_idlg_recover_the_image_and_its_label(
     [
         ("inverting_gradients[alpha_tv=0.001]", "lenet_dlg", "none", 200, 10),
         ("gradinversion.no_bn", "lenet_dlg", "none", 200, 10),
+        ("gradinversion.pyramid", "lenet_dlg", "none", 200, 10),
+        ("inverting_gradients.pyramid", "lenet_dlg", "none", 200, 10),
         ("gradinversion[agents=2,alpha_bn=0.0,alpha_group=0.0001]", "lenet_dlg", "none", 400, 10),
         ("gradinversion.fidelity[alpha_bn=0.0001]", "test_resnet", "exact", 150, 2),
     ],
@@ -89,6 +91,18 @@ def test_the_gradient_gives_more_than_noise_in_its_place(
              for repetition in (0, 1)]  # fmt: skip
     assert sum(attack - noise for attack, noise in pairs) / 2 > margin
     assert all(attack > noise for attack, noise in pairs)
+
+
+@pytest.mark.parametrize("name", ["gradinversion", "inverting_gradients"])
+def test_a_pyramid_finds_more_than_pixels_do_at_equal_budget(experiment: Callable, name: str) -> None:
+    published = {"gradinversion": "gradinversion.no_bn", "inverting_gradients": "inverting_gradients"}
+    for repetition in (0, 1):
+        private = experiment("lenet_dlg", 16, repetition)
+        over_pyramid, over_pixels = (
+            private.psnr(create_attack(key).reconstruct(private.leak, private.victim, seed=0, budget=150))
+            for key in (f"{name}.pyramid", published[name])
+        )
+        assert over_pyramid > over_pixels + 1
 
 
 @pytest.mark.parametrize(

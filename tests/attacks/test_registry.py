@@ -72,7 +72,7 @@ def test_the_key_of_a_repr_makes_the_same_attack(key: str) -> None:
 def test_parameters_of_the_key_go_before_those_of_the_preset() -> None:
     attack = create_attack("inverting_gradients.batch[restarts=2]")
     expected = {"alpha_tv": 1e-2, "lr": 0.1, "iterations": 24_000, "restarts": 2, "label_rule": None}
-    expected |= {"distance": "cosine", "init": "normal", "alpha_prediction": 0.0, "alpha_autoencoder": 0.0}
+    expected |= {"distance": "cosine", "init": "normal", "alpha_prediction": 0.0, "alpha_autoencoder": 0.0, "levels": 1}
     assert attack.hyperparameters == expected
 
 

@@ -159,17 +159,19 @@ def test_what_was_taught_is_part_of_the_trial(make_dataset: Callable) -> None:
 def test_every_attack_that_matches_takes_it_alone_or_side_by_side(make_dataset: Callable) -> None:
     dataset = make_dataset()
     train_autoencoder(dataset, FEW)
-    for key in (
-        "dlg",
-        "idlg",
-        "inverting_gradients",
-        "gradinversion.no_bn",
-        "deep_image_prior[width=4]",
+    steps = GRANTED.model_copy(update={"update": "weight_update[epochs=2,lr=0.01]"})
+    for name, granted in (
+        ("dlg", GRANTED),
+        ("idlg", GRANTED),
+        ("inverting_gradients", GRANTED),
+        ("gradinversion.no_bn", GRANTED),
+        ("deep_image_prior", GRANTED),
+        ("surrogate_model", steps),
+        ("dimitrov", steps),
     ):
-        name, _, rest = key.partition("[")
-        attack = f"{name}[alpha_autoencoder=0.1" + (f",{rest}" if rest else "]")
-        alone = trial(dataset, attack, budget=4)
-        together = trial(dataset, attack, budget=4, together=2)
+        attack = f"{name}[alpha_autoencoder=0.1]"
+        alone = trial(dataset, attack, granted, budget=4)
+        together = trial(dataset, attack, granted, budget=4, together=2)
         assert "auxiliary_images" in alone.uses
         assert together.engine == "eager, 2 together"
         assert together.curve[0][1] == pytest.approx(alone.curve[0][1], rel=1e-3)
