@@ -82,9 +82,14 @@ def _write_attacks(board: PublishedBoard, place: Path, meanings: Mapping[str, st
 
 
 def _shows(path: Path) -> str:
-    """What a board shows in a line: the heading of the page beside its table; nothing where there is no page."""
-    page = path.with_suffix(".md")
-    heading = page.read_text(encoding="utf-8").partition("\n")[0] if page.is_file() else ""
+    """What a board shows in a line: the heading of its page, or of the section of another's that links its rows."""
+    own, link = path.with_suffix(".md"), f"[Rows]({path.name})"
+    if own.is_file():
+        heading = own.read_text(encoding="utf-8").partition("\n")[0]
+    else:
+        pages = [page.read_text(encoding="utf-8") for page in path.parent.glob("*.md")]
+        above = next((text.partition(link)[0] for text in pages if link in text), "")
+        heading = next((line for line in reversed(above.splitlines()) if line.startswith("#")), "")
     words = heading.removeprefix(f"# `{path.stem}`:").lstrip("# ").strip()
     return words[:1].upper() + words[1:]
 

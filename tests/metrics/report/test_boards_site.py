@@ -66,6 +66,16 @@ def test_the_results_come_first_and_their_links_lead_to_pages_and_figures(boards
     assert "](" not in text_of(site / "results" / "index.html")
 
 
+def test_the_index_says_what_every_board_shows(boards, site):
+    """By the heading of its page; labels-cifar10-steps has a section of another's."""
+    index = (site / "index.html").read_text(encoding="utf-8")
+    parts = [re.search(r'href="([^"]+)/index.html".*?<td[^>]*>(.*?)</td>', row, re.S) for row in index.split("<tr")]
+    rows = dict(part.groups() for part in parts if part)
+    assert {board.path.stem for board in boards} <= set(rows)
+    assert [name for name, shows in rows.items() if not shows.strip()] == []
+    assert rows["labels-cifar10-steps"].strip() == "After several local steps"
+
+
 def test_html_in_a_page_of_results_stays_text_and_links_to_nothing_become_words(tmp_path):
     source = tmp_path / "results.md"
     source.write_text("# Mine\n\n<b>bold</b> [there](board.md), [nowhere](gone.md), [out](https://example.org)\n")
