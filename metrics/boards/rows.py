@@ -55,8 +55,8 @@ class PublishedCosts:
 def images_beside(board: Path) -> Path:
     """The image table of a board.
 
-    >>> print(images_beside(Path("cifar10-first.csv")))
-    cifar10-first.images.csv
+    >>> print(images_beside(Path("threat-models.csv")))
+    threat-models.images.csv
     """
     return board.with_suffix(".images.csv")
 

@@ -11,9 +11,9 @@ from gradinv.attacks.registry import ATTACKS
 ROOT = Path(__file__).parents[3]
 ONE_IMAGE = {"batch_size": 1, "victim": "lenet_dlg"}
 QUOTED = [
-    ("dlg", "17.6 dB", "cifar10-first", "psnr_mean", {"attack": "dlg", **ONE_IMAGE}),
-    ("idlg", "17.8 dB", "cifar10-first", "psnr_mean", {"attack": "idlg", **ONE_IMAGE}),
-    ("idlg", "100 %", "cifar10-first", "label_accuracy_mean", {"attack": "idlg", **ONE_IMAGE}),
+    ("dlg", "17.9 dB", "cifar10-identity", "psnr_mean", {"attack": "dlg", **ONE_IMAGE}),
+    ("idlg", "19.4 dB", "cifar10-identity", "psnr_mean", {"attack": "idlg", **ONE_IMAGE}),
+    ("idlg", "100 %", "cifar10-identity", "label_accuracy_mean", {"attack": "idlg", **ONE_IMAGE}),
     *(
         ("inverting_gradients", f"{psnr} dB" if equal == 4 else f"{psnr} and", "threat-models-equal-labels",
          "psnr_mean", {"attack": "inverting_gradients", "equal_labels": equal})

@@ -12,7 +12,6 @@ NUMBER = r"([-+]?\d+(?:\.\d+)?)"
 QUOTED = re.compile(rf"{NUMBER}(?:\*\*)?(?: dB| %)? \[{NUMBER}, {NUMBER}\]")
 NAMES = ("mean", "low", "high")
 ELSEWHERE = {
-    "cifar10-first": {("5.2", "-0.2", "10.5")},
     "ablation-cifar10": {
         ("-0.16", "-0.60", "0.40"),
         ("0.04", "-0.25", "0.16"),
