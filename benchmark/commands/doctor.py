@@ -6,7 +6,7 @@ import platform
 import torch
 
 from gradinv.benchmark.datasets import create_dataset, dataset_names
-from gradinv.benchmark.machine import data_root, usable_cores, victims_root
+from gradinv.benchmark.machine import autoencoders_root, data_root, usable_cores, victims_root
 from gradinv.benchmark.victims import PACKAGED, pretrained_source
 from gradinv.metrics.images import METRICS, ScoredBatch, score_batch
 from gradinv.metrics.registry import RequestError, in_words
@@ -25,6 +25,7 @@ def machine_facts() -> list[str]:
         f"data root    {data_root()} (GRADINV_DATA)",
         *(f"data         {name}: {_data(name)}" for name in dataset_names()),
         f"victims      {len(list(victims_root().glob('*.safetensors')))} trained, in {victims_root()}",
+        f"autoencoders {len(list(autoencoders_root().glob('*.safetensors')))} trained, in {autoencoders_root()}",
         *(f"pretrained   {model}: {pretrained_source(model) or MISSING}" for model in PACKAGED),
         *(_metric(name) for name in METRICS.names()),
     ]
