@@ -31,7 +31,9 @@ def triples(page):
             for row in csv.DictReader(file):
                 heads = {name.removesuffix("_low") for name in row if name.endswith("_low")}
                 for head in heads:
-                    middle = f"{head}_mean" if f"{head}_mean" in row else head
+                    middle = next(
+                        name for name in (f"{head}_mean", f"{head}_share", head, "") if name in row or not name
+                    )
                     words = (row.get(middle), row[f"{head}_low"], row.get(f"{head}_high"))
                     if all(words):
                         found.append(tuple(map(float, words)))
