@@ -32,7 +32,7 @@ class DefenseFinding:
         return any(line.row["leaks"] for line in self.lines)
 
     def shown_by(self, column: str) -> dict[str, BoardLine]:
-        """Respect -> the attack that shows it in `from_gradient` or `from_statistics`; of several the best in PSNR."""
+        """Respect -> the attack that shows it in a column, `leaks` or `from_...`; of several the best in PSNR."""
         shown: dict[str, BoardLine] = {}
         for line in sorted(self.lines, key=lambda line: -_psnr(line)):
             for respect in parted(str(line.row[column] or "")):
@@ -42,8 +42,13 @@ class DefenseFinding:
     @property
     def leaks(self) -> tuple[str, ...]:
         """The respects that leak, by any attack, from wherever."""
-        shown = {**self.shown_by("from_gradient"), **self.shown_by("from_statistics")}
-        return tuple(respect for respect in FAMILY if respect in shown)
+        return tuple(self.shown_by("leaks"))
+
+    @property
+    def unattributed(self) -> dict[str, BoardLine]:
+        """Respect -> the attack that shows it, of those that leak and no attack shows from where."""
+        told = {*self.shown_by("from_gradient"), *self.shown_by("from_statistics")}
+        return {respect: line for respect, line in self.shown_by("leaks").items() if respect not in told}
 
     @property
     def n_batches(self) -> int:

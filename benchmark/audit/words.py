@@ -13,6 +13,7 @@ from gradinv.metrics.leakage import FAMILY
 from gradinv.metrics.report import AuditPage, AuditRow
 from gradinv.metrics.typesetting import between, counted, fixed, percent
 
+_FROM_EITHER = "from the update or the batch-norm statistics, and it is not shown which"
 _FROM = {"from_gradient": "from the update", "from_statistics": "from the batch-norm statistics"}
 
 
@@ -68,10 +69,11 @@ def what_leaks(finding: DefenseFinding) -> str:
     """What leaks with one defense, by which attack, from where."""
     if not finding.is_tested:
         return "too few batches were run to say what leaks"
+    shown = {words: finding.shown_by(column) for column, words in _FROM.items()}
     clauses = [
-        f"{leaking(respects)} {_FROM[column]} ({_who(line)})"
-        for column in _FROM
-        for line, respects in _by_line(finding.shown_by(column))
+        f"{leaking(respects)} {words} ({_who(line)})"
+        for words, by_respect in {**shown, _FROM_EITHER: finding.unattributed}.items()
+        for line, respects in _by_line(by_respect)
     ]
     if not clauses:
         return f"none of {counted(len(finding.lines), 'attack')} did better than its controls"
@@ -212,7 +214,7 @@ def _row(finding: DefenseFinding, labels: pd.DataFrame) -> AuditRow:
     gradient, statistics = finding.shown_by("from_gradient"), finding.shown_by("from_statistics")
     cells = {
         respect: "update" if respect in gradient else "statistics" if respect in statistics else
-        "not shown" if finding.is_tested else "not said"
+        "either" if respect in finding.leaks else "not shown" if finding.is_tested else "not said"
         for respect in FAMILY
     }  # fmt: skip
     price = finding.price

@@ -91,7 +91,10 @@ _CONTROLS = {
     "works": Column(
         "whether the gradient gave anything away: `from_gradient` names a respect; false for controls", "true/false"
     ),
-    "leaks": Column("respects that leak, from the gradient or from granted statistics; `none`; empty: not known"),
+    "leaks": Column(
+        "respects that leak: from the gradient, from granted statistics, or from one of them and not shown which; "
+        "`none`; empty: not known"
+    ),
     "from_gradient": Column("respects in which the attack beats every control, after Holm's correction"),
     "from_statistics": Column(
         "respects in which `prior_only` beats `no_statistics` and every control that shows an image; empty where no "

@@ -13,4 +13,5 @@ from .words import (
     joined as joined,
     parted as parted,
     sentence as sentence,
+    unattributed as unattributed,
 )

@@ -1,7 +1,7 @@
 """The verdict: in which respects an attack beats every control, and what else gives the picture away."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,6 +24,8 @@ FAMILY: Mapping[str, Callable[[str], bool]] = {
     "identity": lambda name: bool(judge_of(name)),
 }
 """Respect -> whether a metric measures it: identity is measured by every judge that looked."""
+_BLIND = ("no_statistics", "same_class", "mean_image")
+"""Controls that have neither the batch's gradient nor its statistics."""
 CHANCE = 0.5
 """Normalised rank of an original by a judge who sees nothing."""
 
@@ -41,24 +43,26 @@ class Leakage:
     """What leaks in one setting, by respect.
 
     `gains` are over the best of all controls. `gradient`: respects in which the attack beats every control;
-    `statistics`: in which the attack blind to the gradient beats what has no granted statistics; `labels`: in which
-    another image of the class beats the mean image; `prior`: in which the priors alone beat the mean image. None where
-    the controls for that are missing. `untested`: respects that were not measured in two batches.
+    `statistics`: in which the attack blind to the gradient beats what has no granted statistics; `either`: in which the
+    attack beats what has neither, and these two do not say which it is from; `labels`: in which another image of the
+    class beats the mean image; `prior`: in which the priors alone beat the mean image. None where the controls for that
+    are missing. `untested`: respects that were not measured in two batches.
     """
 
     gains: Mapping[str, Tested]
     gradient: tuple[str, ...] | None = None
     statistics: tuple[str, ...] | None = None
+    either: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
     prior: tuple[str, ...] | None = None
     untested: tuple[str, ...] = field(default=())
 
     @property
     def leaks(self) -> tuple[str, ...] | None:
-        """The respects that leak at all: from the gradient, or from granted statistics; None where nobody knows."""
+        """The respects that leak at all: from the gradient, from granted statistics, from either; None: not known."""
         if self.gradient is None and self.statistics is None:
             return None
-        every = {*(self.gradient or ()), *(self.statistics or ())}
+        every = {*(self.gradient or ()), *(self.statistics or ()), *(self.either or ())}
         return tuple(respect for respect in FAMILY if respect in every)
 
 
@@ -69,10 +73,12 @@ def leakage_of(attack: Sample, controls: Mapping[str, Sample]) -> Leakage:
     (Holm 1979). Values are paired by batch and images.
     """
     gains = _gains(attack, controls)
+    gradient, statistics = _leaking(gains), _from_statistics(attack, controls)
     return Leakage(
         gains=gains,
-        gradient=_leaking(gains),
-        statistics=_from_statistics(attack, controls),
+        gradient=gradient,
+        statistics=statistics,
+        either=None if statistics is None else _from_either(attack, controls, {*(gradient or ()), *statistics}),
         labels=_beats(controls, "same_class", "mean_image"),
         prior=_from_prior(attack, controls),
         untested=tuple(respect for respect in FAMILY if respect not in gains or math.isnan(gains[respect].gain.p)),
@@ -153,7 +159,18 @@ def _from_statistics(attack: Sample, controls: Mapping[str, Sample]) -> tuple[st
     # Public statistics are no part of the private batch: what comes out of them is the prior's.
     if not attack.cell.granted_numbers_per_pixel:
         return None
-    return _beats(controls, "prior_only", "no_statistics", "same_class", "mean_image")
+    return _beats(controls, "prior_only", *_BLIND)
+
+
+def _from_either(attack: Sample, controls: Mapping[str, Sample], told: Set[str]) -> tuple[str, ...] | None:
+    """The respects, none of those `told`, in which the attack beats what has neither gradient nor statistics.
+
+    To need a source that is named would acquit an attack that names every image, where the gradient adds too little to
+    the statistics and they are too little alone. What beats every control beats these: no further test can err.
+    """
+    blind = {name: controls[name] for name in _BLIND if name in controls}
+    leaking = _leaking(_gains(attack, blind))
+    return None if leaking is None else tuple(respect for respect in leaking if respect not in told)
 
 
 def _from_prior(attack: Sample, controls: Mapping[str, Sample]) -> tuple[str, ...] | None:

@@ -44,11 +44,26 @@ def badge(row: Mapping[str, Any]) -> str:
     if row["leaks"] == NONE:
         return NO_BETTER
     every, gradient = parted(row["leaks"]), parted(row["from_gradient"])
+    if either := unattributed(row):
+        known = f"{_listed(gradient)} from the gradient, " if gradient else ""
+        return f"{_leaking(every)} ({known}{_listed(either)} from gradient or statistics)"
     if not row["from_gradient"]:
         return f"{_leaking(every)} ({TOO_FEW} to say whether from the gradient)"
     if gradient == every:
         return _leaking(every)
     return f"{_leaking(every)} ({_listed(gradient) + ' ' if gradient else 'not '}from the gradient)"
+
+
+def unattributed(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The respects of a row that leak from the gradient or the statistics, without a word on which.
+
+    >>> unattributed({"leaks": "pixels+identity", "from_gradient": "pixels", "from_statistics": "none"})
+    ('identity',)
+    """
+    if not row.get("from_statistics"):  # not granted, or not tested: there is one source
+        return ()
+    told = {*parted(row["from_gradient"]), *parted(row["from_statistics"])}
+    return tuple(respect for respect in parted(row["leaks"]) if respect not in told)
 
 
 def sentence(leakage: Leakage) -> str:
@@ -72,11 +87,15 @@ def _leak_clauses(leakage: Leakage) -> list[str]:
     gradient, statistics = leakage.gradient or (), leakage.statistics or ()
     alone = tuple(respect for respect in statistics if respect not in gradient)
     both = tuple(respect for respect in statistics if respect in gradient)
+    unknown = [f"{_leaking(leakage.either)}, from the gradient or the batch-norm statistics"] if leakage.either else []
     if not gradient and not statistics:
-        return [NO_BETTER]
+        return [*unknown, "which of them is not shown"] if unknown else [NO_BETTER]
     if not gradient:
-        return [f"{_leaking(statistics)}, from the batch-norm statistics", "the gradient adds nothing here"]
-    clauses = [f"{_leaking(gradient)}, from the gradient"]
+        return [
+            f"{_leaking(statistics)}, from the batch-norm statistics",
+            *(unknown or ["the gradient adds nothing here"]),
+        ]
+    clauses = [f"{_leaking(gradient)}, from the gradient", *unknown]
     if both:
         clauses.append(f"the batch-norm statistics alone give {_listed(both)} too, less well")
     if alone:

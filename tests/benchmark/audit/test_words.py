@@ -46,3 +46,14 @@ def test_an_attack_whose_controls_were_not_run_is_not_the_one_that_shows_most():
     for lines in ((uncontrolled, controlled), (controlled, uncontrolled)):
         assert words._row(DefenseFinding("none", lines), labels()).strongest == "dlg: 20.0 dB, its best control 17.0 dB"
     assert words._row(DefenseFinding("none", (uncontrolled,)), labels()).strongest == "idlg"
+
+
+def test_what_leaks_from_one_of_two_sources_is_said_so():
+    told = line("dlg", 3.0)
+    told.row.update(leaks="pixels+identity", from_gradient="pixels", from_statistics="none")
+    finding = DefenseFinding("none", (told,))
+    assert finding.leaks == ("pixels", "identity")
+    assert "identity leaks from the update or the batch-norm statistics, and it is not shown which" in words.what_leaks(
+        finding
+    )
+    assert words._row(finding, labels()).leaks == {"pixels": "update", "structure": "not shown", "identity": "either"}

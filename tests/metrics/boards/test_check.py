@@ -10,6 +10,7 @@ from gradinv.metrics.boards.check import Checked, check_board
 from gradinv.metrics.boards.leaderboard_table import write_board
 from gradinv.metrics.boards.rebuild import rebuilt
 from gradinv.metrics.boards.rows import BoardError
+from gradinv.metrics.boards.rules import _verdict_on_respects
 
 PUBLISHED = Path(__file__).parents[3] / "leaderboards"
 
@@ -245,3 +246,19 @@ def test_a_defense_with_a_known_answer_needs_the_row_of_who_gives_it(tmp_path, r
     assert check_board(both, answer=answer).faults == []
     noise = published(told("gaussian_noise", False), tmp_path / "noise.csv")
     assert check_board(noise, answer=answer).faults == []
+
+
+@pytest.mark.parametrize(
+    ("leaks", "gradient", "statistics", "stands"),
+    [
+        ("identity", "none", "none", True),  # from one of the two, and not shown which
+        ("pixels+identity", "pixels", "identity", True),
+        ("identity", "none", "", False),  # without statistics there is one source
+        ("none", "none", "identity", False),
+        ("none", "none", "none", True),
+    ],
+)
+def test_what_leaks_has_a_source_or_two_to_choose_from(leaks, gradient, statistics, stands):
+    words = {"works": "false" if gradient == "none" else "true", "leaks": leaks, "psnr_gain_low": "1.0"}
+    faults = list(_verdict_on_respects(words | {"from_gradient": gradient, "from_statistics": statistics}))
+    assert (faults == []) == stands

@@ -171,6 +171,19 @@ def test_statistics_and_gradient_leak_each_its_own(leakage):
     assert (got.gradient, got.statistics, got.leaks) == (("pixels",), ("identity",), ("pixels", "identity"))
 
 
+def test_what_leaks_from_gradient_or_statistics_is_no_acquittal(leakage):
+    """The statistics alone name two images of eight, too few to say; another gradient with them is as good as ours."""
+    few = [0.0 if batch < 2 else NULL["identity_lowpass"] for batch in range(BATCHES)]
+    blind = {name: {"identity_lowpass": values()["identity_lowpass"]} for name in ("no_statistics", "mean_image")}
+    attack = {"identity_lowpass": [0.01 * batch for batch in range(BATCHES)]}
+    got = leakage(attack, granted=0.5, prior_only={"identity_lowpass": few}, other_gradient=attack, **blind)
+    assert (got.gradient, got.statistics, got.either, got.leaks) == ((), (), ("identity",), ("identity",))
+    # Without a grant there is one source, and a control that is as good has it all.
+    assert leakage(attack, granted=0.0, other_gradient=attack, **blind).leaks == ()
+    # Nothing that the attack itself does not reach.
+    assert leakage({"identity_lowpass": few}, granted=0.5, prior_only=attack, **blind).either == ()
+
+
 def test_a_skipped_control_without_statistics_is_none(leakage):
     """Beating the mean image alone says nothing of the statistics."""
     controls = BLIND | {"prior_only": values(**FOUND), "no_statistics": {"ssim": ZERO}}

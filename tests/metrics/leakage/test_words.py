@@ -42,6 +42,14 @@ def row(leaks, gradient="", **controls):
         (row("structure+identity", "structure"), "structure and identity leak (structure from the gradient)"),
         (row("identity", ""), "identity leaks (too few batches to say whether from the gradient)"),
         (row("identity", "identity", best_control="", identity_control="mean_image"), "identity leaks"),
+        (
+            row("pixels+identity", "pixels", best_control="mean_image", from_statistics="none"),
+            "pixels and identity leak (pixels from the gradient, identity from gradient or statistics)",
+        ),
+        (
+            row("identity", "none", best_control="mean_image", from_statistics="none"),
+            "identity leaks (identity from gradient or statistics)",
+        ),
     ],
 )
 def test_badges(fields, words):
@@ -83,6 +91,19 @@ EVERY = tuple(FAMILY)
             Leakage({}, gradient=("identity",), statistics=("pixels", "identity")),
             "identity leaks, from the gradient; the batch-norm statistics alone give identity too, less well; "
             "pixels leak from the batch-norm statistics alone",
+        ),
+        (
+            Leakage({}, gradient=(), statistics=(), either=("identity",)),
+            "identity leaks, from the gradient or the batch-norm statistics; which of them is not shown",
+        ),
+        (
+            Leakage({}, gradient=("pixels",), statistics=(), either=("identity",)),
+            "pixels leak, from the gradient; identity leaks, from the gradient or the batch-norm statistics",
+        ),
+        (
+            Leakage({}, gradient=(), statistics=("identity",), either=("structure",)),
+            "identity leaks, from the batch-norm statistics; "
+            "structure leaks, from the gradient or the batch-norm statistics",
         ),
         (
             Leakage({}, gradient=(), labels=("pixels",), prior=("pixels", "structure")),
