@@ -189,9 +189,9 @@ def head(figure: Figure, text: str, absent: Mapping[str, str] = _NOBODY) -> None
 
 
 def wrapped(line: str, letters: int) -> list[str]:
-    """A line of words on lines of at most so many letters; a dot between two of its parts ends a line and begins none.
+    r"""A line of words on lines of at most so many letters; a dot between two of its parts ends a line and begins none.
 
-    >>> wrapped("lenet_dlg (untrained) · photos 16 px · no defense", 37)
+    >>> wrapped("lenet_dlg (untrained) · photos 16 px · no defense", 38)
     ['lenet_dlg (untrained) · photos 16 px\xa0·', 'no defense']
     """
     return textwrap.wrap(line.replace(" · ", "\xa0· "), letters)
