@@ -192,7 +192,7 @@ def wrapped(line: str, letters: int) -> list[str]:
     r"""A line of words on lines of at most so many letters; a dot between two of its parts ends a line and begins none.
 
     >>> wrapped("lenet_dlg (untrained) · photos 16 px · no defense", 38)
-    ['lenet_dlg (untrained) · photos 16 px\xa0·', 'no defense']
+    ['lenet_dlg (untrained)\xa0· photos 16 px\xa0·', 'no defense']
     """
     return textwrap.wrap(line.replace(" · ", "\xa0· "), letters)
 
