@@ -50,7 +50,7 @@ FIGURES: dict[str, Kind] = {
     ),
     "sweep": Kind(
         lambda material: sweep_drawings(material.records),
-        "three values or more of a number that keys name, such as idlg[lr=0.1], all else being equal",
+        "three values or more of a number of an attack, defense, victim or update, or of a count, all else being equal",
     ),
     "ablation": Kind(
         lambda material: ablation_drawings(material.records, material.contrasts),
