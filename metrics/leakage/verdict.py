@@ -166,7 +166,7 @@ def _from_either(attack: Sample, controls: Mapping[str, Sample], told: Set[str])
     """The respects, none of those `told`, in which the attack beats what has neither gradient nor statistics.
 
     To need a source that is named would acquit an attack that names every image, where the gradient adds too little to
-    the statistics and they are too little alone. A family of tests of its own, corrected over the respects as others are.
+    the statistics and they are too little alone. These tests are corrected over the respects, as the others are.
     """
     blind = {name: controls[name] for name in _BLIND if name in controls}
     leaking = _leaking(_gains(attack, blind))
