@@ -49,7 +49,8 @@ class GradInversion(GradientMatching):
     0 the agents are restarts.
 
     `levels` above 1 is another: a pyramid stands for the images, whose coarse levels find their shapes first, as in
-    feature visualisation (Olah et al. 2017). The noise then falls on the finest.
+    feature visualisation (Olah et al. 2017). The noise then falls on the finest. With `decoder` it is the code of the
+    autoencoder that public images have trained (as in the latent space of Jeon et al. 2021).
 
     `weights` shares is an extension of ours and none of the paper's: the alphas of the objective are shares of it where
     the first agent starts, and the group's is what its term would be there, so that one setting means the same on a
@@ -76,6 +77,7 @@ class GradInversion(GradientMatching):
         alpha_prediction: Weight = 0.0,
         alpha_autoencoder: Weight = 0.0,
         levels: Annotated[int, Field(ge=1, le=8)] = 1,
+        decoder: bool = False,
         lr: Annotated[float, Field(gt=0)] = 0.1,
         iterations: Count = 20_000,
         restarts: Count = 1,
@@ -99,6 +101,7 @@ class GradInversion(GradientMatching):
             shares=weights == "shares",
             init=init,
             levels=levels,
+            decoder=decoder,
         )
 
     @property

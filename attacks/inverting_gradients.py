@@ -32,7 +32,8 @@ class InvertingGradients(GradientMatching):
     The learning rate falls by 10 at 3/8, 5/8 and 7/8 of the iterations. Labels are those granted; where none are, a
     single image's is inferred by the sign rule, a batch's only where a `label_rule` is named. Of several restarts the
     one with the best objective is returned. Other distances and inits than the paper's are taken by key; `levels` above
-    1, a pyramid of so many levels in the place of pixels, is no part of it either.
+    1, a pyramid of so many levels in the place of pixels, is no part of it either, nor is `decoder`, the code of the
+    autoencoder that public images have trained (as in the latent space of Jeon et al. 2021).
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class InvertingGradients(GradientMatching):
         alpha_prediction: Annotated[float, Field(ge=0)] = 0.0,
         alpha_autoencoder: Annotated[float, Field(ge=0)] = 0.0,
         levels: Annotated[int, Field(ge=1, le=8)] = 1,
+        decoder: bool = False,
     ) -> None:
         super().__init__(
             distance=create_distance(distance),
@@ -64,6 +66,7 @@ class InvertingGradients(GradientMatching):
             labels=LabelPolicy(rule=label_rule or "sum", rule_needs_single_image=label_rule is None),
             init=init,
             levels=levels,
+            decoder=decoder,
         )
 
     @property

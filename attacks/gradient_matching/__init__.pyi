@@ -8,7 +8,10 @@ from .distances import (
     Distance as Distance,
     LayerwiseL2 as LayerwiseL2,
     Pullback as Pullback,
+    SapagDistance as SapagDistance,
     SquaredL2 as SquaredL2,
+    TagDistance as TagDistance,
+    TopEntries as TopEntries,
     norm as norm,
     paired as paired,
 )
@@ -54,11 +57,6 @@ from .priors import (
     ReconstructionError as ReconstructionError,
     TotalVariation as TotalVariation,
     TotalVariationL2 as TotalVariationL2,
-)
-from .published_distances import (
-    SapagDistance as SapagDistance,
-    TagDistance as TagDistance,
-    TopEntries as TopEntries,
 )
 from .variables import (
     Given as Given,

@@ -28,14 +28,10 @@ from gradinv.attacks.gradient_matching.needs import (
 )
 from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.optimizers import Optimizer
+from gradinv.attacks.gradient_matching.parametrisations import parametrisation_of
 from gradinv.attacks.gradient_matching.parts import create_init
 from gradinv.attacks.gradient_matching.priors import Prior
-from gradinv.attacks.gradient_matching.variables import (
-    Variables,
-    pyramid_images,
-    pyramid_start,
-    valid_range,
-)
+from gradinv.attacks.gradient_matching.variables import Variables
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.victim import Victim
 
@@ -48,8 +44,8 @@ class GradientMatching(Attack):
     returned. With a `coupling` each restart is its agents, and the best one counts. `engine` says how candidates are
     evaluated, `init` is the key of where images start. With `shares` weights are shares of the objective where the
     first candidate starts: one evaluation finds what each term is there; then a term counts its weight times its value
-    over that. With `levels` above 1 a pyramid stands for the images: so many levels, each of half the sides of the one
-    before, enlarged and added up inside a sigmoid of the valid range; `init` draws the finest.
+    over that. With `levels` above 1 a pyramid stands for the images, of which `init` draws the finest level; with
+    `decoder` the code of the granted autoencoder, at first that of what `init` draws (`parametrisations.py`).
 
     Where the leak holds several updates of the batch, each from another state of the network, the mean of the distances
     counts, and a step costs an evaluation at every state.
@@ -78,13 +74,14 @@ class GradientMatching(Attack):
         shares: bool = False,
         init: str = "normal",
         levels: int = 1,
+        decoder: bool = False,
     ) -> None:
         self.distance, self.optimizer, self.shares, self.init = distance, optimizer, shares, create_init(init)
-        self.levels = levels
+        self.parametrisation = parametrisation_of(levels, decoder, box)
         # A prior without weight is none: it must neither cost a pass nor ask for statistics.
         self.priors = [prior for prior in priors if prior.weight != 0]
         self.iterations, self.restarts, self.coupling = iterations, restarts, coupling
-        self.labels, self.box, self.tolerance = labels or LabelPolicy(), box, tolerance
+        self.labels, self.tolerance = labels or LabelPolicy(), tolerance
 
     def __init_subclass__(cls, **options: Any) -> None:
         """TypeError where a subclass reconstructs in its own way and does not say whether trials may be packed."""
@@ -119,20 +116,14 @@ class GradientMatching(Attack):
     def start(self, leak: Leak, victim: Victim, seed: int) -> list[Tensor]:
         """The variables from which one candidate starts, on the victim's device. May be overridden.
 
-        Images (B, C, H, W) as `init` draws them, inside the box, and where labels are optimised standard normal logits
-        (B, classes). Whatever else stands for the images may come in their place; label logits come last.
+        What stands for images (B, C, H, W) as `init` draws them, mostly themselves; where labels are optimised standard
+        normal logits (B, classes) as well, which come last.
         """
         dtype = next(iter(leak.gradients.values())).dtype
         # Drawn on the CPU, so that equal seeds start from equal images on every device.
         generator = torch.Generator().manual_seed(seed)
         images = self.init.images(leak.shape, generator, dtype)
-        ends = valid_range(leak.mean, leak.std, dtype, images.device)
-        if self.levels > 1:
-            # The ends go with the candidate, for `images` sees nothing but its variables.
-            fixed = [end[0].expand(leak.image_shape).contiguous() for end in ends]
-            variables = [*pyramid_start(images, self.levels, generator), *fixed]
-        else:
-            variables = [images.clamp(*ends) if self.box else images]
+        variables = self.parametrisation.start(images, leak, generator)
         if self.labels.joint:
             variables.append(torch.randn(leak.batch_size, leak.num_classes, generator=generator, dtype=dtype))
         return [variable.to(victim.device) for variable in variables]
@@ -140,31 +131,24 @@ class GradientMatching(Attack):
     def images(self, variables: Sequence[Tensor]) -> Tensor:
         """The images (N, B, C, H, W) that the variables of N candidates stand for. May be overridden.
 
-        The first variable itself, or what a pyramid adds up to, unless overridden; else for instance what a generator
-        makes of latent codes. Each variable is (N, ...), as `start` made it for one. Differentiable. A candidate's
-        images must not depend on its company: a generator goes through `torch.stack([generate(code) for code in
-        variables[0]])`.
+        By its parametrisation, unless overridden: for instance by what a generator makes of latent codes. Each variable
+        is (N, ...), as `start` made it for one. Differentiable. A candidate's images must not depend on its company: a
+        generator goes through `torch.stack([generate(code) for code in variables[0]])`.
         """
-        if self.levels == 1:
-            return variables[0]
-        *levels, darkest, brightest = variables[: self.levels + 2]
-        pyramids = zip(zip(*levels, strict=True), darkest, brightest, strict=True)
-        return torch.stack([pyramid_images(*pyramid) for pyramid in pyramids])
+        return self.parametrisation.images(variables)
 
     def project(self, variables: Sequence[Tensor], leak: Leak) -> None:
         """Bring variables of N candidates back, in place, to where they may be; after every step. May be overridden.
 
-        Clamps the first one, the images, to the valid pixel range where `box` says so; a pyramid is inside by itself.
+        Clamps images to the valid pixel range where `box` says so; what else stands for them may be anywhere.
         """
-        if self.box and self.levels == 1:
-            images = variables[0]
-            torch.clamp(images, *valid_range(leak.mean, leak.std, images.dtype, images.device), out=images)
+        self.parametrisation.project(variables, leak)
 
     def reason_to_skip(self, conditions: Conditions) -> str | None:
         """Why priors, labels, budget or coupling make the attack impossible; None where it is possible."""
         return (
             lacks_statistics(self.priors, conditions)
-            or lacks_autoencoder(self.priors, conditions)
+            or lacks_autoencoder((*self.priors, self.parametrisation), conditions)
             or lacks_scale(self.distance, conditions)
             or lacks_labels(self.labels, conditions)
             or self._lacks_budget(conditions.budget, conditions.threat_model.observations)
@@ -318,6 +302,6 @@ class GradientMatching(Attack):
         return 1 if self.shares else 0
 
     def _uses(self, label_method: str) -> tuple[str, ...]:
-        taught = any(prior.needs_autoencoder for prior in self.priors)
+        taught = self.parametrisation.needs_autoencoder or any(prior.needs_autoencoder for prior in self.priors)
         used = (self.distance is not None, label_method == "given", self.uses_statistics, taught)
         return tuple(compress(("gradient", "labels", "bn_statistics", "auxiliary_images"), used))

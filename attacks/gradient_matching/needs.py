@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gradinv.attacks.attack import Conditions
 from gradinv.attacks.gradient_matching.distances import Distance
+from gradinv.attacks.gradient_matching.parametrisations import Parametrisation
 from gradinv.attacks.gradient_matching.priors import Prior
 from gradinv.attacks.grants import AUXILIARY, LABELS, reason_without_statistics
 from gradinv.attacks.label_rules import AUXILIARY_IMAGES, create_rule
@@ -52,13 +53,13 @@ def lacks_statistics(priors: Iterable[Prior], conditions: Conditions) -> str | N
     return reason_without_statistics(conditions) if needed else None
 
 
-def lacks_autoencoder(priors: Iterable[Prior], conditions: Conditions) -> str | None:
-    """Why the priors among these that public images have trained have nothing to go by."""
-    if not any(prior.needs_autoencoder for prior in priors):
+def lacks_autoencoder(parts: Iterable[Prior | Parametrisation], conditions: Conditions) -> str | None:
+    """Why the parts among these that public images have trained have nothing to go by."""
+    if not any(part.needs_autoencoder for part in parts):
         return None
     if conditions.threat_model.auxiliary_images == "none":
         levels = " or ".join(level for level in AUXILIARY if level != "none")
-        return f"a prior trained on public images needs auxiliary_images: {levels}"
+        return f"what public images have taught needs auxiliary_images: {levels}"
     if not conditions.autoencoder:
         return "no autoencoder is here that the public images have trained; gradinv train-autoencoder trains one"
     return None

@@ -6,7 +6,6 @@ from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 Gradients = list[Tensor | None]
 """One a tensor; None where the objective does not depend on it."""
@@ -119,28 +118,3 @@ def valid_range(
     means = torch.tensor(mean, device=device, dtype=dtype).view(1, -1, 1, 1)
     stds = torch.tensor(std, device=device, dtype=dtype).view(1, -1, 1, 1)
     return -means / stds, (1 - means) / stds
-
-
-def pyramid_start(images: Tensor, levels: int, generator: torch.Generator) -> list[Tensor]:
-    """The levels of a pyramid, finest first: (B, C, H, W), then standard normal ones of half the sides, and so on.
-
-    The finest is `images`; all are divided by the number of levels, so that their sum is no larger than one alone.
-
-    >>> [tuple(level.shape[2:]) for level in pyramid_start(torch.zeros(1, 3, 9, 14), 3, torch.Generator())]
-    [(9, 14), (5, 7), (3, 4)]
-    """
-    batch, channels, height, width = images.shape
-    coarser = [(batch, channels, -(-height // 2**level), -(-width // 2**level)) for level in range(1, levels)]
-    drawn = [torch.randn(shape, generator=generator, dtype=images.dtype) for shape in coarser]
-    return [level / levels for level in (images, *drawn)]
-
-
-def pyramid_images(levels: Sequence[Tensor], darkest: Tensor, brightest: Tensor) -> Tensor:
-    """Images (B, C, H, W) whose place between darkest and brightest, (C, H, W) each, is the sigmoid of all levels' sum.
-
-    Coarser levels are enlarged bilinearly. The ends get no gradient, so that they are never moved.
-    """
-    finest, *coarser = levels
-    size = finest.shape[-2:]
-    logits = finest + sum(interpolate(level, size=size, mode="bilinear") for level in coarser)
-    return darkest.detach() + (brightest - darkest).detach() * logits.sigmoid()

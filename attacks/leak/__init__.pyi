@@ -1,5 +1,7 @@
 from .autoencoder import (
     Autoencoder as Autoencoder,
+    decoded as decoded,
+    encoded as encoded,
     fresh_autoencoder as fresh_autoencoder,
     reencoded as reencoded,
 )

@@ -1,7 +1,7 @@
 """What public images have taught: a small convolutional autoencoder, as plain tensors, and what it makes of images."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -38,10 +38,19 @@ def fresh_autoencoder(channels: int, *, seed: int, width: int = WIDTH, code: int
 
 def reencoded(autoencoder: Autoencoder, pixels: Tensor) -> Tensor:
     """What is left of pixels (n, C, H, W) in [0, 1] after their way through the code; of any size, not clamped."""
-    full, half = pixels.shape[-2:], [-(-side // 2) for side in pixels.shape[-2:]]
+    return decoded(autoencoder, encoded(autoencoder, pixels), pixels.shape[-2:])
+
+
+def encoded(autoencoder: Autoencoder, pixels: Tensor) -> Tensor:
+    """The code (n, c, h, w) of pixels (n, C, H, W) in [0, 1], whose sides are a quarter of theirs, rounded up."""
     maps = leaky_relu(_layer(autoencoder, 0, pixels - 0.5, stride=2), 0.2)
     maps = leaky_relu(_layer(autoencoder, 1, maps, stride=2), 0.2)
-    code = _layer(autoencoder, 2, maps)
+    return _layer(autoencoder, 2, maps)
+
+
+def decoded(autoencoder: Autoencoder, code: Tensor, sides: Sequence[int]) -> Tensor:
+    """The pixels (n, C, H, W) of a code, for `sides` (H, W); not clamped. Layers before the third are not needed."""
+    full, half = list(sides), [-(-side // 2) for side in sides]
     maps = leaky_relu(_layer(autoencoder, 3, code), 0.2)
     maps = leaky_relu(_layer(autoencoder, 4, interpolate(maps, size=half)), 0.2)
     return _layer(autoencoder, 5, interpolate(maps, size=full)) + 0.5

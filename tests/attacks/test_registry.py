@@ -59,7 +59,8 @@ def test_every_key_creates_an_attack_that_prints_all_hyperparameters(key: str) -
     for name, parameter in parameters.items():
         if name != "self":
             value = chosen.get(name, parameter.default)
-            assert f"{name}={'none' if value is None else value}" in repr(attack)
+            shown = str(value).lower() if value is None or isinstance(value, bool) else value
+            assert f"{name}={shown}" in repr(attack)
 
 
 @pytest.mark.parametrize("key", attack_keys())
@@ -73,6 +74,7 @@ def test_parameters_of_the_key_go_before_those_of_the_preset() -> None:
     attack = create_attack("inverting_gradients.batch[restarts=2]")
     expected = {"alpha_tv": 1e-2, "lr": 0.1, "iterations": 24_000, "restarts": 2, "label_rule": None}
     expected |= {"distance": "cosine", "init": "normal", "alpha_prediction": 0.0, "alpha_autoencoder": 0.0, "levels": 1}
+    expected |= {"decoder": False}
     assert attack.hyperparameters == expected
 
 

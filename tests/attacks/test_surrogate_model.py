@@ -8,6 +8,7 @@ import torch
 
 from gradinv.attacks.attack import Conditions
 from gradinv.attacks.gradient_matching import LBFGS, CosineDistance, GradientMatching
+from gradinv.attacks.gradient_matching.parametrisations import Pixels
 from gradinv.attacks.inverting_gradients import InvertingGradients
 from gradinv.attacks.leak import Leak, ThreatModel
 from gradinv.attacks.registry import create_attack
@@ -109,7 +110,7 @@ class Cosine(GradientMatching):
 def surrogate() -> SurrogateModel:
     """By L-BFGS, whose thresholds ask for an objective that is not below one."""
     attack = SurrogateModel(alpha_tv=0.0, lr_position=0.25)
-    attack.distance, attack.optimizer, attack.box = CosineDistance(1e4), LBFGS(), False
+    attack.distance, attack.optimizer, attack.parametrisation = CosineDistance(1e4), LBFGS(), Pixels(box=False)
     return attack
 
 

@@ -46,7 +46,7 @@ def test_every_attack_of_pixels_starts_where_its_key_says(case: Callable, evalua
     attack = create_attack(f"{name}[init=patterned[size=2]{alone}]")
     attack.reconstruct(leak, victim, seed=3, budget=1)
     expected = drawn("patterned[size=2]", leak.shape, dtype=torch.float32)
-    if attack.box:
+    if attack.parametrisation.box:
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (leak.mean, leak.std))
         expected = expected.clamp(-mean / std, (1 - mean) / std)
     torch.testing.assert_close(evaluated[0].images, expected)

@@ -41,6 +41,9 @@ def conditions(
         ("idlg[alpha_autoencoder=1.0]", {"auxiliary_images": "train"}, "no autoencoder is here"),
         ("idlg[alpha_autoencoder=1.0]", {"auxiliary_images": "train", "autoencoder": True}, None),
         ("idlg", {"auxiliary_images": "train"}, None),
+        ("inverting_gradients[decoder=true]", {}, "needs auxiliary_images: train"),
+        ("inverting_gradients[decoder=true]", {"auxiliary_images": "train"}, "no autoencoder is here"),
+        ("inverting_gradients[decoder=true]", {"auxiliary_images": "train", "autoencoder": True}, None),
     ],
 )
 def test_impossible_conditions_are_named_beforehand(key: str, changes: dict, reason: str | None) -> None:

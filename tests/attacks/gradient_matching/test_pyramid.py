@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradinv.attacks.gradient_matching.descent import Descent
-from gradinv.attacks.gradient_matching.variables import pyramid_images, pyramid_start
+from gradinv.attacks.gradient_matching.parametrisations import pyramid_images, pyramid_start
 from gradinv.attacks.inverting_gradients import InvertingGradients
 from gradinv.attacks.registry import create_attack
 

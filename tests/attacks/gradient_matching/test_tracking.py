@@ -67,7 +67,7 @@ def test_the_start_is_standard_normal_from_the_seed(case: Callable, evaluated: l
     drawn = torch.randn(leak.shape, generator=torch.Generator().manual_seed(3))
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (leak.mean, leak.std))
     boxed = drawn.clamp(-mean / std, (1 - mean) / std)
-    assert torch.equal(evaluated[0].images, boxed if create_attack(name).box else drawn)
+    assert torch.equal(evaluated[0].images, boxed if create_attack(name).parametrisation.box else drawn)
 
 
 @pytest.mark.parametrize("name", NAMES)
