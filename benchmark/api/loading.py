@@ -55,8 +55,8 @@ def load_victim(
 ) -> LoadedVictim:
     """A victim as a suite's `victims` describe it: `.module` is the network in eval mode, `.mean`, `.std` its input's.
 
-    `shaping` are the further fields: `seed`, `stem`, `epochs`, `weights`. One that is `trained` comes from the cache or
-    is trained in place. VictimError where it cannot be had.
+    `shaping` are the further fields: `seed`, `stem`, `epochs`, `recipe`, `weights`. A `trained` victim comes from the
+    cache or is trained in place. VictimError where it cannot be had.
 
     >>> load_victim("lenet_dlg", image_size=16).state
     'untrained'

@@ -174,7 +174,7 @@ def _width(text: str) -> float | None:
 
 def read_names(path: Path | None) -> dict[str, str]:
     """Keys with their names for display, from a YAML mapping; RequestError where it is none."""
-    from gradinv.benchmark.runs import read_yaml
+    from gradinv.benchmark.strict_yaml import read_yaml
 
     if path is None:
         return {}

@@ -13,7 +13,17 @@ from typing import Any, Literal, get_args
 import typer
 
 Kind = Literal[
-    "attacks", "controls", "datasets", "defenses", "distances", "inits", "metrics", "models", "rules", "suites"
+    "attacks",
+    "controls",
+    "datasets",
+    "defenses",
+    "distances",
+    "inits",
+    "metrics",
+    "models",
+    "recipes",
+    "rules",
+    "suites",
 ]
 _MODEL = re.compile(r"^@register_model\s+def (\w+)", re.MULTILINE)
 
@@ -44,6 +54,10 @@ def names_of(kind: Kind) -> list[str]:
         from gradinv.attacks.label_rules import rule_keys
 
         return rule_keys()
+    if kind == "recipes":
+        from gradinv.benchmark.victims import recipe_names
+
+        return recipe_names()
     if kind == "suites":
         from gradinv.benchmark.runs import suite_names
 
@@ -74,6 +88,11 @@ def defenses(incomplete: str) -> list[str]:
     """Defenses, the next one too where several are composed with `+`."""
     composed = incomplete[: incomplete.rfind("+") + 1]
     return [composed + name for name in names_of("defenses")]
+
+
+def training_recipes() -> list[str]:
+    """The recipes of victims that ship with gradinv."""
+    return names_of("recipes")
 
 
 def metrics() -> list[str]:
@@ -217,7 +236,8 @@ def _board(ctx: typer.Context) -> list[dict[str, str]]:
 
 def _of_suite(ctx: typer.Context, field: str) -> Iterator[Any]:
     """What stands under a field anywhere in the suite; nothing where there is no suite that can be read."""
-    from gradinv.benchmark.runs import SHIPPED, read_yaml
+    from gradinv.benchmark.runs import SHIPPED
+    from gradinv.benchmark.strict_yaml import read_yaml
 
     name = _given(ctx, "suite")
     shipped = SHIPPED / f"{name}.yaml"

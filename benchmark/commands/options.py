@@ -116,7 +116,7 @@ def load_plugins(paths: list[Path], download: bool = False) -> None:
 
 def read_settings(option: str, pairs: list[str]) -> dict[str, Any]:
     """The dotted names of a repeated option and their values, which are written as in a suite file."""
-    from gradinv.benchmark.runs import read_yaml
+    from gradinv.benchmark.strict_yaml import read_yaml
 
     result: dict[str, Any] = {}
     for pair in pairs:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gradinv.benchmark.commands.names import datasets, models
+from gradinv.benchmark.commands.names import datasets, models, training_recipes
 from gradinv.benchmark.commands.options import (
     LARGEST_SEED,
     Download,
@@ -24,6 +24,10 @@ def train(
     stem: Annotated[
         Literal["default", "cifar"], typer.Option(help="cifar: a 3x3 first convolution and no pooling.")
     ] = "default",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A shipped recipe or a YAML file of its fields; else sgd.", autocompletion=training_recipes),
+    ] = None,
     rounds: Annotated[
         list[int], typer.Option("--round", min=0, help="Keep the network after so many epochs too; repeatable.")
     ] = [],  # noqa: B006 - typer copies it
@@ -39,9 +43,10 @@ def train(
     from gradinv.benchmark.victims import checked_spec, train_victim
 
     load_plugins(plugin, download)
-    spec = checked_spec(model, "trained", seed=seed, stem=stem, epochs=epochs)
+    shaping = {"seed": seed, "stem": stem, "epochs": epochs, "recipe": recipe}
+    spec = checked_spec(model, "trained", **shaping)
     for number in rounds:  # contradictions are lines before hours of training
-        checked_spec(model, "trained", seed=seed, stem=stem, epochs=epochs, round=number)
+        checked_spec(model, "trained", round=number, **shaping)
     data = create_dataset(dataset, asked_image_size(image_size), download=download)
     path = train_victim(spec, data, rounds=rounds, device=resolve_device(device))
     accuracy = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["accuracy"]

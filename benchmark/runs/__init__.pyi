@@ -32,7 +32,6 @@ from .shipped import (
     SHIPPED as SHIPPED,
     suite_names as suite_names,
 )
-from .strict_yaml import read_yaml as read_yaml
 from .suite import (
     Suite as Suite,
     load_suite as load_suite,

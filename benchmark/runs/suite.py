@@ -14,7 +14,7 @@ from pydantic import (
 from gradinv.attacks.leak import ThreatModel
 from gradinv.benchmark.runs.block import Block, Strict, SuiteContrast, SuiteError
 from gradinv.benchmark.runs.shipped import SHIPPED, suite_names
-from gradinv.benchmark.runs.strict_yaml import read_yaml
+from gradinv.benchmark.strict_yaml import read_yaml
 from gradinv.benchmark.victims import VictimSpec
 from gradinv.metrics.plain_text import cut
 from gradinv.metrics.registry import unknown

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gradinv.attacks.registry import create_attack, register_tuned
-from gradinv.benchmark.runs import read_yaml
+from gradinv.benchmark.strict_yaml import read_yaml
 from gradinv.metrics.records import write_text
 from gradinv.metrics.registry import InvalidEntryError
 

@@ -22,6 +22,10 @@ from .packaged_weights import (
     PACKAGED as PACKAGED,
     packaged_source as packaged_source,
 )
+from .recipe import (
+    Recipe as Recipe,
+    recipe_names as recipe_names,
+)
 from .spec import (
     Stem as Stem,
     VictimSpec as VictimSpec,

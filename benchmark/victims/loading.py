@@ -18,7 +18,7 @@ from gradinv.benchmark.victims.normalisation import Normalisation, normalisation
 from gradinv.benchmark.victims.packaged_weights import PACKAGED, fill_from_package, packaged_source
 from gradinv.benchmark.victims.requirements import require_logits, require_pure, require_two_derivatives
 from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.benchmark.victims.training import correct_share, default_recipe, train_victim, victim_path
+from gradinv.benchmark.victims.training import correct_share, train_victim, victim_path
 from gradinv.benchmark.victims.zero_gradients import zero_gradient_share
 from gradinv.metrics.image_size import ImageSize
 from gradinv.metrics.records import read_file
@@ -156,8 +156,8 @@ def _build(spec: VictimSpec, dataset: Dataset, **options: Any) -> nn.Module:
 
 
 def _trained(spec: VictimSpec, dataset: Dataset, progress: bool) -> tuple[nn.Module, float]:
-    """The victim that the default recipe gives, with its accuracy."""
-    path = victim_path(spec, dataset, default_recipe(spec, dataset))
+    """The victim that its recipe gives, with its accuracy."""
+    path = victim_path(spec, dataset)
     if not path.is_file():
         train_victim(spec, dataset, rounds=() if spec.round is None else (spec.round,), progress=progress)
     module = _build(spec, dataset)

@@ -9,10 +9,12 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
+from gradinv.benchmark.victims.recipe import Recipe, recipe_fields
 from gradinv.metrics.keys import bracketed
 from gradinv.metrics.registry import RequestError
 
@@ -22,7 +24,7 @@ State = Literal["untrained", "early", "trained", "pretrained"]
 Channel = Annotated[float, Field(allow_inf_nan=False)]
 Channels = tuple[Channel, Channel, Channel]
 MOST_EPOCHS = 10_000
-_LATER = ("mean", "std", "round")
+_LATER = ("mean", "std", "round", "recipe")
 """Fields that came later: at their default they are left out, so that ids of earlier trials stay what they were."""
 
 
@@ -30,7 +32,8 @@ class VictimSpec(BaseModel):
     """Which victim: a timm model, its state, and what shapes it.
 
     `early` is trained for one epoch. `epochs` overrides the default number of a trained victim; with `round` it is the
-    network of that training after so many epochs, before the learning rate has run its course. `weights` is a local
+    network of that training after so many epochs, before the learning rate has run its course. `recipe` says how it is
+    trained: fields of a Recipe, the name of a shipped one, or a YAML file of them. `weights` is a local
     file (safetensors, or a checkpoint of tensors only) that a trained or pretrained victim takes instead; `mean` and
     `std`, one number a channel, say how images in [0, 1] were normalised when it was made.
     """
@@ -43,9 +46,22 @@ class VictimSpec(BaseModel):
     stem: Stem = "default"
     epochs: int | None = Field(default=None, ge=1, le=MOST_EPOCHS, strict=True)
     round: int | None = Field(default=None, ge=0, le=MOST_EPOCHS, strict=True)
+    recipe: Recipe | None = None
     weights: str | None = None
     mean: Channels | None = None
     std: Channels | None = None
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _read(cls, recipe: Any) -> Any:
+        """The fields of a recipe that is given by its name: what shapes a victim is what they say, not where."""
+        return recipe_fields(recipe) if isinstance(recipe, str) else recipe
+
+    @field_validator("recipe")
+    @classmethod
+    def _unless_default(cls, recipe: Recipe | None) -> Recipe | None:
+        """Nothing for the default recipe, so that the same victim has one specification."""
+        return recipe if recipe is not None and recipe.changes else None
 
     @model_validator(mode="after")
     def _possible(self) -> "VictimSpec":
@@ -53,6 +69,8 @@ class VictimSpec(BaseModel):
             raise ValueError("epochs is for state trained without weights only")
         if self.round is not None and (self.epochs is None or self.round > self.epochs):
             raise ValueError("round counts epochs of a training; give epochs too, as many or more")
+        if self.recipe is not None and (self.state not in ("early", "trained") or self.weights is not None):
+            raise ValueError("recipe is for victims that are trained; take state trained, or early, without weights")
         if self.weights is not None and self.state not in ("trained", "pretrained"):
             raise ValueError(f"weights contradict state {self.state}; take trained or pretrained")
         if self.state == "pretrained" and self.stem != "default" and self.weights is None:
@@ -84,6 +102,8 @@ class VictimSpec(BaseModel):
             shaping["round"] = self.round
         if self.stem != "default":
             shaping["stem"] = self.stem
+        if self.recipe is not None:
+            shaping |= self.recipe.changes
         if self.weights is not None:
             shaping["weights"] = Path(self.weights).name
         if self.mean is not None and self.std is not None:
@@ -97,5 +117,6 @@ def checked_spec(model: str, state: str, **shaping: Any) -> VictimSpec:
     try:
         return VictimSpec.model_validate({"model": model, "state": state, **shaping})
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise RequestError(f"--state {state}: {reason}") from error
+        problem = error.errors()[0]
+        place = "".join(f"{part}: " for part in problem["loc"])
+        raise RequestError(f"--state {state}: {place}{problem['msg'].removeprefix('Value error, ')}") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -19,27 +19,17 @@ from gradinv.benchmark.datasets import Dataset, Split, seed_of
 from gradinv.benchmark.machine import victims_root
 from gradinv.benchmark.victims.networks import VictimError, build_network
 from gradinv.benchmark.victims.normalisation import Normalisation, normalisation_of, normalise
+from gradinv.benchmark.victims.recipe import Recipe
 from gradinv.benchmark.victims.spec import VictimSpec
 from gradinv.metrics.records import require_folder, short_name, write_tensors, write_text
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 
-class Recipe(BaseModel):
-    """How a victim is trained: SGD with Nesterov momentum, one-cycle learning rate, mirrored and shifted images.
-
-    `shift` is the largest shift as a share of the image's side; what is shifted in is black.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Training(Recipe):
+    """A recipe and for how many epochs it is followed."""
 
     epochs: int = Field(ge=1)
-    batch_size: int = Field(default=128, ge=1)
-    lr: float = Field(default=0.1, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
-    flip: bool = True
-    shift: float = Field(default=0.125, ge=0, lt=1)
 
 
 def default_epochs(images: int) -> int:
@@ -53,22 +43,21 @@ def default_epochs(images: int) -> int:
     return 8 if images <= 60_000 else 4
 
 
-def default_recipe(spec: VictimSpec, dataset: Dataset) -> Recipe:
-    """The recipe of a victim: one epoch for state early, else what it asks for, else what the data's size asks for."""
-    if spec.state == "early":
-        return Recipe(epochs=1)
-    return Recipe(epochs=spec.epochs or default_epochs(len(dataset.split("train"))))
+def training_of(spec: VictimSpec, dataset: Dataset) -> Training:
+    """A victim's training: one epoch for state early, else what it asks for, else what the data's size asks for."""
+    epochs = 1 if spec.state == "early" else spec.epochs or default_epochs(len(dataset.split("train")))
+    return Training(epochs=epochs, **({} if spec.recipe is None else spec.recipe.changes))
 
 
-def victim_path(spec: VictimSpec, dataset: Dataset, recipe: Recipe) -> Path:
+def victim_path(spec: VictimSpec, dataset: Dataset) -> Path:
     """Where the trained victim is kept: its name carries the hash of everything that shapes it."""
-    # The recipe holds the epochs, and a victim that has a weight file is never trained.
+    # The training holds the epochs, and a victim that has a weight file is never trained.
     shaping = {
-        "spec": spec.model_dump(exclude={"epochs", "weights"}),
+        "spec": spec.model_dump(exclude={"epochs", "recipe", "weights"}),
         "dataset": dataset.name,
         "image_size": dataset.image_size,
         "train": dataset.split("train").content_hash,
-        "recipe": recipe.model_dump(),
+        "recipe": training_of(spec, dataset).model_dump(),
     }
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
     return victims_root() / f"{short_name(f'{spec.model}-{dataset.name}')}-{digest}.safetensors"
@@ -78,27 +67,25 @@ def needs_training(spec: VictimSpec, dataset: Dataset) -> bool:
     """Whether a victim is trained by gradinv and the cache does not have it yet."""
     if spec.state not in ("early", "trained") or spec.weights is not None:
         return False
-    return not victim_path(spec, dataset, default_recipe(spec, dataset)).is_file()
+    return not victim_path(spec, dataset).is_file()
 
 
 def train_victim(
     spec: VictimSpec,
     dataset: Dataset,
     *,
-    recipe: Recipe | None = None,
     rounds: Collection[int] = (),
     device: str = "cpu",
     progress: bool = True,
 ) -> Path:
     """Train a victim on the train images and keep it; returns the path of its weights.
 
-    Without a `recipe` the default one is used, under which `load_victim` finds the victim again; with another, name the
-    returned path as `weights`. What the training has come to after each of `rounds` (epochs) is kept too, whatever
+    `load_victim` finds it there. What the training has come to after each of `rounds` (epochs) is kept too, whatever
     round `spec` itself is of. Seeded: on a CPU with as many threads the same weights to the bit. An existing file is
     replaced. Raises DataError where there are no train images, VictimError where training diverges.
     """
-    recipe, spec = recipe or default_recipe(spec, dataset), spec.model_copy(update={"round": None})
-    path = victim_path(spec, dataset, recipe)
+    training, spec = training_of(spec, dataset), spec.model_copy(update={"round": None})
+    path = victim_path(spec, dataset)
     require_folder(path.parent, "the folder of trained victims (GRADINV_CACHE)")  # before hours of training
     normalisation = normalisation_of(spec.model, dataset)
     network = build_network(
@@ -113,15 +100,15 @@ def train_victim(
     with torch.random.fork_rng():  # the devices' generators too: dropout on a GPU draws from them
         torch.manual_seed(seed_of("training", spec.seed))
         title = f"training {spec.model} on {dataset.name}"
-        fitting = _fit(network, dataset.split("train"), normalisation, recipe, title=title, progress=progress)
+        fitting = _fit(network, dataset.split("train"), normalisation, training, title=title, progress=progress)
         for epoch, loss in fitting:
             stages = [spec.model_copy(update={"round": epoch})] if epoch in rounds else []
-            stages += [spec] if epoch == recipe.epochs else []
+            stages += [spec] if epoch == training.epochs else []
             if stages:
-                facts = _facts_of_training(dataset, recipe, loss, _judged(network, normalisation, dataset))
+                facts = _facts_of_training(dataset, training, loss, _judged(network, normalisation, dataset))
                 facts |= {"device": device, "threads": torch.get_num_threads()}
                 for stage in stages:
-                    _keep(victim_path(stage, dataset, recipe), network, {"spec": stage.model_dump(), **facts})
+                    _keep(victim_path(stage, dataset), network, {"spec": stage.model_dump(), **facts})
     return path
 
 
@@ -132,40 +119,41 @@ def _judged(network: nn.Module, normalisation: Normalisation, dataset: Dataset) 
 
 
 def _fit(
-    network: nn.Module, split: Split, normalisation: Normalisation, recipe: Recipe, *, title: str, progress: bool
+    network: nn.Module, split: Split, normalisation: Normalisation, training: Training, *, title: str, progress: bool
 ) -> Iterator[tuple[int, float | None]]:
     """Train in place; after each epoch its number and mean loss, and before the first 0 and no loss."""
     network.to(memory_format=torch.channels_last)  # the layout in which convolutions on a CPU are fastest
     # Of fewer images than a batch has, one step takes all.
-    steps = max(1, len(split) // recipe.batch_size)
-    # Nesterov's only with a momentum: PyTorch refuses it without.
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
+    steps = max(1, len(split) // training.batch_size)
+    optimizer = _optimizer(network, training)
     # The momentum stays as the recipe says; OneCycleLR would move it against the learning rate.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=recipe.lr, total_steps=steps * recipe.epochs, pct_start=0.3, cycle_momentum=False
+        optimizer, max_lr=training.lr, total_steps=steps * training.epochs, pct_start=0.3, cycle_momentum=False
     )
     shown = progress and sys.stderr.isatty()
     yield 0, None
-    with tqdm(total=steps * recipe.epochs, desc=title, unit="step", disable=not shown) as bar:
-        for epoch in range(1, recipe.epochs + 1):
+    with tqdm(total=steps * training.epochs, desc=title, unit="step", disable=not shown) as bar:
+        for epoch in range(1, training.epochs + 1):
             network.train()  # whoever was handed the last epoch may have judged it
             # Summed where the network is: reading each step's loss would make a GPU wait for the host.
             total = torch.zeros((), device=next(network.parameters()).device)
-            for images, labels in _batches(split, recipe, steps, normalisation):
+            for images, labels in _batches(split, training, steps, normalisation):
                 total += _step(network, optimizer, images, labels)
                 schedule.step()
                 bar.update()
             mean_loss = _checked(float(total) / steps, title)
             bar.set_postfix(epoch=epoch, loss=f"{mean_loss:.3f}")
             if progress and not shown:
-                print(f"{title}: epoch {epoch}/{recipe.epochs}, loss {mean_loss:.3f}", file=sys.stderr, flush=True)
+                print(f"{title}: epoch {epoch}/{training.epochs}, loss {mean_loss:.3f}", file=sys.stderr, flush=True)
             yield epoch, mean_loss
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(network.parameters(), betas=(recipe.momentum, 0.999), **options)
+    # Nesterov's only with a momentum: PyTorch refuses it without.
+    return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, nesterov=recipe.momentum > 0, **options)
 
 
 def _step(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> Tensor:
@@ -229,12 +217,12 @@ def correct_share(
 
 
 def _facts_of_training(
-    dataset: Dataset, recipe: Recipe, loss: float | None, correct: dict[Any, float]
+    dataset: Dataset, training: Training, loss: float | None, correct: dict[Any, float]
 ) -> dict[str, Any]:
     """What stands beside the weights: how they were made, and how accurate they are (shares in [0, 1])."""
     sizes = {role: len(dataset.split(role)) for role in correct}
     return {
-        "recipe": recipe.model_dump(),
+        "recipe": training.model_dump(),
         "dataset": dataset.name,
         "image_size": dataset.image_size,
         "classes": dataset.classes,

@@ -290,12 +290,12 @@ def folder_dataset(tmp_path):
 
 
 def test_train_keeps_a_victim_that_suites_find(gradinv, run_suite, write_suite, folder_dataset, tmp_path, tools):
-    trained = gradinv("train", "test_resnet", "--dataset", folder_dataset, "--epochs", 1)
+    trained = gradinv("train", "test_resnet", "--dataset", folder_dataset, "--epochs", 1, "--recipe", "adamw")
     assert trained.status == 0, trained.err
-    assert "test_resnet[epochs=1] on tiny: accuracy" in trained.out
+    assert "test_resnet[epochs=1,lr=0.001,optimizer=adamw,weight_decay=0.05] on tiny: accuracy" in trained.out
     kept = list((tmp_path / "cache" / "victims").glob("*.safetensors"))
     assert trained.out.splitlines()[-1] == str(kept[0])
-    victims = [{"model": "test_resnet", "state": "trained", "epochs": 1}]
+    victims = [{"model": "test_resnet", "state": "trained", "epochs": 1, "recipe": "adamw"}]
     result = run_suite(write_suite(dataset="tiny", victims=victims, controls=["mean_image"]))
     assert result.status == 0
     assert list((tmp_path / "cache" / "victims").glob("*.safetensors")) == kept
@@ -308,6 +308,7 @@ def test_train_keeps_a_victim_that_suites_find(gradinv, run_suite, write_suite, 
         (["lenet_dgl"], "did you mean"),
         (["lenet_dlg", "--dataset", "photo"], "did you mean photos?"),
         (["lenet_dlg", "--stem", "oak"], "'oak' is not one of"),
+        (["lenet_dlg", "--recipe", "adam"], "unknown recipe 'adam'; did you mean adamw"),
     ],
 )
 def test_what_cannot_be_trained(gradinv, arguments, message):

@@ -7,8 +7,8 @@ import pytest
 from gradinv.benchmark.experiment.controls import CONTROLS
 from gradinv.benchmark.runs.selection import select
 from gradinv.benchmark.runs.shipped import suite_names
-from gradinv.benchmark.runs.strict_yaml import read_yaml
 from gradinv.benchmark.runs.suite import SuiteError, load_suite, suite_path
+from gradinv.benchmark.strict_yaml import read_yaml
 
 TWO_BATCH_NORMS = {"model": "test_resnet", "state": "untrained"}
 LENET = {"model": "lenet_dlg", "state": "untrained"}

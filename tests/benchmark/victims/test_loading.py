@@ -15,10 +15,11 @@ from gradinv.benchmark.victims.loading import load_victim, weights_hash
 from gradinv.benchmark.victims.networks import VictimError, build_network
 from gradinv.benchmark.victims.packaged_weights import PACKAGED, _tensors, fill_from_package
 from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.benchmark.victims.training import Recipe, correct_share, train_victim
+from gradinv.benchmark.victims.training import correct_share, train_victim
 from gradinv.metrics.registry import UnknownNameError
 
 TRAINED = VictimSpec(model="test_resnet", state="trained", epochs=1)
+OTHER = VictimSpec(model="test_resnet", state="trained", epochs=1, recipe={"lr": 0.01})
 
 
 def test_untrained_is_seeded_and_not_degenerate(make_dataset) -> None:
@@ -74,8 +75,8 @@ def test_the_weights_hash_sees_every_tensor() -> None:
 
 @pytest.fixture
 def weight_file(make_dataset) -> Path:
-    """Weights that no default recipe gives."""
-    return train_victim(TRAINED, make_dataset(), recipe=Recipe(epochs=1, lr=0.01), progress=False)
+    """Weights that TRAINED does not have."""
+    return train_victim(OTHER, make_dataset(), progress=False)
 
 
 def test_a_local_file_makes_a_pretrained_victim_with_timms_normalisation(make_dataset, weight_file) -> None:

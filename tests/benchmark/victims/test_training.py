@@ -5,30 +5,31 @@ import re
 
 import pytest
 import torch
-from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from gradinv.benchmark.datasets import DataError
 from gradinv.benchmark.victims import training
 from gradinv.benchmark.victims.networks import VictimError, build_network
 from gradinv.benchmark.victims.normalisation import normalise
+from gradinv.benchmark.victims.recipe import Recipe
 from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.benchmark.victims.training import Recipe, augment, correct_share, default_recipe, train_victim, victim_path
+from gradinv.benchmark.victims.training import augment, correct_share, train_victim, training_of, victim_path
 
 SPEC = VictimSpec(model="test_resnet", state="trained")
-SHORT = Recipe(epochs=3, batch_size=16, lr=0.05)
+SHORT = VictimSpec(model="test_resnet", state="trained", epochs=3, recipe=Recipe(batch_size=16, lr=0.05))
 
 
 def test_training_learns_and_reports(make_dataset, tmp_path) -> None:
     dataset = make_dataset()
-    path = train_victim(SPEC, dataset, recipe=SHORT, progress=False)
-    assert path == victim_path(SPEC, dataset, SHORT)
+    path = train_victim(SHORT, dataset, progress=False)
+    assert path == victim_path(SHORT, dataset)
     assert path.parent == tmp_path / "cache" / "victims"
     assert re.fullmatch(r"test_resnet-tiny-[0-9a-f]{16}\.safetensors", path.name)
     report = json.loads(path.with_suffix(".json").read_text())
     assert report["accuracy"] > 0.9
     assert set(report["accuracy_by_role"]) == {"tuning", "evaluation"}
-    assert report["recipe"] == SHORT.model_dump()
+    assert report["recipe"] == training_of(SHORT, dataset).model_dump()
+    assert report["recipe"]["lr"] == 0.05
     assert report["data_hashes"]["train"] == dataset.split("train").content_hash
     assert report["train_loss"] < 1
     assert {"spec", "versions", "date", "threads", "device"} <= set(report)
@@ -42,19 +43,18 @@ def test_training_is_reproducible_to_the_bit_and_leaves_random_state_alone(make_
     contents = []
     for _ in range(2):
         torch.manual_seed(3)
-        path = train_victim(SPEC, dataset, recipe=Recipe(epochs=1, batch_size=32), progress=False)
+        path = train_victim(SHORT.model_copy(update={"epochs": 1}), dataset, progress=False)
         assert torch.equal(torch.rand(2), expected)
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
 
 
 def test_rounds_are_stages_of_the_same_training(make_dataset) -> None:
-    dataset, whole = make_dataset(), SPEC.model_copy(update={"epochs": 2})
-    recipe = Recipe(epochs=2, batch_size=16, lr=0.05)
-    expected = train_victim(whole, dataset, recipe=recipe, progress=False).read_bytes()
-    path = train_victim(whole, dataset, recipe=recipe, rounds=(0, 1, 2), progress=False)
+    dataset, whole = make_dataset(), SHORT.model_copy(update={"epochs": 2})
+    expected = train_victim(whole, dataset, progress=False).read_bytes()
+    path = train_victim(whole, dataset, rounds=(0, 1, 2), progress=False)
     assert path.read_bytes() == expected  # to be judged on the way changes nothing
-    stages = [victim_path(whole.model_copy(update={"round": n}), dataset, recipe) for n in (0, 1, 2)]
+    stages = [victim_path(whole.model_copy(update={"round": n}), dataset) for n in (0, 1, 2)]
     start, middle, end = (load_file(stage) for stage in stages)
     untrained = build_network("test_resnet", num_classes=4, image_size=16, seed=0, untrained=True).state_dict()
     assert all(torch.equal(start[name], value) for name, value in untrained.items())
@@ -70,41 +70,38 @@ def test_rounds_are_stages_of_the_same_training(make_dataset) -> None:
 def test_everything_that_shapes_a_victim_is_in_its_name(make_dataset) -> None:
     dataset = make_dataset()
     variants = [
-        (SPEC, dataset, SHORT),
-        (SPEC.model_copy(update={"seed": 1}), dataset, SHORT),
-        (SPEC.model_copy(update={"stem": "cifar"}), dataset, SHORT),
-        (SPEC, make_dataset(train=33), SHORT),
-        (SPEC, make_dataset(size=32), SHORT),
-        (SPEC, dataset, SHORT.model_copy(update={"lr": 0.01})),
+        (SHORT, dataset),
+        (SHORT.model_copy(update={"seed": 1}), dataset),
+        (SHORT.model_copy(update={"stem": "cifar"}), dataset),
+        (SHORT, make_dataset(train=33)),
+        (SHORT, make_dataset(size=32)),
+        (SHORT.model_copy(update={"recipe": Recipe(batch_size=16, lr=0.01)}), dataset),
+        (SHORT.model_copy(update={"epochs": 4}), dataset),
     ]
     assert len({victim_path(*variant) for variant in variants}) == len(variants)
-    epochs = SPEC.model_copy(update={"epochs": 30})
-    assert victim_path(epochs, dataset, default_recipe(epochs, dataset)) == victim_path(
-        SPEC, dataset, default_recipe(SPEC, dataset)
-    )
+    assert victim_path(SPEC.model_copy(update={"epochs": 30}), dataset) == victim_path(SPEC, dataset)
 
 
-def test_the_default_recipe_follows_the_state(make_dataset) -> None:
+def test_the_training_follows_the_state(make_dataset) -> None:
     dataset = make_dataset()
-    assert default_recipe(SPEC, dataset).epochs == 30
-    assert default_recipe(SPEC.model_copy(update={"epochs": 7}), dataset).epochs == 7
-    assert default_recipe(VictimSpec(model="test_resnet", state="early"), dataset).epochs == 1
-    with pytest.raises(ValidationError):
-        Recipe(epochs=0)
+    assert training_of(SPEC, dataset).epochs == 30
+    assert training_of(SPEC.model_copy(update={"epochs": 7}), dataset).epochs == 7
+    assert training_of(VictimSpec(model="test_resnet", state="early"), dataset).epochs == 1
+    assert training_of(SHORT, dataset).batch_size == 16
 
 
 def test_epochs_are_lines_where_stderr_is_no_terminal(make_dataset, capsys) -> None:
-    train_victim(SPEC, make_dataset(), recipe=SHORT)
+    train_victim(SHORT, make_dataset())
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert lines[2].startswith("training test_resnet on tiny: epoch 3/3, loss ")
-    train_victim(SPEC, make_dataset(), recipe=SHORT, progress=False)
+    train_victim(SHORT, make_dataset(), progress=False)
     assert capsys.readouterr().err == ""
 
 
 def test_divergence_is_an_error_and_leaves_no_file(make_dataset, tmp_path) -> None:
     with pytest.raises(VictimError, match="diverged"):
-        train_victim(SPEC, make_dataset(), recipe=Recipe(epochs=4, batch_size=8, lr=1e30), progress=False)
+        train_victim(SHORT.model_copy(update={"recipe": Recipe(batch_size=8, lr=1e30)}), make_dataset(), progress=False)
     assert not (tmp_path / "cache").exists()
 
 
@@ -120,15 +117,15 @@ def test_an_interrupted_write_leaves_no_weights(make_dataset, monkeypatch) -> No
     monkeypatch.setattr(training, "write_tensors", interrupted)
     dataset = make_dataset()
     with pytest.raises(KeyboardInterrupt):
-        train_victim(SPEC, dataset, recipe=SHORT, progress=False)
-    assert not victim_path(SPEC, dataset, SHORT).exists()
+        train_victim(SHORT, dataset, progress=False)
+    assert not victim_path(SHORT, dataset).exists()
 
 
 def test_augmentation_mirrors_and_shifts_each_image_alone() -> None:
     image = torch.arange(1, 65, dtype=torch.float32).view(1, 1, 8, 8).expand(200, 3, 8, 8)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        images = augment(image, Recipe(epochs=1, shift=0.125))
+        images = augment(image, Recipe(shift=0.125))
     seen = {tuple(image.flatten().tolist()) for image in images[:, 0]}
     possible = set()
     padded = torch.nn.functional.pad(image[:1, 0], (1, 1, 1, 1))[0]
@@ -141,7 +138,7 @@ def test_augmentation_mirrors_and_shifts_each_image_alone() -> None:
 
 def test_augmentation_can_be_switched_off() -> None:
     images = torch.rand(4, 3, 8, 8)
-    assert torch.equal(augment(images, Recipe(epochs=1, flip=False, shift=0)), images)
+    assert torch.equal(augment(images, Recipe(flip=False, shift=0)), images)
 
 
 def test_correct_share_counts_every_image(make_dataset) -> None:

@@ -1,4 +1,4 @@
-"""YAML as suites are written in: what YAML 1.1 would silently read as something else is refused with its line."""
+"""The YAML of suites and recipes: what YAML 1.1 would silently read as something else is refused with its line."""
 
 import re
 from typing import Any
