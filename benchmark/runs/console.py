@@ -58,6 +58,8 @@ def print_plan(
         console.print(escape(_planned_cell(trials, estimates.get(order, []), jobs)), soft_wrap=True)
     for victim in plan.untrained_yet:
         console.print(f"{escape(str(victim))} would be trained first; its time is not in the estimate")
+    for victim in plan.undownloaded_yet:
+        console.print(f"{escape(str(victim))}: its pretrained weights are not on this machine; run with --download")
     total, unknown = summed(seconds)
     words = f"{len(plan.trials)} trials, {len(missing)} to run, about {duration(total / jobs)} with {jobs} jobs"
     if place:

@@ -66,7 +66,8 @@ class Plan:
     """All trials of a suite, with the data sets and the victims that they need.
 
     `kind` is the engine's that the suite was resolved to. Trials whose victim is not loaded or trained yet have no
-    weights hash (`prepare.py` finds it); a victim that only training would give stands in `untrained_yet`.
+    weights hash (`prepare.py` finds it); a victim that only training would give stands in `untrained_yet`, and one that
+    only a download would in `undownloaded_yet`.
     """
 
     suite: Suite
@@ -76,6 +77,7 @@ class Plan:
     networks: dict[PlannedVictim, Network] = field(repr=False)
     kind: Kind = "eager"
     untrained_yet: tuple[PlannedVictim, ...] = ()
+    undownloaded_yet: tuple[PlannedVictim, ...] = ()
 
     def dataset_of(self, trial: TrialSpec) -> Dataset:
         """The data set of one of the plan's trials."""

@@ -1,15 +1,23 @@
 """The victims that a plan needs: loaded or trained before any trial, their weights kept in the run directory."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from torch import nn
 from tqdm import tqdm
 
+from gradinv.benchmark.datasets import Dataset
 from gradinv.benchmark.runs.plan import Plan, PlannedVictim
-from gradinv.benchmark.victims import VictimSpec, load_victim, needs_training, train_victim, weights_hash
+from gradinv.benchmark.victims import (
+    VictimSpec,
+    load_victim,
+    needs_download,
+    needs_training,
+    train_victim,
+    weights_hash,
+)
 from gradinv.metrics.image_size import ImageSize
 from gradinv.metrics.plain_text import one_line
 from gradinv.metrics.records import RunDirectory, write_tensors
@@ -63,17 +71,23 @@ def _train_rounds(plan: Plan, *, progress: bool) -> None:
             train_victim(training, dataset, rounds=rounds, progress=progress)
 
 
-def without_training(plan: Plan, *, download: bool = False) -> Plan:
+def without_training(plan: Plan, *, or_download: bool = False) -> Plan:
     """The plan with the ids that are known without training; victims that must be trained are named in it.
 
-    Writes nothing. Raises VictimError or DataError where a victim can be neither loaded nor trained.
+    So are, with `or_download`, those whose weights must be downloaded. Writes and downloads nothing. Raises VictimError
+    or DataError where a victim can be neither loaded nor trained.
     """
+
+    def those(need: Callable[[VictimSpec, Dataset], bool]) -> tuple[PlannedVictim, ...]:
+        return tuple(v for v in plan.networks if need(v.spec, plan.datasets[v.dataset, v.image_size]))
+
+    untrained, undownloaded = those(needs_training), those(needs_download) if or_download else ()
     hashes = {
-        victim: weights_hash(_weights(plan, victim, download=download, progress=False).module)
+        victim: weights_hash(_weights(plan, victim, download=False, progress=False).module)
         for victim in plan.networks
-        if not needs_training(victim.spec, plan.datasets[victim.dataset, victim.image_size])
+        if victim not in (*untrained, *undownloaded)
     }
-    return _with_weights(plan, hashes)
+    return replace(_with_weights(plan, hashes), untrained_yet=untrained, undownloaded_yet=undownloaded)
 
 
 def _weights(plan: Plan, victim: PlannedVictim, *, download: bool, progress: bool, said: bool = False) -> Weights:
@@ -90,4 +104,4 @@ def _weights(plan: Plan, victim: PlannedVictim, *, download: bool, progress: boo
 
 def _with_weights(plan: Plan, hashes: Mapping[PlannedVictim, str]) -> Plan:
     trials = tuple(trial.changed(weights_hash=hashes.get(PlannedVictim.of(trial.spec))) for trial in plan.trials)
-    return replace(plan, trials=trials, untrained_yet=tuple(v for v in plan.networks if v not in hashes))
+    return replace(plan, trials=trials)

@@ -180,11 +180,11 @@ def _on_ray(jobs: Sequence[Job], workers: int, options: RunOptions) -> Generator
 
 
 def show_plan(plan: Plan, options: RunOptions, console: Console, card: Card | None = None) -> None:
-    """What `--dry-run` shows: the cells of a plan with their state, evaluations and time; trains and writes nothing.
+    """What `--dry-run` shows: the cells of a plan with their state, evaluations and time.
 
-    The time is measured here, or, on a card that is elsewhere, reckoned.
+    Trains, downloads and writes nothing. The time is measured here, or, on a card that is elsewhere, reckoned.
     """
-    plan, store = without_training(plan, download=options.download), Store(options.run)
+    plan, store = without_training(plan, or_download=True), Store(options.run)
     missing = [trial for trial in plan.trials if trial.spec.weights_hash is None or not store.finished(trial.id)]
     seconds = seconds_on(card, plan, missing) if card else estimated_seconds(plan, missing, plan.device)
     print_plan(plan, missing, seconds, options.jobs, console, place="" if card is None else card.name)

@@ -1,6 +1,7 @@
 from .loading import (
     LoadedVictim as LoadedVictim,
     load_victim as load_victim,
+    needs_download as needs_download,
     normalisation_for as normalisation_for,
     packaged_network as packaged_network,
     pretrained_source as pretrained_source,

@@ -171,8 +171,16 @@ def _trained(spec: VictimSpec, dataset: Dataset, progress: bool) -> tuple[nn.Mod
         ) from error
 
 
-def _pretrained(spec: VictimSpec, dataset: Dataset, download: bool) -> tuple[nn.Module, str]:
-    """The network with pretrained weights, and where these come from."""
+def needs_download(spec: VictimSpec, dataset: Dataset) -> bool:
+    """Whether a pretrained victim's weights are not on this machine; VictimError where there are none that fit."""
+    if spec.state != "pretrained" or spec.weights is not None:
+        return False
+    _require_pretrained(spec, dataset)
+    return not pretrained_source(spec.model)
+
+
+def _require_pretrained(spec: VictimSpec, dataset: Dataset) -> Any:
+    """timm's configuration of a model whose pretrained weights exist and fit the data set; VictimError for others."""
     if dataset.channels != 3:
         raise VictimError(f"the pretrained weights of {spec.model} are for colour images; {dataset.name} has grey ones")
     config = timm.get_pretrained_cfg(spec.model)
@@ -183,6 +191,12 @@ def _pretrained(spec: VictimSpec, dataset: Dataset, download: bool) -> tuple[nn.
             f"the pretrained weights of {spec.model} know {config.num_classes} classes and {dataset.name} has "
             f"{len(dataset.classes)}; take a data set with those classes, or state trained"
         )
+    return config
+
+
+def _pretrained(spec: VictimSpec, dataset: Dataset, download: bool) -> tuple[nn.Module, str]:
+    """The network with pretrained weights, and where these come from."""
+    config = _require_pretrained(spec, dataset)
     local = _cached_weights(config)
     if local is None and packaged_source(spec.model):
         module = _build(spec, dataset)

@@ -73,6 +73,15 @@ def test_without_training_what_is_not_trained_yet_is_named(make_plan, run_direct
     assert not (tmp_path / "cache" / "victims").exists()
 
 
+def test_what_must_be_downloaded_is_named_where_that_is_enough(make_plan, monkeypatch):
+    monkeypatch.setattr(preparing, "needs_download", lambda spec, dataset: spec.model == "lenet_dlg")
+    plan = without_training(make_plan(victims=[LENET, RESNET]), or_download=True)
+    assert [victim.spec.model for victim in plan.undownloaded_yet] == ["lenet_dlg"]
+    assert plan.untrained_yet == ()
+    for trial in plan.trials:
+        assert (trial.spec.weights_hash is None) == (trial.spec.victim.model == "lenet_dlg")
+
+
 def test_a_victim_that_cannot_be_had_stops_before_anything_is_written(make_plan, run_directory):
     plan = make_plan(victims=[LENET, {"model": "test_resnet", "state": "trained", "weights": "nowhere.pth"}])
     for attempt in (lambda: prepare_plan(plan, run_directory), lambda: without_training(plan)):

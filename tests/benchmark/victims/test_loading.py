@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from gradinv.benchmark.datasets.base import Dataset
 from gradinv.benchmark.victims import loading as victims
-from gradinv.benchmark.victims.loading import load_victim, weights_hash
+from gradinv.benchmark.victims.loading import load_victim, needs_download, weights_hash
 from gradinv.benchmark.victims.networks import VictimError, build_network
 from gradinv.benchmark.victims.packaged_weights import PACKAGED, _tensors, fill_from_package
 from gradinv.benchmark.victims.spec import VictimSpec
@@ -106,6 +106,7 @@ PRETRAINED = VictimSpec(model="test_resnet", state="pretrained")
 def test_missing_pretrained_weights_are_one_line(thousand, hub_cache) -> None:
     with pytest.raises(VictimError, match=r"not on this machine; pass --download, or give a weight file"):
         load_victim(PRETRAINED, thousand)
+    assert needs_download(PRETRAINED, thousand)
     # timm's own words: an old timm takes a newer hub client for a missing one.
     with pytest.raises(VictimError, match=r"cannot be had|hub model specified"):
         load_victim(PRETRAINED, thousand, download=True)
@@ -119,6 +120,7 @@ def test_cached_pretrained_weights_are_used(thousand, hub_cache) -> None:
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("0123")
     save_file(network.state_dict(), snapshot / "model.safetensors")
+    assert not needs_download(PRETRAINED, thousand)
     loaded = load_victim(PRETRAINED, thousand)
     assert loaded.weights_hash == weights_hash(network)
     assert loaded.mean == tuple(timm.get_pretrained_cfg("test_resnet").mean)
