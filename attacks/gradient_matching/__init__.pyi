@@ -37,6 +37,7 @@ from .optimizers import (
     Optimizer as Optimizer,
     Schedule as Schedule,
     Stepper as Stepper,
+    coarse_levels_first as coarse_levels_first,
     step_decay as step_decay,
     warmup_cosine as warmup_cosine,
 )

@@ -1,4 +1,4 @@
-"""How candidates move: Adam with its schedules, signs and noise, and L-BFGS (`lbfgs`).
+"""How candidates move: Adam with its schedules, signs and noise, coarse levels first, and L-BFGS (`lbfgs`).
 
 An optimizer is frozen: hyperparameters only. `start` makes the stepper of N independent candidates, whose variables are
 tensors (N, ...) that an update changes in place. Each update costs one evaluation of the objective.
@@ -13,8 +13,20 @@ import torch
 from torch import Tensor
 
 from gradinv.attacks.gradient_matching.lbfgs import LBFGS
+from gradinv.metrics.registry import InvalidEntryError
 
-__all__ = ["LBFGS", "NOISE_STREAM", "Adam", "Optimizer", "Schedule", "Stepper", "step_decay", "warmup_cosine"]
+__all__ = [
+    "LBFGS",
+    "NOISE_STREAM",
+    "Adam",
+    "CoarseFirst",
+    "Optimizer",
+    "Schedule",
+    "Stepper",
+    "coarse_levels_first",
+    "step_decay",
+    "warmup_cosine",
+]
 
 NOISE_STREAM = 0x5EED
 """Keeps the noise apart from the start, which is drawn from the seed itself."""
@@ -83,6 +95,50 @@ class Adam:
     def start(self, variables: list[Tensor], evaluations: int, seeds: Sequence[int]) -> Stepper:
         """A stepper with its own moments and its own noise."""
         return _AdamStepper(self, variables, evaluations, seeds)
+
+
+@dataclass(frozen=True)
+class CoarseFirst:
+    """`inner`, under which the finer of a pyramid's levels stand still at first, so that coarse shapes are found first.
+
+    Level k of `levels`, 0 the finest, is released after `share` times (levels - 1 - k) / (levels - 1) of the steps, as
+    in graduated non-convexity and coarse-to-fine registration. The variables begin with the levels, finest first.
+    """
+
+    inner: Optimizer
+    levels: int
+    share: float
+
+    def start(self, variables: list[Tensor], evaluations: int, seeds: Sequence[int]) -> Stepper:
+        """A stepper of `inner` that is told nothing of the gradients of levels that stand still."""
+        releases = [
+            self.share * (self.levels - 1 - level) / (self.levels - 1) * evaluations for level in range(self.levels - 1)
+        ]
+        return _CoarseFirstStepper(self.inner.start(variables, evaluations, seeds), releases)
+
+
+def coarse_levels_first(inner: Optimizer, levels: int, share: float) -> Optimizer:
+    """`inner`, with `CoarseFirst` around it where a share is given; InvalidEntryError where there is no pyramid for it.
+
+    >>> coarse_levels_first(LBFGS(), levels=1, share=0.0) == LBFGS()
+    True
+    """
+    if share and levels == 1:
+        raise InvalidEntryError(
+            f"coarse_first={share} says when the levels of a pyramid move; take levels of 2 or more"
+        )
+    return CoarseFirst(inner, levels, share) if share else inner
+
+
+class _CoarseFirstStepper:
+    def __init__(self, inner: Stepper, releases: Sequence[float]) -> None:
+        self.inner, self.releases, self.taken = inner, releases, 0
+
+    def update(self, values: Tensor, gradients: Sequence[Tensor | None], moving: Tensor | None) -> None:
+        """One step of the inner stepper."""
+        held = [None if self.taken < at else gradient for at, gradient in zip(self.releases, gradients, strict=False)]
+        self.taken += 1
+        self.inner.update(values, [*held, *gradients[len(held) :]], moving)
 
 
 class _AdamStepper:

@@ -79,6 +79,7 @@ def test_dlg_and_idlg_recover_the_image_and_its_label(
         ("inverting_gradients[alpha_tv=0.001]", "lenet_dlg", "none", 200, 10),
         ("gradinversion.no_bn", "lenet_dlg", "none", 200, 10),
         ("gradinversion.pyramid", "lenet_dlg", "none", 200, 10),
+        ("gradinversion.coarse_to_fine", "lenet_dlg", "none", 200, 10),
         ("inverting_gradients.pyramid", "lenet_dlg", "none", 200, 10),
         ("gradinversion[agents=2,alpha_bn=0.0,alpha_group=0.0001]", "lenet_dlg", "none", 400, 10),
         ("gradinversion.fidelity[alpha_bn=0.0001]", "test_resnet", "exact", 150, 2),

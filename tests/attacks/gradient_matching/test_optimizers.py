@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradinv.attacks.gradient_matching.optimizers import LBFGS, NOISE_STREAM, Adam, Optimizer, step_decay, warmup_cosine
+from gradinv.attacks.gradient_matching.optimizers import (
+    LBFGS,
+    NOISE_STREAM,
+    Adam,
+    CoarseFirst,
+    Optimizer,
+    step_decay,
+    warmup_cosine,
+)
 
 TARGET = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 
@@ -156,3 +164,21 @@ def test_noise_is_seeded_and_is_not_the_start_again() -> None:
     assert torch.equal(noise([7]), noise([7]))
     assert not torch.equal(noise([7]), noise([8]))
     assert abs(float(torch.corrcoef(torch.stack([noise([7]).flatten(), start.flatten()]))[0, 1])) < 0.15
+
+
+def test_of_a_pyramid_the_coarsest_level_moves_first_and_each_finer_one_as_adam_from_its_release() -> None:
+    levels = [torch.zeros(1, 3, dtype=torch.float64) for _ in range(3)]
+    fixed = torch.zeros(1, 2)
+    stepper = CoarseFirst(Adam(0.1, always), levels=3, share=0.5).start([*levels, fixed], 8, [0])
+    steps = []
+    for _ in range(8):
+        before = [level.clone() for level in levels]
+        stepper.update(torch.zeros(1), [gradient_of(level) for level in levels] + [None], None)
+        steps.append([not torch.equal(old, new) for old, new in zip(before, levels, strict=True)])
+    # Of 8 steps half is 4: the finest waits for 4 steps, the middle one for 2.
+    assert steps == [[False, False, True]] * 2 + [[False, True, True]] * 2 + [[True] * 3] * 4
+    for level, moved in zip(levels, (4, 6, 8), strict=True):
+        torch.testing.assert_close(
+            level, run(Adam(0.1, always), torch.zeros(1, 3, dtype=torch.float64), moved, [0])[-1]
+        )
+    assert not fixed.any()

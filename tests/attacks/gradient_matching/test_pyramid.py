@@ -11,6 +11,7 @@ from gradinv.attacks.gradient_matching.descent import Descent
 from gradinv.attacks.gradient_matching.parametrisations import pyramid_images, pyramid_start
 from gradinv.attacks.inverting_gradients import InvertingGradients
 from gradinv.attacks.registry import create_attack
+from gradinv.metrics.registry import RequestError
 
 
 def parts(shape: tuple[int, int, int, int], levels: int) -> tuple[list[Tensor], Tensor, Tensor]:
@@ -57,7 +58,19 @@ def test_every_level_moves_the_ends_do_not_and_pixels_stay_in_range(
     assert 0 < pixels.min() < pixels.max() < 1
 
 
-@pytest.mark.parametrize("key", ["inverting_gradients[levels=3]", "gradinversion.lazy_group[agents=2,levels=3]"])
+def test_what_says_when_levels_move_needs_levels() -> None:
+    with pytest.raises(RequestError, match=r"coarse_first=0.5 says when levels of a pyramid move"):
+        create_attack("gradinversion.no_bn[coarse_first=0.5]")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "inverting_gradients[levels=3]",
+        "gradinversion.lazy_group[agents=2,levels=3]",
+        "gradinversion.lazy_group[agents=2,coarse_first=0.5,levels=3]",
+    ],
+)
 def test_company_changes_no_bit(key: str, case: Callable) -> None:
     leak, victim = case(statistics="exact")
     other = replace(leak, gradients={name: -value for name, value in leak.gradients.items()})
