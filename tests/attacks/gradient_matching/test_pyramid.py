@@ -59,7 +59,7 @@ def test_every_level_moves_the_ends_do_not_and_pixels_stay_in_range(
 
 
 def test_what_says_when_levels_move_needs_levels() -> None:
-    with pytest.raises(RequestError, match=r"coarse_first=0.5 says when levels of a pyramid move"):
+    with pytest.raises(RequestError, match=r"coarse_first=0.5 says when the levels of a pyramid move"):
         create_attack("gradinversion.no_bn[coarse_first=0.5]")
 
 
