@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradinv.metrics.boards import LABEL_SETTING, title_of_setting
-from gradinv.metrics.figures.presentation import canvas, head, look
+from gradinv.metrics.figures.presentation import canvas, head, look, wrapped
 from gradinv.metrics.figures.skeleton import Drawing, save_all
 from gradinv.metrics.figures.style import DARK_GREY
 
@@ -19,6 +19,8 @@ PANELS = {
 }
 _COLOURS, _LINES = 7, ("-", "--", ":")
 """Colours of gradinv's style before they repeat, and the lines of each round of them."""
+_LETTERS = 52
+"""Letters of a title that stand above a panel without reaching its neighbour's."""
 
 
 def draw_label_figure(frame: pd.DataFrame, stem: Path) -> list[Path]:
@@ -72,7 +74,8 @@ def _panel(axis: Axes, name: str, rows: pd.DataFrame, looks: dict[str, int]) -> 
         style = _LINES[index // _COLOURS % len(_LINES)]
         axis.errorbar(x, mean, [mean - low, high - mean], color=color, marker=marker, ms=4, capsize=2, label=str(rule),
                       linestyle=style)  # fmt: skip
-    # On a line of its own: with it in one the titles of two panels would meet.
-    axis.set_title(title_of_setting(rows).replace(", weight_update", "\nweight_update"))
+    # An update on a line of its own, whose key has no spaces to end a line at.
+    lines = title_of_setting(rows).replace(", weight_update", ",\nweight_update").splitlines()
+    axis.set_title("\n".join(part for line in lines for part in wrapped(line, _LETTERS)))
     axis.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axis.set(xlabel="batch size (images in the private batch)", ylabel=PANELS[name], ylim=(-0.03, 1.03))

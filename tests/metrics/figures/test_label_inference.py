@@ -50,6 +50,20 @@ def test_the_figure_stands_at_the_boards_numbers(board):
     np.testing.assert_allclose(chance[0].get_ydata(), [0.02, 0.04])
 
 
+def test_long_titles_stay_above_their_panels(board):
+    board["max_equal_labels"], board["client_classes"] = 48, 10
+    board["update"] = "weight_update[epochs=16,lr=0.1,minibatch=4,momentum=0.9]"
+    with styled(Presentation()):
+        figure = label_inference._figure(board)
+        figure.canvas.draw()
+        left, right = (axis.title.get_window_extent() for axis in figure.axes[-2:])
+    assert left.x0 >= 0
+    assert left.x1 < right.x0
+    assert right.x1 <= figure.bbox.x1
+    words = " ".join(figure.axes[-1].get_title().split())
+    assert words.startswith("resnet18[epochs=3] (trained), labels up to 48 equal, of 10 classes, weight_update[")
+
+
 def test_the_figure_is_two_files_that_come_out_the_same(tmp_path, board):
     first, second = (label_inference.draw_label_figure(board, tmp_path / name / "labels") for name in "ab")
     assert [path.name for path in first] == ["labels.png", "labels.pdf"]
