@@ -83,7 +83,7 @@ register_preset("inverting_gradients.cifar", alpha_tv=1e-6, iterations=4_000, re
 # (leaderboards/stronger-cifar10.md).
 register_preset("inverting_gradients.pyramid", levels=4, alpha_tv=1e-2, iterations=4_000, restarts=1)
 # An extension of ours, granted what public images teach (`auxiliary_images: train`): the decoder is the prior
-# (leaderboards/stronger-trained.md).
+# (leaderboards/stronger-cifar10.md).
 register_preset("inverting_gradients.decoder", decoder=True, alpha_tv=0.0, iterations=4_000, restarts=1)
 # What other papers match by, with this attack's optimizer: TAG's L1 part has a kink that breaks L-BFGS. No prior.
 register_preset("inverting_gradients.tag", distance="tag", alpha_tv=0.0, iterations=1_000)

@@ -114,6 +114,8 @@ def test_a_pyramid_finds_more_than_pixels_do_at_equal_budget(experiment: Callabl
         # Of a tenth of the entries little comes back, by any optimizer; of seven tenths nearly all.
         "idlg[distance=top[share=0.7]]",
         "idlg.cpl",
+        # A distance that is at most 1 must not end L-BFGS by thresholds that were meant for larger objectives.
+        "idlg[distance=cosine]",
         "deep_image_prior[width=32]",
     ],
 )
