@@ -96,6 +96,11 @@ class Defense(Parametrised):
         kinds = {"randomises": self.randomises, "changes the network": self.changes_model}
         return tuple(words for words, holds in kinds.items() if holds)
 
+    @property
+    def public_datasets(self) -> "tuple[str, ...]":
+        """Names of the data sets of whose public images it makes use: its results depend on them."""
+        return ()
+
     def on_model(self, module: "nn.Module") -> "nn.Module":
         """The network that the client trains, and that the server therefore knows; `module` itself is left alone."""
         return module
@@ -103,8 +108,9 @@ class Defense(Parametrised):
     def on_batch(self, images: "Tensor", labels: "Tensor", generator: "Generator") -> "tuple[Tensor, Tensor]":
         """What the network sees instead of normalised images (B, C, H, W) and labels (B,).
 
-        Labels may become probabilities (B, classes), without the last classes where these have none. The same tensors
-        where nothing is changed; UndefendableError where that is impossible.
+        Labels may become probabilities (B, classes), without the last classes where these have none, and of less than 1
+        together where a part of an image has no label. The same tensors where nothing is changed; UndefendableError
+        where that is impossible.
         """
         return images, labels
 

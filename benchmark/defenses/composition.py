@@ -34,6 +34,11 @@ class Composed(Defense):
         """The parts, in their order."""
         return "+".join(map(repr, self.parts))
 
+    @property
+    def public_datasets(self) -> tuple[str, ...]:
+        """Those of every part."""
+        return tuple(dict.fromkeys(name for part in self.parts for name in part.public_datasets))
+
     def on_model(self, module: "nn.Module") -> "nn.Module":
         """The network after every part."""
         for part in self.parts:

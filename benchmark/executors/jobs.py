@@ -149,7 +149,8 @@ def _require_same_data(spec: TrialSpec, dataset: Dataset) -> None:
     """DataError where the images here are not those that the run was planned with."""
     # The mean image is not made again to ask; its originals have their own hashes in the record.
     sees_mean = controls.sees_mean_image(spec.attack, spec.control)
-    if not sees_mean and data_hash(dataset, spec.attack, spec.control, spec.threat_model, spec.split) != spec.data_hash:
+    seen = (spec.attack, spec.control, spec.threat_model, spec.split, spec.defense)
+    if not sees_mean and data_hash(dataset, *seen) != spec.data_hash:
         raise DataError(f"data set {spec.dataset} has changed since the run was planned; run it again")
 
 

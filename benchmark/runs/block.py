@@ -18,7 +18,7 @@ from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import create_attack, hyperparameters
 from gradinv.attacks.update import create_update
 from gradinv.benchmark.datasets import DataError, checked_image_size
-from gradinv.benchmark.defenses import canonical_defense
+from gradinv.benchmark.defenses import canonical_defense, create_defense
 from gradinv.benchmark.experiment import CONTROLS
 from gradinv.benchmark.victims import VictimSpec
 from gradinv.metrics.image_size import ImageSize
@@ -74,6 +74,9 @@ class Block(Strict):
         if self.split == "tuning" and needs_public_images(self.threat_model.bn_statistics):
             level = self.threat_model.bn_statistics
             raise ValueError(f"bn_statistics {level} are those of tuning images; attack the evaluation images")
+        mixing = [key for key in self.defenses if self.dataset in create_defense(key).public_datasets]
+        if self.split == "tuning" and mixing:
+            raise ValueError(f"{mixing[0]} mixes tuning images in; attack the evaluation images")
         return self
 
     @field_validator("image_size", mode="before")

@@ -156,7 +156,7 @@ class Planner:
                     dataset=dataset.name,
                     image_size=dataset.image_size,
                     # Of what this trial sees: images that it does not see leave its id alone.
-                    data_hash=data_hash(dataset, attack, control, block.threat_model, block.split),
+                    data_hash=data_hash(dataset, attack, control, block.threat_model, block.split, defense),
                     victim=victim_spec,
                     weights_hash=None,
                     attack=attack,

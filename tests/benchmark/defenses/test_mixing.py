@@ -1,12 +1,20 @@
 """Mixed batches, and the mean over clients, against what their definitions say."""
 
+import hashlib
+
 import pytest
 import torch
 from scipy.stats import beta
 from torch import Tensor, nn
 
+from gradinv.attacks.leak import ThreatModel
+from gradinv.benchmark.datasets import create_dataset, draw_batch, public_images
 from gradinv.benchmark.defenses import UndefendableError, create_defense
+from gradinv.benchmark.experiment import data_hash
 from gradinv.benchmark.experiment.client import ImpossibleCellError, client_update
+from gradinv.benchmark.runs.block import Block
+from gradinv.benchmark.victims import normalise
+from gradinv.metrics.registry import InvalidEntryError, UnknownNameError
 
 
 @pytest.fixture
@@ -15,6 +23,7 @@ def images() -> Tensor:
 
 
 LABELS = torch.tensor([0, 3, 1, 0, 2, 1])
+ROLES = ("train", "tuning", "evaluation")
 
 
 def mixed(key: str, images: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -59,6 +68,95 @@ def test_instahide_s_shares_keep_their_bound_and_signs_are_flipped_by_halves(ima
     plain, flipped = mixed("intra_instahide[flip=false,k=3]", images)[0], mixed("intra_instahide[k=3]", images)[0]
     torch.testing.assert_close(plain.abs(), flipped.abs())
     assert (plain.sign() != flipped.sign()).float().mean().item() == pytest.approx(0.5, abs=4 * 0.5 / 1152**0.5)
+
+
+def photographs(count: int) -> Tensor:
+    """Normalised evaluation images of `photos` at 16 px."""
+    dataset = create_dataset("photos", 16)
+    return normalise(draw_batch(dataset, repetition=0, batch_size=count).images, dataset.mean, dataset.std)
+
+
+def public() -> Tensor:
+    """All public images, normalised."""
+    dataset = create_dataset("photos", 16)
+    return normalise(public_images(dataset), dataset.mean, dataset.std)
+
+
+@pytest.mark.parametrize(("k", "private"), [(2, 1), (4, 2), (6, 2), (3, 3)])
+def test_instahide_mixes_private_and_public_images_within_its_bounds(k: int, private: int) -> None:
+    images = photographs(4)
+    for seed in range(10):
+        hidden, labels = mixed(f"instahide[flip=false,k={k},private={private}]", images, seed)
+        shares = shares_of(hidden, torch.cat([images, public()]))
+        own, others = shares[:, :4], shares[:, 4:]
+        assert ((own > 1e-6).sum(dim=1) == private).all()
+        assert ((others > 1e-6).sum(dim=1) == k - private).all()
+        torch.testing.assert_close(shares.sum(dim=1), torch.ones(4, dtype=torch.float64), rtol=1e-4, atol=1e-4)
+        assert shares.max() <= 0.65 + 1e-4
+        assert own.sum(dim=1).min() >= 0.3 - 1e-4
+        # What is public has no label: the labels sum to the shares of what is private.
+        one_hot = nn.functional.one_hot(LABELS[:4]).double()
+        torch.testing.assert_close(labels.double(), own @ one_hot, rtol=1e-3, atol=1e-3)
+
+
+def test_public_images_are_neither_attacked_nor_trained_on() -> None:
+    dataset = create_dataset("photos", 16)
+    hashes = {role: {*map(dataset.split(role).image_hash, range(len(dataset.split(role))))} for role in ROLES}
+    pixels = (public_images(dataset).permute(0, 2, 3, 1) * 255).round().byte().numpy()
+    drawn = {hashlib.sha256(image.tobytes()).hexdigest()[:16] for image in pixels}
+    assert len(drawn) > 200
+    assert drawn <= hashes["tuning"]
+    assert not drawn & (hashes["train"] | hashes["evaluation"])
+
+
+def test_signs_are_flipped_and_no_magnitude_changes() -> None:
+    images = photographs(4)
+    plain, flipped = (mixed(f"instahide[flip={flip}]", images)[0] for flip in ("false", "true"))
+    assert torch.equal(plain.abs(), flipped.abs())
+    assert (plain.sign() != flipped.sign()).float().mean().item() == pytest.approx(0.5, abs=4 * 0.5 / 3072**0.5)
+
+
+def test_a_single_image_is_hidden_among_public_ones_alone() -> None:
+    image = photographs(1)
+    hidden, labels = mixed("instahide[flip=false,k=2,private=1]", image)
+    assert 0.3 <= labels.sum().item() <= 0.65
+    assert not torch.equal(hidden, image)
+    with pytest.raises(UndefendableError, match="mixes 2 images, and the batch has 1"):
+        mixed("instahide", image)
+
+
+def test_instahide_s_request_is_checked() -> None:
+    with pytest.raises(InvalidEntryError, match="private=3 of k=2 images are too many"):
+        create_defense("instahide[k=2,private=3]")
+    with pytest.raises(UndefendableError, match="photos has images of 3 channels, and the batch of 1"):
+        mixed("instahide", photographs(4)[:, :1])
+    with pytest.raises(UndefendableError, match="photos has 256 public images"):
+        mixed("instahide[k=259]", photographs(4))
+    with pytest.raises(UnknownNameError, match="nowhere"):
+        mixed("instahide[public=nowhere]", photographs(4))
+
+
+def test_a_trial_s_hash_holds_the_public_images_it_sees() -> None:
+    dataset, granted = create_dataset("photos", 16), ThreatModel()
+    plain = data_hash(dataset, "idlg", "", granted)
+    assert data_hash(dataset, "idlg", "", granted, defense="intra_instahide") == plain
+    assert data_hash(dataset, "idlg", "", granted, defense="instahide[k=2,private=2]") == plain
+    assert data_hash(dataset, "", "same_class", granted, defense="instahide") == plain
+    hidden = data_hash(dataset, "idlg", "", granted, defense="clipping+instahide")
+    assert hidden == data_hash(dataset, "idlg", "", granted, defense="instahide")
+    assert hidden != plain
+
+
+def test_tuning_images_are_not_hidden_among_themselves() -> None:
+    fields = {
+        "victims": [{"model": "lenet_dlg", "state": "untrained"}],
+        "attacks": ["idlg"],
+        "defenses": ["instahide"],
+        "split": "tuning",
+    }
+    with pytest.raises(ValueError, match="mixes tuning images in; attack the evaluation images"):
+        Block.model_validate(fields)
+    assert Block.model_validate({**fields, "split": "evaluation"}).defenses == ("instahide",)
 
 
 def test_a_batch_that_is_too_small_is_refused(images: Tensor) -> None:

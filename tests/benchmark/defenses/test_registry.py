@@ -25,7 +25,7 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(3, 12, 3, 2, 1), nn.Sigmoid(), nn.Flatten())
-        self.fc = nn.Linear(12 * 16, 5)
+        self.fc = nn.Linear(12 * 64, 5)
 
     def get_classifier(self) -> nn.Module:
         return self.fc
@@ -44,7 +44,7 @@ def module() -> nn.Module:
 
 @pytest.fixture
 def images() -> Tensor:
-    return torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    return torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
 LABELS = torch.tensor([0, 3, 1, 4, 2, 2, 0, 1])
