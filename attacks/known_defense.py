@@ -43,6 +43,10 @@ class KnownDefense:
         """What the network saw of a candidate."""
         return Seen(images, labels) if self._transform is None else self._transform.seen(images, labels, secrets)
 
+    def private(self, images: Tensor, leak: Leak) -> Tensor:
+        """The private images behind those (B, C, H, W) that were found."""
+        return images if self._transform is None else self._transform.private(images, leak, self._victim)
+
     def compared(self, observed: list[Tensor]) -> list[Tensor]:
         """What of the observed update a candidate's is compared with."""
         if self._transform is None:

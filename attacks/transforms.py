@@ -54,6 +54,10 @@ class Transform(Parametrised, ABC):
         """What the network saw of a candidate's images (B, C, H, W) and labels, given the secrets; differentiable."""
         return Seen(images, labels)
 
+    def private(self, images: Tensor, leak: "Leak", victim: "Victim") -> Tensor:
+        """The private images behind those (B, C, H, W) that were found: others where `seen` could not tell them."""
+        return images
+
     @abstractmethod
     def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
         """What the candidate's update (one tensor a parameter) would be after the defense that gave `observed`."""
@@ -121,6 +125,12 @@ class InOrder(Transform):
             # Each part takes as many as it has asked for, in the order in which `start` gave them.
             secrets, buffers = secrets[part.secrets :], {**buffers, **drawn}
         return Seen(images, labels, buffers)
+
+    def private(self, images: Tensor, leak: "Leak", victim: "Victim") -> Tensor:
+        """What every part finds behind them, the last one first."""
+        for part in reversed(self.parts):
+            images = part.private(images, leak, victim)
+        return images
 
     def __call__(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> list[Tensor]:
         """What the last one makes."""

@@ -32,6 +32,7 @@ from gradinv.attacks.gradient_matching.parametrisations import parametrisation_o
 from gradinv.attacks.gradient_matching.parts import create_init
 from gradinv.attacks.gradient_matching.priors import Prior
 from gradinv.attacks.gradient_matching.variables import Variables
+from gradinv.attacks.known_defense import KnownDefense
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.victim import Victim
 
@@ -290,7 +291,10 @@ class GradientMatching(Attack):
         result = trial.reconstruction(victim, self._uses(trial.label_method), self.engine)
         left = 0 if result.diverged else budget - result.evaluations
         stopped = reason_of_rest(left, sharing=self.restarts * self.agents, states=trial.leak.observations)
-        return replace(result, stopped=stopped)
+        known = KnownDefense(trial.leak.transform, victim)
+        found = {name: known.private(getattr(result, name), trial.leak) for name in ("images", "final")}
+        snapshots = tuple(known.private(images, trial.leak) for images in result.snapshots)
+        return replace(result, stopped=stopped, snapshots=snapshots, **found)
 
     def _lacks_budget(self, budget: int | None, states: int) -> str | None:
         spend = self.evaluations(budget)

@@ -59,6 +59,8 @@ def write_leak(path: Path, leak: "Leak") -> None:
             }
     if leak.labels is not None:
         tensors["labels"] = leak.labels
+    if leak.public is not None:
+        tensors["public"] = leak.public.contiguous()
     for index, (mean, var) in enumerate(leak.bn_statistics or ()):
         tensors |= {f"bn/{index}/mean": mean.contiguous(), f"bn/{index}/var": var.contiguous()}
     public = {
@@ -96,7 +98,7 @@ def _fields(public: _Metadata, tensors: dict[str, Tensor]) -> dict[str, Any]:
     # Counted where there are any; without one only the file can say whether none were granted or there is no layer.
     layers = sum(name.startswith("bn/") for name in tensors) // 2 or public.bn_layers
     statistics = None if layers is None else [(f"bn/{i}/mean", f"bn/{i}/var") for i in range(layers)]
-    expected = {name for pair in statistics or () for name in pair} | {"labels"}
+    expected = {name for pair in statistics or () for name in pair} | {"labels", "public"}
     names = public.names or tuple(gradients)
     later = _later(tensors, names)
     known = ("gradient/", "buffer/", "autoencoder/", *(f"observation/{number}/" for number in range(2, 2 + len(later))))
@@ -133,6 +135,7 @@ def _fields(public: _Metadata, tensors: dict[str, Tensor]) -> dict[str, Any]:
         "buffers": buffers or None,
         "later": later,
         "autoencoder": autoencoder or None,
+        "public": tensors.get("public"),
     }
 
 

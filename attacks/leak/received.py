@@ -26,7 +26,8 @@ class Leak:
     an attacker who knows the defense may apply to a candidate's update (`transforms.py`); empty where there is nothing.
     `buffers` are the network's after the client's pass, by name, where the client sent them. `later` are further
     updates of the same batch, of later rounds; all else is of the first, whose network is the victim. `autoencoder` is
-    what public images have taught (`auxiliary_images`), where they are granted and one has been trained.
+    what public images have taught (`auxiliary_images`), where they are granted and one has been trained. `public` are
+    the normalised images (n, C, H, W) that a client is known to mix in, where `transform` makes use of them.
     """
 
     gradients: dict[str, Tensor]
@@ -42,6 +43,7 @@ class Leak:
     buffers: dict[str, Tensor] | None = None
     later: tuple[Observation, ...] = ()
     autoencoder: Autoencoder | None = None
+    public: Tensor | None = None
 
     @property
     def observations(self) -> int:
@@ -67,6 +69,7 @@ class Leak:
             autoencoder=None
             if self.autoencoder is None
             else {name: value.to(device) for name, value in self.autoencoder.items()},
+            public=None if self.public is None else self.public.to(device),
         )
 
     def save(self, path: Path) -> None:
@@ -111,6 +114,8 @@ class Leak:
             faults.append(f"mean and std are not {self.image_shape[0]} numbers each, one a channel")
         if self.autoencoder is not None:
             faults += faults_of(self.autoencoder, self.image_shape[0])
+        if self.public is not None and tuple(self.public.shape[1:]) != self.image_shape:
+            faults.append(f"the public images are {tuple(self.public.shape[1:])} and not {self.image_shape}")
         return faults
 
 

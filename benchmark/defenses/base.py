@@ -118,6 +118,10 @@ class Defense(Parametrised):
         """Buffers by name that the client's passes use in place of the network's own, a row an image: inner noise."""
         return {}
 
+    def public_like(self, images: "Tensor") -> "Tensor":
+        """The public images (n, C, H, W) that it mixes in, of the size, type and device of a batch; mostly none."""
+        return images[:0]
+
     def on_step(self, update: "dict[str, Tensor]", step: ClientStep, generator: "Generator") -> "dict[str, Tensor]":
         """What is sent of the update, by a client who has its network and its batch at hand.
 

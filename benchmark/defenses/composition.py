@@ -51,6 +51,10 @@ class Composed(Defense):
             images, labels = part.on_batch(images, labels, generator)
         return images, labels
 
+    def public_like(self, images: "Tensor") -> "Tensor":
+        """Those of the first part that mixes some in."""
+        return next((public for part in self.parts if len(public := part.public_like(images))), images[:0])
+
     def draws(self, module: "nn.Module", batch_size: int, generator: "Generator") -> "dict[str, Tensor]":
         """The buffers of every part."""
         drawn = [part.draws(module, batch_size, generator) for part in self.parts]

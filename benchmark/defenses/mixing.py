@@ -101,10 +101,6 @@ class _InstaHide(Defense):
             images = images * signs.to(images)
         return images, labels
 
-    def public_like(self, images: Tensor) -> Tensor:
-        """The public images (n, C, H, W), of the kind of these; none unless a class has some."""
-        return images[:0]
-
     def _shares(self, generator: Generator) -> Tensor:
         # Drawn again until all is within bounds: uniform among what is left, which takes a few draws.
         while True:
@@ -155,7 +151,7 @@ class InstaHide(_InstaHide):
     """
 
     knowable = "k, the bounds of the shares and all public images; never the shares, the partners or the flips"
-    unanswered = _SIGNS
+    unanswered = f"{_SIGNS}; with `k=2,private=1` the public image is found, and so the private one"
     cost = "examples that are mostly others' pictures with scrambled signs"
     grid = ("instahide[k=2,private=1]", "instahide[k=4]", "instahide[k=6]")
     neutral = "instahide[flip=false,k=1,private=1]"
@@ -180,6 +176,13 @@ class InstaHide(_InstaHide):
             largest,
             flip,
         )
+
+    def known(self) -> str:
+        """Which public image it was, where it is one and the private one is alone; of more too many are possible."""
+        if (self.k, self.private) != (2, 1):
+            return ""
+        flip = "" if self.flip else "flip=false,"
+        return f"unhidden[{flip}largest={self.largest},least={max(self.least, 1 - self.largest)}]"
 
     @property
     def public_datasets(self) -> tuple[str, ...]:

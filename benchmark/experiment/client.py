@@ -192,7 +192,14 @@ def observe(
         transform=defense.known() if threat_model.adaptive else "",
         buffers=buffers,
         autoencoder=autoencoder,
+        public=_mixed_in(defense, update.images) if threat_model.adaptive and defense.known() else None,
     )
+
+
+def _mixed_in(defense: Defense, images: Tensor) -> Tensor | None:
+    """The public images of a defense that mixes some in."""
+    public = defense.public_like(images)
+    return public if len(public) else None
 
 
 def _statistics(level: str, sources: Sources) -> Statistics | None:

@@ -31,6 +31,7 @@ class Defended:
     update: ClientUpdate
     batch: Batch
     known: str
+    public: Tensor
 
     def leak(self, transform: str = "", sent: dict[str, Tensor] | None = None) -> Leak:
         """What the server has of the update, or of `sent` in its place."""
@@ -44,6 +45,7 @@ class Defended:
             ThreatModel(labels="known", bn_statistics="none", adaptive=bool(transform)),
             labels=self.batch.labels,
             transform=transform,
+            public=self.public if transform else None,
         )
 
     def psnr(self, transform: str, *, budget: int = 200, sent: dict[str, Tensor] | None = None) -> float:
@@ -60,7 +62,7 @@ def defended(key: str, *, repetition: int = 1, batch_size: int = 1, seed: int = 
     defense, images = create_defense(key), (batch.images - 0.5) / 0.25
     module = defense.on_model(build_network("lenet_dlg", num_classes=CLASSES, image_size=SIZE, seed=0))
     update = client_update(module, images, batch.labels, bn_mode="eval", defense=defense, seed=seed)
-    return Defended(module, update, batch, defense.known())
+    return Defended(module, update, batch, defense.known(), defense.public_like(images))
 
 
 def psnr(key: str, *, adaptive: bool) -> float:
@@ -136,6 +138,15 @@ def test_mixup_falls_to_who_finds_its_share() -> None:
     # Control: at a share of one half both mixtures are the same image, and no other can be told from it.
     halves = defended("mixup[alpha=1e9]", repetition=5, batch_size=2, seed=5)
     assert halves.psnr(halves.known, budget=250) < 11
+
+
+def test_an_image_among_public_ones_falls_to_who_has_them() -> None:
+    client = defended("instahide[k=2,private=1]", repetition=4, seed=4)
+    assert client.psnr("") < 9
+    assert client.psnr(client.known) > 25
+    # Control: who has the public images, and the update of another photograph hidden by the same draw.
+    other = defended("instahide[k=2,private=1]", repetition=5, seed=4).update.sent
+    assert client.psnr(client.known, sent=other) < 12
 
 
 @pytest.mark.parametrize("soft", [1e-3, 0.3])

@@ -136,6 +136,18 @@ def test_instahide_s_request_is_checked() -> None:
         mixed("instahide[public=nowhere]", photographs(4))
 
 
+def test_who_knows_it_answers_where_one_public_image_hides_one_private_one() -> None:
+    known = {key: create_defense(key).known() for key in ("instahide[k=2,private=1]", "instahide", "instahide[k=2]")}
+    assert known == {
+        "instahide[k=2,private=1]": "unhidden[largest=0.65,least=0.35]",
+        "instahide": "",
+        "instahide[k=2]": "",
+    }
+    assert create_defense("instahide[flip=false,k=2,least=0.5,private=1]").known() == (
+        "unhidden[flip=false,largest=0.65,least=0.5]"
+    )
+
+
 def test_a_trial_s_hash_holds_the_public_images_it_sees() -> None:
     dataset, granted = create_dataset("photos", 16), ThreatModel()
     plain = data_hash(dataset, "idlg", "", granted)
