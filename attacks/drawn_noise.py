@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 IS_PRODUCT = 1e-4
 """Distance of a layer's gradients from those of one input, relative, up to which it is rounding's."""
+MEAN_MAGNITUDE = math.sqrt(2 / math.pi)
+"""Of a standard normal number: what to expect of one whose sign alone is known."""
 
 
 @register_transform("drawn")
@@ -25,13 +27,15 @@ class Drawn(BeforeTheUpdate):
     gradient of E's weight is d f', that of its bias d = (d_mu, d_s), and d_s = d_mu noise scale sigmoid(s) leaves the
     noise as the only unknown. Where the two are no such product, since a defense perturbed what was sent or several
     steps are in it, the nearest product is taken for it, and the noise is what is to be expected given how far it is.
-    Of more images only sums are sent: their noise starts at its mean, zero, and descends with the images.
+    Where signs alone are sent, those of d_s and d_mu tell the sign of every number, and the mean magnitude stands for
+    it. Of more images only sums are sent: their noise starts at its mean, zero, and descends with the images; so does
+    that of one image where it is not `held`.
     """
 
     secrets = 1
 
-    def __init__(self, *, part: str = "bottleneck") -> None:
-        self.part = part
+    def __init__(self, *, part: str = "bottleneck", held: bool = True) -> None:
+        self.part, self.held = part, held
         self.layer = ""
 
     def bound(self, names: Sequence[str]) -> "Drawn":
@@ -41,7 +45,7 @@ class Drawn(BeforeTheUpdate):
         ]
         if not layers:
             raise UnansweredError(f"drawn[part={self.part}]: the victim has no bottleneck of that name")
-        bound = Drawn(part=self.part)
+        bound = Drawn(part=self.part, held=self.held)
         bound.layer = layers[0]
         return bound
 
@@ -53,6 +57,9 @@ class Drawn(BeforeTheUpdate):
 
     def _solved(self, leak: "Leak", victim: "Victim") -> Tensor:
         weight, bias = (leak.gradients[f"{self.layer}.encoder.{name}"] for name in ("weight", "bias"))
+        if _is_signs(bias):
+            along_mean, along_spread = bias.sign().chunk(2)
+            return (MEAN_MAGNITUDE * along_mean * along_spread)[None]
         product = nearest_product(weight, bias)
         bottleneck: Any = victim.module.get_submodule(self.layer)
         with torch.no_grad():
@@ -68,9 +75,15 @@ class Drawn(BeforeTheUpdate):
 
     def seen(self, images: Tensor, labels: Tensor, secrets: Sequence[Tensor]) -> Seen:
         """Images and labels as they are, and the noise."""
-        # Held where it was solved for, exactly or not: moved along with the image it would fit that image's errors.
-        noise = secrets[0].detach() if len(images) == 1 else secrets[0]
+        # Moved along with the image, noise that is solved for would fit that image's errors.
+        noise = secrets[0].detach() if self.held and len(images) == 1 else secrets[0]
         return Seen(images, labels, {f"{self.layer}.noise": noise})
+
+
+def _is_signs(values: Tensor) -> bool:
+    """Whether all that are not zero have one magnitude, so that nothing but their signs was sent."""
+    magnitudes = values.abs()[values != 0]
+    return bool(len(magnitudes) and (magnitudes == magnitudes[0]).all())
 
 
 class Product(NamedTuple):

@@ -292,9 +292,13 @@ class GradientMatching(Attack):
         left = 0 if result.diverged else budget - result.evaluations
         stopped = reason_of_rest(left, sharing=self.restarts * self.agents, states=trial.leak.observations)
         known = KnownDefense(trial.leak.transform, victim)
-        found = {name: known.private(getattr(result, name), trial.leak) for name in ("images", "final")}
-        snapshots = tuple(known.private(images, trial.leak) for images in result.snapshots)
-        return replace(result, stopped=stopped, snapshots=snapshots, **found)
+        return replace(
+            result,
+            images=known.private(result.images, trial.leak),
+            final=known.private(result.final, trial.leak),
+            snapshots=tuple(known.private(images, trial.leak) for images in result.snapshots),
+            stopped=stopped,
+        )
 
     def _lacks_budget(self, budget: int | None, states: int) -> str | None:
         spend = self.evaluations(budget)

@@ -77,6 +77,9 @@ class Defense(Parametrised):
     keeps_zeros: bool = False
     """Whether what is zero in the update is zero in what it sends."""
 
+    sends_signs: bool = False
+    """Whether nothing but signs is left of what it sends."""
+
     never_neutral: str = ""
     """Why no setting is neutral, in words."""
 

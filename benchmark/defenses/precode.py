@@ -2,6 +2,7 @@
 
 import copy
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -66,7 +67,12 @@ class Precode(Defense):
 
         To leave out the stochastic layers' gradients is AdaPRECODE's attack (Scheliga et al. 2022, arXiv 2208.04767).
         """
-        return "drawn[part=bottleneck]+ignored[part=bottleneck]+ignored[part=head]"
+        return self.known_before([])
+
+    def known_before(self, later: Sequence[Defense]) -> str:
+        """The same; behind a defense that sends signs the noise starts at what they tell of it, and is moved on."""
+        held = "held=false," if any(part.sends_signs for part in later) else ""
+        return f"drawn[{held}part=bottleneck]+ignored[part=bottleneck]+ignored[part=head]"
 
 
 class VariationalBottleneck(nn.Module):

@@ -93,6 +93,7 @@ class Sign(Defense):
     """
 
     keeps_zeros = True
+    sends_signs = True
     knowable = "everything: the sign is a function of the update"
     cost = "every magnitude; the upload shrinks to a bit and a half an entry"
     grid = ("sign[size=0.001]", "sign[size=0.01]", "sign[size=0.1]")

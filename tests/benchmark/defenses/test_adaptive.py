@@ -48,10 +48,12 @@ class Defended:
             public=self.public if transform else None,
         )
 
-    def psnr(self, transform: str, *, budget: int = 200, sent: dict[str, Tensor] | None = None) -> float:
-        """Mean PSNR (dB) over the batch of what iDLG makes of it."""
+    def psnr(
+        self, transform: str, *, budget: int = 200, sent: dict[str, Tensor] | None = None, attack: str = "idlg"
+    ) -> float:
+        """Mean PSNR (dB) over the batch of what an attack makes of it."""
         leak = self.leak(transform, sent)
-        result = create_attack("idlg").reconstruct(leak, Victim(self.module), seed=1, budget=budget)
+        result = create_attack(attack).reconstruct(leak, Victim(self.module), seed=1, budget=budget)
         pixels = (result.images * 0.25 + 0.5).clamp(0, 1)
         pixels = pixels[match(pixels, self.batch.images)]
         return float(-10 * (pixels - self.batch.images).square().flatten(1).mean(1).log10().mean())
@@ -80,6 +82,13 @@ def test_undefended_the_image_leaks() -> None:
 def test_the_defense_holds_until_it_is_known(key: str) -> None:
     assert psnr(key, adaptive=False) < 11
     assert psnr(key, adaptive=True) > 18
+
+
+@pytest.mark.parametrize("repetition", [1, 2])
+def test_signs_are_read_by_who_compares_signs(repetition: int) -> None:
+    client = defended("sign", repetition=repetition)
+    plain, adaptive = (client.psnr(known, attack="inverting_gradients") for known in ("", client.known))
+    assert adaptive > plain + 2
 
 
 def test_control_knowing_it_helps_nothing_where_the_update_is_gone() -> None:
@@ -115,6 +124,29 @@ def test_precode_falls_too_where_noise_is_added_to_what_it_is_solved_from() -> N
     assert (quotient.clamp(-6, 6) - true[0]).norm() > 0.3 * true.norm()
     assert client.psnr("") < 9
     assert client.psnr(client.known) > 25
+
+
+def test_of_signs_the_sign_of_every_number_of_the_noise_is_left() -> None:
+    client = defended("precode[scale=10]+sign", repetition=2, seed=2)
+    victim, true = Victim(client.module), client.update.drawn["fc.bottleneck.noise"]
+    (start,) = create_transform("drawn").bound(victim.parameter_names).start(client.leak(), victim)
+    assert torch.equal(start.sign(), true.sign())
+    torch.testing.assert_close(start.abs(), torch.full_like(true, (2 / torch.pi) ** 0.5))
+    # It is moved on from there, which no noise is that an equation tells.
+    assert "drawn[held=false,part=bottleneck]" in client.known
+    assert "held" not in defended("precode[scale=10]+clipping").known
+    # Control: of other signs in the spread's half of the bias other numbers follow.
+    name = "fc.bottleneck.encoder.bias"
+    along_mean, along_spread = client.update.sent[name].chunk(2)
+    swapped = {**client.update.sent, name: torch.cat([along_mean, -along_spread])}
+    (other,) = create_transform("drawn").bound(victim.parameter_names).start(client.leak(sent=swapped), victim)
+    assert torch.equal(other, -start)
+
+
+def test_precode_and_sign_fall_together() -> None:
+    client = defended("precode[scale=10]+sign", repetition=4, seed=4)
+    assert client.psnr("", attack="inverting_gradients") < 15
+    assert client.psnr(client.known, attack="inverting_gradients") > 18
 
 
 def test_the_noise_of_several_images_is_found_with_them() -> None:
