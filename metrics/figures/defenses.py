@@ -46,6 +46,7 @@ def defense_drawings(records: Sequence[Record], runs: Sequence[Path] = ()) -> It
 
     Of an attacker who knows the defense and one who does not, the figure shows whoever leaks more. Utility is the
     accuracy of a training with the defense, where a run directory has it of every defense, else the update's cosine.
+    Beside it stands what a client uploads a round, where that is not the same for all.
     """
     undefended = {"defense": "none", "adaptive": False}
     shown = scenes(records, lambda trial: trial.is_scored, without=tuple(undefended), stand_ins=undefended)
@@ -96,6 +97,7 @@ def _row(measure: str, cell: Cell, runs: Sequence[Record], trials: Trials) -> It
         "defense": cell.defense,
         "adaptive": cell.adaptive,
         "update_cosine": cosine,
+        "upload_bytes": mean([run.upload_bytes for run in runs if run.upload_bytes is not None]),
         "mean": values.mean,
         "low": values.low,
         "high": values.high,
@@ -123,9 +125,12 @@ def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
     # In rows names cannot lie over each other, however many defenses leak alike; on two axes of numbers they do.
     kept = table.groupby("defense", sort=False)[utility].mean()
     defenses = list(kept.sort_values(ascending=False, kind="stable").index)
-    figure, axes = _rows_of_panels(1 + len(measures), len(defenses))
+    costs = 2 if _uploads_differ(table) else 1
+    figure, axes = _rows_of_panels(costs + len(measures), len(defenses))
     _utility_panel(axes[0], table, utility, defenses)
-    for axis, measure in zip(axes[1:], measures, strict=True):
+    if costs == 2:
+        _upload_panel(axes[1], table, defenses)
+    for axis, measure in zip(axes[costs:], measures, strict=True):
         shown = table[(table["measure"] == measure) & table["worse_of_two"]]
         _panel(axis, shown, defenses)
         facts = facts_of(measure)
@@ -134,7 +139,7 @@ def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
             axis.invert_xaxis()
     axes[0].set_yticks(range(len(defenses)), [wrap_key(name, _LETTERS) for name in defenses])
     axes[0].set_ylim(len(defenses) - 0.5, -0.5)
-    handles, labels = axes[1].get_legend_handles_labels()
+    handles, labels = axes[costs].get_legend_handles_labels()
     key_below(figure, handles, labels, columns=4)
     head(figure, _heading(scene.title, scene.setting, table), scene.absent)
     return figure
@@ -164,6 +169,19 @@ def _utility_panel(axis: Axes, table: pd.DataFrame, utility: str, defenses: Sequ
         rows[utility], range(len(rows)), xerr=errors, color=DARK_GREY, fmt="o", capsize=2, elinewidth=0.7, ms=4
     )
     axis.set_xlabel(_UTILITY[utility])
+
+
+def _uploads_differ(table: pd.DataFrame) -> bool:
+    uploads = table["upload_bytes"] if "upload_bytes" in table else pd.Series(dtype=float)
+    return bool(len(uploads)) and bool(uploads.notna().all()) and uploads.nunique() > 1
+
+
+def _upload_panel(axis: Axes, table: pd.DataFrame, defenses: Sequence[str]) -> None:
+    """What a client uploads a round, on an axis of magnitudes: defenses that compress lie decades apart."""
+    uploads = table.groupby("defense", sort=False)["upload_bytes"].mean().loc[list(defenses)] / 1e3
+    axis.set_xscale("log")
+    axis.plot(uploads, range(len(uploads)), color=DARK_GREY, marker="s", linestyle="none", ms=4)
+    axis.set_xlabel("upload a round\n(kB)")
 
 
 def _panel(axis: Axes, shown: pd.DataFrame, defenses: Sequence[str]) -> None:

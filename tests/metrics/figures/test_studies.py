@@ -122,6 +122,22 @@ def test_of_two_attackers_the_worse_counts_and_the_front_is_marked(
     assert front == {"none": True, "gaussian_noise[sigma=0.1]": True, "pruning[ratio=0.9]": False}
 
 
+def test_what_is_uploaded_has_a_panel_where_it_differs(defended: list[Record]) -> None:
+    """On an axis of magnitudes, a mark a defense; where all upload alike, or one is not known, there is none."""
+    sent = {"none": 38_720.0, "gaussian_noise[sigma=0.1]": 80.0}
+    records = [record.model_copy(update={"upload_bytes": sent[record.cell.defense]}) for record in defended]
+    (drawing,) = defense_drawings(records)
+    assert drawing.table.set_index("defense")["upload_bytes"].to_dict() == sent
+    axis = drawn(drawing, Presentation()).axes[1]
+    assert axis.get_xscale() == "log"
+    assert axis.get_xlabel() == "upload a round\n(kB)"
+    assert list(axis.lines[0].get_xdata()) == [38.72, 0.08]
+    for others in ({}, {"upload_bytes": 80.0}):
+        alike = [record.model_copy(update=others) if others else record for record in defended]
+        (drawing,) = defense_drawings(alike)
+        assert all(axis.get_xscale() == "linear" for axis in drawn(drawing, Presentation()).axes)
+
+
 def test_defenses_that_leak_alike_have_rows_of_their_own(make_record: Callable[..., Record]) -> None:
     """Thirty defenses with the same leakage: no two names lie over each other, and the cheapest stands on top."""
     cosines = {f"dp_sgd[max_norm=1.0,sigma={index}]": 1 - index / 100 for index in range(30)}
