@@ -84,9 +84,11 @@ def test_the_defense_holds_until_it_is_known(key: str) -> None:
     assert psnr(key, adaptive=True) > 18
 
 
-@pytest.mark.parametrize("repetition", [1, 2])
-def test_signs_are_read_by_who_compares_signs(repetition: int) -> None:
-    client = defended("sign", repetition=repetition)
+@pytest.mark.parametrize(
+    ("key", "repetition"), [("sign", 1), ("sign", 2), ("pruning[ratio=0.99]", 3), ("top_k[k=100]", 3)]
+)
+def test_what_is_sent_of_entries_is_read_by_who_compares_as_much(key: str, repetition: int) -> None:
+    client = defended(key, repetition=repetition)
     plain, adaptive = (client.psnr(known, attack="inverting_gradients") for known in ("", client.known))
     assert adaptive > plain + 2
 
