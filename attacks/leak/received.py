@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -121,9 +122,11 @@ class Leak:
 
 def _faults_of(named: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> list[str]:
     """What keeps the tensors from being one each for the parameters."""
+    missing = (f"{name} is missing" for name in parameters if name not in named)
+    unknown = (f"{name} is no parameter that the victim trains" for name in named if name not in parameters)
     return [
-        *(f"{name} is missing" for name in parameters if name not in named),
-        *(f"{name} is no parameter that the victim trains" for name in named if name not in parameters),
+        # In turn, since mostly a name is missing because it is there under another.
+        *(fault for pair in zip_longest(missing, unknown) for fault in pair if fault is not None),
         *(
             f"{name} is {_kind(named[name])} and not {_kind(parameter)}"
             for name, parameter in parameters.items()

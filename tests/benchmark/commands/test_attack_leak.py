@@ -251,6 +251,10 @@ FAULTS = {
     "images of two channels": ({"image_shape": [2, 32, 16]}, r"shape \(2, 32, 16\); victims take 3 channels, or 1"),
     "missing tensor": (drop(FC), r"fc\.weight is missing"),
     "named and missing": ({"names": ["other"]}, "names does not list bn1.bias"),
+    "names of a wrapper": (
+        {"tensors": lambda tensors: {name.replace("gradient/", "gradient/module."): t for name, t in tensors.items()}},
+        r"conv1\.0\.weight is missing, module\.\S+ is no parameter that the victim trains, .*, and 91 more",
+    ),
     "unknown gradient": (put("gradient/other", torch.ones(1)), "other is no parameter that the victim trains"),
     "unknown tensor": (put("fc.weight", torch.ones(1)), r"no tensor of a leak is called fc\.weight"),
     "wrong shape": (put(FC, torch.ones(10, 3)), r"fc\.weight is \(10, 3\) float32 and not \(10, \d+\) float32"),
