@@ -114,19 +114,20 @@ def surrogate() -> SurrogateModel:
     return attack
 
 
-def test_who_knows_more_of_the_local_training_sees_more(build):
-    """The sigmoid LeNet, one image, four steps none of which saturates: effective < surrogate < unrolled."""
-    dataset, repetition = create_dataset("photos", 16), 2
-    batch = draw_batch(dataset, repetition=repetition, batch_size=1)
+@pytest.mark.parametrize(("image", "network", "most"), [(2, 2, 20), (8, 28, 11)])
+def test_who_knows_more_of_the_local_training_sees_more(build, image, network, most):
+    """The sigmoid LeNet, one image, four steps none of which saturates: effective < surrogate < unrolled, in dB."""
+    dataset = create_dataset("photos", 16)
+    batch = draw_batch(dataset, repetition=image, batch_size=1)
     images = batch.images.double()
-    module = build("lenet_dlg", classes=len(dataset.classes), seed=repetition).double()
+    module = build("lenet_dlg", classes=len(dataset.classes), seed=network).double()
     psnr = []
     for attack, simulation in ((Cosine(), "none"), (surrogate(), "none"), (create_attack("idlg"), "strong")):
         leak, victim, lengths = weight_leak(module, images, batch.labels, simulation=simulation)
         assert lengths[-1] >= lengths[0] / 2  # else it would be a single step in all but name
-        returned = attack.reconstruct(leak, victim, seed=repetition, budget=250).images
+        returned = attack.reconstruct(leak, victim, seed=image, budget=350).images
         psnr.append(float(-10 * (returned.clamp(0, 1) - images).square().mean().log10()))
     effective, between, unrolled = psnr
-    assert effective + 3 < between
-    assert between + 3 < unrolled
-    assert unrolled > 30
+    assert effective < most
+    assert between > max(15, effective + 3)
+    assert unrolled > max(30, between + 3)
