@@ -12,15 +12,9 @@ NUMBER = r"([-+]?\d+(?:\.\d+)?)"
 QUOTED = re.compile(rf"{NUMBER}(?:\*\*)?(?: dB| %)? \[{NUMBER}, {NUMBER}\]")
 NAMES = ("mean", "low", "high")
 ELSEWHERE = {
-    "ablation-cifar10": {
-        ("-0.16", "-0.60", "0.40"),
-        ("0.04", "-0.25", "0.16"),
-        ("0.05", "-0.26", "0.15"),
-        ("0.16", "-0.27", "0.51"),
-    },
     "labels-tinyimagenet32": {("1.0", "0.9", "1.1"), ("1.9", "1.8", "2.0")},
 }
-"""Quoted from what is not published, as the page says: another run, pixels of agents, single batches of labels."""
+"""Quoted from what is not published, as the page says: single batches of labels."""
 
 
 def triples(page):
@@ -31,9 +25,8 @@ def triples(page):
             for row in csv.DictReader(file):
                 heads = {name.removesuffix("_low") for name in row if name.endswith("_low")}
                 for head in heads:
-                    middle = next(
-                        name for name in (f"{head}_mean", f"{head}_share", head, "") if name in row or not name
-                    )
+                    means = (f"{head}_mean", f"{head}_share", f"{head}_spread_error", head, "")
+                    middle = next(name for name in means if name in row or not name)
                     words = (row.get(middle), row[f"{head}_low"], row.get(f"{head}_high"))
                     if all(words):
                         found.append(tuple(map(float, words)))
