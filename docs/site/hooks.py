@@ -19,7 +19,7 @@ from reference import attacks, defenses, distances, inputs, label_rules, metrics
 from gradinv.metrics.report import breakable
 
 CHECKOUT = Path(__file__).parents[2]
-ELSEWHERE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "leaderboards/*.*")
+ELSEWHERE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "leaderboards/*.*", "leaderboards/presets/*.yaml")
 """What the site takes from outside of docs/, which is all that mkdocs looks at by itself."""
 REFERENCE = {
     "reference/attacks.md": attacks,
