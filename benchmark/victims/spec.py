@@ -118,5 +118,5 @@ def checked_spec(model: str, state: str, **shaping: Any) -> VictimSpec:
         return VictimSpec.model_validate({"model": model, "state": state, **shaping})
     except ValidationError as error:
         problem = error.errors()[0]
-        place = "".join(f"{part}: " for part in problem["loc"])
+        place = "".join(f"{part}: " for part in problem["loc"] if part != "state")  # which stands before it
         raise RequestError(f"--state {state}: {place}{problem['msg'].removeprefix('Value error, ')}") from error

@@ -84,7 +84,7 @@ def completed(said):
         ("gradinv labels --state e", ["early"]),
         ("gradinv list suites qu", ["quick"]),
         ("gradinv list models lenet_d", ["lenet_dlg"]),
-        (f"gradinv check {BOARD} --victim test_", ["test_resnet[epochs=10]"]),
+        (f"gradinv check {BOARD} --victim test_resnet[", ["test_resnet[epochs=10]"]),
         (f"gradinv check {BOARD} --defense ", ["none"]),
         (f"gradinv check {BOARD} --attack gradinversion.grad", ["gradinversion.grad_only[restarts=4]"]),
         ("gradinv check quick --attack inverting_gradients.ta", ["inverting_gradients.tag"]),
@@ -122,7 +122,7 @@ def test_a_process_that_completes_imports_no_torch():
         "gradinv tune idlg --objective ssi",
         "gradinv plot runs/mine --kind re",
         "gradinv run quick --card RTX30",
-        f"gradinv check {BOARD} --victim test_",
+        f"gradinv check {BOARD} --victim lenet_",
     )
     for words in asked:
         environment = {"_GRADINV_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
