@@ -136,5 +136,5 @@ register_preset("gradinversion.balanced_no_bn", **_BALANCED, alpha_bn=0.0)
 _PYRAMID = {**_BALANCED, "alpha_tv": 0.06, "alpha_bn": 0.0, "alpha_noise": 0.0, "levels": 4}
 register_preset("gradinversion.pyramid", **_PYRAMID)
 # The same for trained networks, whose gradients are short where they are certain: a cosine, and coarse levels first
-# (leaderboards/stronger-cifar10.md).
+# (leaderboards/stronger-trained.md).
 register_preset("gradinversion.coarse_to_fine", **_PYRAMID, distance="cosine", coarse_first=0.5)

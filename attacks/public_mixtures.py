@@ -61,8 +61,9 @@ class Unhidden(Transform):
         return [value * factor for value in candidate]
 
     def private(self, images: Tensor, leak: "Leak", victim: "Victim") -> Tensor:
-        """The private images of what the network saw, (1, C, H, W) each."""
-        if leak.public is None or not bool(images.isfinite().all()):
+        """The private image (1, C, H, W) of what the network saw; a picture that diverged stays what it is."""
+        assert leak.public is not None  # `start` has refused it
+        if not bool(images.isfinite().all()):
             return images
         share = self._share(images, leak, victim)
         mixture = Mixture(share, *valid_range(leak.mean, leak.std, images.dtype, images.device), flip=self.flip)
