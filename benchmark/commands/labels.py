@@ -35,7 +35,9 @@ class LabelRequest:
     """What `gradinv labels` is asked for, option by option."""
 
     dataset: Annotated[str, typer.Option(help="Data set that the private batches come from.", autocompletion=datasets)]
-    model: Annotated[str, typer.Option(help="A timm model, or lenet_dlg.", autocompletion=models)]
+    model: Annotated[
+        str, typer.Option(help="A timm model or a network of a paper (gradinv list models).", autocompletion=models)
+    ]
     out: Annotated[Path, typer.Option("--out", file_okay=False, help="Folder for the board; a run goes on in it.")]
     state: Annotated[
         list[str],

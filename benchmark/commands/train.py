@@ -17,7 +17,9 @@ from gradinv.benchmark.machine import Device, resolve_device
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="A timm model, or lenet_dlg.", autocompletion=models)],
+    model: Annotated[
+        str, typer.Argument(help="A timm model or a network of a paper (gradinv list models).", autocompletion=models)
+    ],
     dataset: Annotated[str, typer.Option(help="Data set to train on.", autocompletion=datasets)] = "photos",
     image_size: ImageSizes = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Else by the size of the data set.")] = None,

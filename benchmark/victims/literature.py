@@ -14,13 +14,11 @@ import torch
 from timm.models import register_model
 from torch import Tensor, nn
 
+from gradinv.benchmark.victims.matched_networks import Pixels, checked_sizes
 from gradinv.metrics.image_size import sides
 
 Conv = tuple[int, int, int, int]
 """Channels, kernel size, stride and padding of a convolution."""
-
-Pixels = int | tuple[int, int]
-"""A side of square images, or height and width: what timm calls `img_size`."""
 
 
 class ReLUNet(nn.Sequential):
@@ -119,18 +117,12 @@ class AprilViT(nn.Module):
         return self.head(self.norm(self.blocks(tokens))[:, 0])
 
 
-def _sizes(num_classes: int, img_size: Pixels, in_chans: int, pretrained: bool) -> dict[str, Any]:
-    if pretrained:
-        raise ValueError("it has no pretrained weights; take state untrained or trained")
-    return {"num_classes": num_classes, "img_size": img_size, "in_chans": in_chans}
-
-
 @register_model
 def mlp1000(
     pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> ReLUNet:
     """1,000 ReLU neurons on the pixels, W ~ N(0, 0.5^2), b = 0, Xavier-uniform classifier (the peeling paper's)."""
-    network = ReLUNet((1000,), **_sizes(num_classes, img_size, in_chans, pretrained))
+    network = ReLUNet((1000,), **checked_sizes(num_classes, img_size, in_chans, pretrained))
     first, last = (layer for layer in network if isinstance(layer, nn.Linear))
     nn.init.normal_(first.weight, std=0.5)
     nn.init.xavier_uniform_(last.weight)
@@ -144,7 +136,7 @@ def mlp_cpa(
     pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> ReLUNet:
     """256 ReLU neurons on the pixels, PyTorch's initialisation (Kariyappa et al. 2023, their smallest network)."""
-    return ReLUNet((256,), **_sizes(num_classes, img_size, in_chans, pretrained))
+    return ReLUNet((256,), **checked_sizes(num_classes, img_size, in_chans, pretrained))
 
 
 @register_model
@@ -152,7 +144,7 @@ def mlp6(
     pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> ReLUNet:
     """Five hidden layers of 200 ReLU neurons (Dimitrov et al. 2024, SPEAR)."""
-    return ReLUNet((200,) * 5, **_sizes(num_classes, img_size, in_chans, pretrained))
+    return ReLUNet((200,) * 5, **checked_sizes(num_classes, img_size, in_chans, pretrained))
 
 
 @register_model
@@ -160,7 +152,7 @@ def mlp300x3(
     pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> ReLUNet:
     """Three linear layers, 300 ReLU neurons in each hidden one (iLRG's FCN-3, Ma et al. 2022)."""
-    return ReLUNet((300,) * 2, **_sizes(num_classes, img_size, in_chans, pretrained))
+    return ReLUNet((300,) * 2, **checked_sizes(num_classes, img_size, in_chans, pretrained))
 
 
 @register_model
@@ -168,7 +160,7 @@ def mlp500x6(
     pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> ReLUNet:
     """Six linear layers, 500 ReLU neurons in each hidden one (Balunović et al. 2022, on which PRECODE falls)."""
-    return ReLUNet((500,) * 5, **_sizes(num_classes, img_size, in_chans, pretrained))
+    return ReLUNet((500,) * 5, **checked_sizes(num_classes, img_size, in_chans, pretrained))
 
 
 @register_model
@@ -177,7 +169,7 @@ def cnn3_rgap(
 ) -> LeakyConvNet:
     """Three 5x5 convolutions of 12 channels, the shape of DLG's LeNet, without biases and invertible."""
     convolutions = ((12, 5, 2, 2), (12, 5, 2, 2), (12, 5, 1, 2))
-    return LeakyConvNet(convolutions, **_sizes(num_classes, img_size, in_chans, pretrained))
+    return LeakyConvNet(convolutions, **checked_sizes(num_classes, img_size, in_chans, pretrained))
 
 
 @register_model
@@ -186,7 +178,7 @@ def cnn6_rgap(
 ) -> LeakyConvNet:
     """Six convolutions (Zhu and Blaschko 2021, CNN6), with one logit a class instead of their one logit."""
     convolutions = ((12, 4, 2, 2), (36, 3, 2, 1), (36, 3, 1, 1), (36, 3, 1, 1), (64, 3, 2, 1), (128, 3, 1, 1))
-    return LeakyConvNet(convolutions, **_sizes(num_classes, img_size, in_chans, pretrained))
+    return LeakyConvNet(convolutions, **checked_sizes(num_classes, img_size, in_chans, pretrained))
 
 
 @register_model
@@ -194,4 +186,4 @@ def vit_april(
     pretrained: bool = False, *, num_classes: int = 10, img_size: Pixels = 32, in_chans: int = 3, **_: Any
 ) -> AprilViT:
     """Two blocks, of which the first is attention on the embeddings, no norm and no skip (Lu et al. 2022, APRIL)."""
-    return AprilViT(**_sizes(num_classes, img_size, in_chans, pretrained))
+    return AprilViT(**checked_sizes(num_classes, img_size, in_chans, pretrained))

@@ -1,4 +1,4 @@
-"""Building victims' networks: any timm model so that it can be differentiated twice, and the LeNet of the DLG paper."""
+"""Building victims' networks: any timm model so that it can be differentiated twice."""
 
 import difflib
 import re
@@ -9,11 +9,10 @@ from typing import Any
 import timm
 import torch
 from timm.layers import activations, activations_me, set_fused_attn
-from timm.models import register_model
 from torch import Tensor, nn
 
 from gradinv.attacks.victim import forget_hidden_state, trained_parameters
-from gradinv.benchmark.victims import literature  # noqa: F401 - registers its networks with timm
+from gradinv.benchmark.victims import literature, matched_networks  # noqa: F401 - they register networks with timm
 from gradinv.benchmark.victims.spec import Stem
 from gradinv.metrics.image_size import ImageSize, sides
 from gradinv.metrics.registry import RequestError, UnknownNameError
@@ -46,49 +45,6 @@ TWICE_DIFFERENTIABLE: tuple[tuple[tuple[type[nn.Module], ...], type[nn.Module]],
     ((nn.Hardsigmoid, activations.HardSigmoid, activations_me.HardSigmoidMe), HardSigmoid),
     ((nn.Hardswish, activations.HardSwish, activations_me.HardSwishMe), HardSwish),
 )
-
-
-class LeNetDLG(nn.Module):
-    """The sigmoid LeNet of DLG (Zhu et al. 2019): three 5x5 convolutions of 12 channels, then one linear layer."""
-
-    def __init__(self, *, num_classes: int, img_size: int | tuple[int, int], in_chans: int) -> None:
-        super().__init__()
-        strides = (2, 2, 1)
-        channels = (in_chans, 12, 12)
-        layers: list[nn.Module] = []
-        for inputs, stride in zip(channels, strides, strict=True):
-            layers += [nn.Conv2d(inputs, 12, kernel_size=5, stride=stride, padding=2), nn.Sigmoid()]
-        self.body = nn.Sequential(*layers)
-        height, width = (-(-side // 4) for side in sides(img_size))  # each stride of 2 halves it, rounded up
-        self.fc = nn.Linear(12 * height * width, num_classes)
-        self.num_classes = num_classes
-        # As in the paper's code, and far wider than PyTorch's default: at most 0.12 in the first layer.
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -0.5, 0.5)
-
-    def get_classifier(self) -> nn.Linear:
-        """The linear layer."""
-        return self.fc
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.body(x).flatten(1))
-
-
-@register_model
-def lenet_dlg(
-    pretrained: bool = False,
-    *,
-    num_classes: int = 10,
-    img_size: int | tuple[int, int] = 32,
-    in_chans: int = 3,
-    pretrained_cfg: Any = None,
-    pretrained_cfg_overlay: Any = None,
-    cache_dir: Any = None,
-) -> LeNetDLG:
-    """The LeNet of Zhu et al. 2019, weights and biases U(-0.5, 0.5), for images of any size."""
-    if pretrained:
-        raise VictimError("it has no pretrained weights; take state untrained or trained")
-    return LeNetDLG(num_classes=num_classes, img_size=img_size, in_chans=in_chans)
 
 
 def build_network(

@@ -80,9 +80,31 @@ def test_lenet_is_the_papers() -> None:
     assert timm.is_model("lenet_dlg")
 
 
-def test_lenet_has_no_pretrained_weights() -> None:
+def test_convnet64_is_the_papers() -> None:
+    network = build("convnet64", num_classes=10)
+    # As breaching 0.1.2 reports of its own: 2,904,970 parameters and 3,208 numbers in buffers.
+    assert sum(parameter.numel() for parameter in network.parameters()) == 2_904_970
+    assert sum(buffer.numel() for buffer in network.buffers()) == 3_208
+    assert [layer.out_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)] == [64, 128, 128] + 5 * [
+        256
+    ]
+    assert network.get_classifier().in_features == 36 * 64
+
+
+@pytest.mark.parametrize("size", [9, 28, 32, 64, "33x48"])
+def test_the_convnet_takes_any_size_that_two_poolings_leave(size: ImageSize) -> None:
+    assert build("convnet16", image_size=size)(torch.zeros(2, 3, *sides(size))).shape == (2, 4)
+
+
+def test_images_that_the_convnet_pools_away_are_refused() -> None:
+    with pytest.raises(VictimError, match=r"convnet16 cannot be built for 8 x 8 images: .*fewer than 9 pixels"):
+        build("convnet16", image_size=8)
+
+
+@pytest.mark.parametrize("model", ["lenet_dlg", "convnet64", "mlp_cpa"])
+def test_networks_of_papers_have_no_pretrained_weights(model: str) -> None:
     with pytest.raises(VictimError, match="no pretrained weights"):
-        build("lenet_dlg", pretrained=True)
+        build(model, pretrained=True)
 
 
 @pytest.mark.parametrize(("model", "stride"), [("resnet18", 4), ("test_resnet", 4), ("resnet18d", 4)])
