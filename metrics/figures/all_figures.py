@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from gradinv.metrics.comparison import Contrast
 from gradinv.metrics.figures.ablation import ablation_drawings
 from gradinv.metrics.figures.defenses import defense_drawings
+from gradinv.metrics.figures.grants import grant_drawings
 from gradinv.metrics.figures.objective import objective_drawings
 from gradinv.metrics.figures.presentation import Presentation, styled
 from gradinv.metrics.figures.progress import progress_drawings
@@ -47,6 +48,9 @@ FIGURES: dict[str, Kind] = {
     "ranks": Kind(lambda material: rank_drawings(material.records), "trials with a judge of identity"),
     "defenses": Kind(
         lambda material: defense_drawings(material.records, material.runs), "a setting under two defenses or more"
+    ),
+    "grants": Kind(
+        lambda material: grant_drawings(material.records), "one setting in which two things or more were granted"
     ),
     "sweep": Kind(
         lambda material: sweep_drawings(material.records),

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import stats
 
 from gradinv.metrics.figures.defenses import defense_drawings
+from gradinv.metrics.figures.grants import grant_drawings
 from gradinv.metrics.figures.presentation import Presentation
 from gradinv.metrics.figures.progress import progress, progress_drawings
 from gradinv.metrics.figures.skeleton import drawn, save_all
@@ -159,3 +160,49 @@ def test_defenses_that_leak_alike_have_rows_of_their_own(make_record: Callable[.
 def test_one_defense_is_no_figure(defended: list[Record], records: list[Record], tmp_path) -> None:
     assert save_all(defense_drawings([record for record in defended if record.cell.defense == "none"]), tmp_path) == []
     assert save_all(defense_drawings(records), tmp_path) == []
+
+
+@pytest.fixture
+def knowing_more(make_record: Callable[..., Record]) -> list[Record]:
+    """An attack without statistics and with exact ones, each with a control, on two victim seeds."""
+    records = []
+    for order, (statistics, seed) in enumerate(itertools.product(("none", "exact"), (0, 1))):
+        changes = {"bn_statistics": statistics, "victim_seed": seed, "order": order}
+        gain = {"none": 0.0, "exact": 4.0}[statistics] + seed
+        records += [make_record("dlg", r, (12.0 + gain + r, 12.0 + gain), **changes) for r in range(3)]
+        control = {"preset": "dlg", "is_control": True, **changes}
+        records += [make_record("prior_only", r, (7.0 + gain, 7.0 + gain), **control) for r in range(3)]
+    return records
+
+
+def test_what_is_granted_has_a_row_and_each_seed_a_mark(knowing_more: list[Record], tmp_path) -> None:
+    paths = save_all(grant_drawings(knowing_more), tmp_path)
+    assert {path.suffix for path in paths} == {".png", ".pdf", ".csv"}
+    table = pd.read_csv(next(path for path in paths if path.suffix == ".csv"), keep_default_na=False)
+    means = table.set_index(["granted", "victim_seed", "control"])["mean"].to_dict()
+    assert means == pytest.approx({
+        ("statistics none", 0, ""): 12.5, ("statistics none", 0, "prior_only"): 7.0,
+        ("statistics none", 1, ""): 13.5, ("statistics none", 1, "prior_only"): 8.0,
+        ("statistics exact", 0, ""): 16.5, ("statistics exact", 0, "prior_only"): 11.0,
+        ("statistics exact", 1, ""): 17.5, ("statistics exact", 1, "prior_only"): 12.0,
+    })  # fmt: skip
+    (axis,) = drawn(next(iter(grant_drawings(knowing_more))), Presentation()).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["statistics none", "statistics exact"]
+    # A line an attack or control: seeds lie above each other within their row, and rows apart.
+    heights = {float(line.get_ydata()[0]) for line in axis.get_lines() if len(line.get_xdata()) == 1}
+    assert sorted(heights) == pytest.approx([-0.175, 0.175, 0.825, 1.175])
+
+
+def test_several_attacks_of_one_grant_have_a_row_each(make_record: Callable[..., Record]) -> None:
+    records = [
+        make_record(key, r, (12.0 + r, 12.0), labels=labels, order=order)
+        for order, (labels, key) in enumerate(itertools.product(("known", "none"), ("dlg", "idlg")))
+        for r in range(3)
+    ]
+    (drawing,) = grant_drawings(records)
+    rows = ["labels known\ndlg", "labels known\nidlg", "labels none\ndlg", "labels none\nidlg"]
+    assert drawing.table["granted"].tolist() == rows
+
+
+def test_where_everyone_knows_the_same_no_grants_are_drawn(knowing_more: list[Record]) -> None:
+    assert list(grant_drawings([record for record in knowing_more if record.cell.bn_statistics == "none"])) == []

@@ -1,0 +1,1 @@
+from .drawings import sheet_drawings as sheet_drawings
