@@ -77,7 +77,7 @@ def test_published_boards_have_the_columns_and_no_contradiction():
         skipped = board["n_batches"] == 0
         assert board[skipped]["notes"].astype(str).str.startswith("skipped: ").all()
         board = board[~skipped]
-        assert (board["n_batches"] >= 500).all()
+        assert (board["n_batches"] >= 1_000).all()
         for part in ("accuracy", "all_correct"):
             assert board[[f"{part}_{bound}" for bound in ("mean", "low", "high")]].stack().between(0, 1).all()
         board = board[board["max_equal_labels"] == 1]

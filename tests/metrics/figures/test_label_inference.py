@@ -1,6 +1,7 @@
 """The figure of label inference stands at the board's numbers and comes out the same each time."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gradinv.metrics.boards.label_table import LabelCell, label_board
@@ -48,6 +49,29 @@ def test_the_figure_stands_at_the_boards_numbers(board):
             np.testing.assert_allclose(line, values)
     chance = [line for line in figure.axes[0].get_lines() if line.get_label() == "B / classes"]
     np.testing.assert_allclose(chance[0].get_ydata(), [0.02, 0.04])
+
+
+def test_more_updates_than_batch_sizes_are_what_the_lines_run_over(board):
+    """In the board's order, one line a rule and way of sending; a row of panels for each victim and batch size."""
+    updates = ["gradient", "weight_update[epochs=4,lr=0.1]", "weight_update[epochs=8,lr=0.1]"]
+    values = [
+        {"update": update, **{f"accuracy_{part}": place / 4 for part in ("mean", "low", "high")}}
+        for place, update in enumerate(updates)
+    ]
+    steps = pd.concat([board.assign(**changed) for changed in values])
+    with styled(Presentation()):
+        figure = label_inference._figure(steps)
+    titles = [" ".join(axis.get_title().split()) for axis in figure.axes[::2]]
+    assert titles == [
+        f"{victim}, labels distinct, B = {size}"
+        for victim in ("resnet18 (untrained)", "resnet18[epochs=3] (trained)")
+        for size in (4, 8)
+    ]
+    axis = figure.axes[0]
+    words = ["gradient", "epochs=4\nlr=0.1", "epochs=8\nlr=0.1"]
+    assert [label.get_text() for label in axis.get_xticklabels()] == words
+    drawn = [list(bars.lines[0].get_ydata()) for bars in axis.containers]
+    assert drawn == [[0.0], [0.0], [0.25, 0.5], [0.25, 0.5]]
 
 
 def test_long_titles_stay_above_their_panels(board):
