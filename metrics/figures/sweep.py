@@ -25,8 +25,10 @@ _DECADE = 10
 """From the smallest to the largest value: beyond it the axis is logarithmic."""
 _KEYS = ("attack", "defense", "victim", "update")
 """Fields that hold a key, whose numbers may be swept."""
-_COUNTS = ("observations", "equal_labels")
-"""Fields that are a number themselves."""
+_COUNTS: Mapping[str, Sequence[str]] = {"observations": (), "equal_labels": ("max_equal_labels",)}
+"""Fields that are a number themselves -> fields that go along with them: distinct labels may not be equal at all."""
+_MOST_TICKS = 8
+"""Values of which each has its tick."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def sweep_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     """Draw `sweep-*` for every number of a setting that has three values, its other fields being equal, with its CSV.
 
     Swept are the numbers of an attack, a defense, a victim (`round`, `epochs`) and an update (`epochs`, `lr`), and
-    fields that are numbers. PSNR has a panel, and every judge of identity: one may see what the other does not.
+    fields that are numbers. PSNR has a panel, structure, and every judge of identity: one may see what others do not.
     """
     for field in (*_KEYS, *_COUNTS):
         for scene in _scenes(records, field):
@@ -73,7 +75,7 @@ def _words_of_file(entry: str) -> list[str]:
 
 def _scenes(records: Sequence[Record], field: str) -> Iterator[Scene]:
     """Settings that differ in the field alone and in the victim's seed, of which each has a line of its own."""
-    without = ("victim_seed",) if field == "attack" else (field, "victim_seed")
+    without = ("victim_seed",) if field == "attack" else (field, *_COUNTS.get(field, ()), "victim_seed")
     for entry, of_entry in _by_entry(records, field).items():
         # What titles say in place of the field: an entry without its numbers, or nothing unusual.
         words = {"attack": {}, "defense": {"defense": "none"}, "victim": {"victim": entry}, "update": {"update": entry}}
@@ -142,7 +144,8 @@ def _numbers(cell: Cell, field: str) -> Iterator[Number]:
 
 def _point(cell: Cell, value: float, scene: Scene) -> Point:
     runs = scene.trials[cell]
-    metrics = ["psnr", *dict.fromkeys(judge for run in runs for judge in run.judges if judge_of(judge))]
+    metrics = ["psnr", *(["structure"] if interval_of(runs, "structure").n else [])]
+    metrics += dict.fromkeys(judge for run in runs for judge in run.judges if judge_of(judge))
     controls = controls_of(cell, scene.trials)
     means = {metric: [interval_of(scene.trials[control], metric).mean for control in controls] for metric in metrics}
     return Point(
@@ -193,9 +196,10 @@ def _panel(axis: Axes, metric: str, entry: str, number: str, lines: Lines) -> No
     heading = metric if facts is None else two_lines(facts.heading, f"{facts.direction} is better")
     axis.set(xlabel=number if entry == number else f"{number} of {name_of(entry)}", ylabel=heading)
     values = [point.value for points in lines.values() for point in points]
-    if min(values) > 0 and max(values) >= _DECADE * min(values):
+    ticks, decade = sorted(set(values)), min(values) > 0 and max(values) >= _DECADE * min(values)
+    if decade:
         axis.set_xscale("log")
-        ticks = sorted(set(values))
+    if decade or len(ticks) <= _MOST_TICKS:
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
 

@@ -159,6 +159,30 @@ def test_a_number_that_spans_decades_has_a_logarithmic_axis(make_record):
     assert figure.axes[0].get_xscale() == "linear"
 
 
+def test_the_bound_on_equal_labels_goes_along_with_their_number(make_record):
+    """Batches of distinct labels, which have another bound, are the first point of the sweep."""
+    numbers = {1: 1, 2: 4, 3: 4}
+    records = [
+        make_record("idlg", r, (15.0 - equal + r, 15.0), equal_labels=equal, max_equal_labels=most, order=equal)
+        for equal, most in numbers.items()
+        for r in range(3)
+    ]
+    ((name, figure),) = figures_of(Material(records, (), ()), "sweep").items()
+    assert name.startswith("sweep-equal_labels-")
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1", "2", "3"]
+
+
+def test_structure_has_a_panel_where_it_was_measured(make_record):
+    records = []
+    for record in sweep(make_record, [0.01, 0.1, 1.0]):
+        images = [image.model_copy(update={"metrics": {**image.metrics, "structure": 0.25}}) for image in record.images]
+        records.append(record.model_copy(update={"images": images}))
+    (figure,) = figures_of(Material(records, (), ()), "sweep").values()
+    _, structure = figure.axes
+    assert structure.get_ylabel().startswith("structure")
+    assert set(structure.containers[0].lines[0].get_ydata()) == {0.25}
+
+
 def test_two_values_are_no_sweep(make_record):
     with pytest.raises(RequestError, match="no figure of kind sweep in these records: it needs three values"):
         figures_of(Material(sweep(make_record, [0.01, 0.1]), (), ()), "sweep")
