@@ -1,3 +1,8 @@
+from .agreement import (
+    Agreement as Agreement,
+    agreement_table as agreement_table,
+    agreements as agreements,
+)
 from .compare import (
     FEWEST as FEWEST,
     Comparison as Comparison,

@@ -4,11 +4,19 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradinv.metrics.comparison import Contrast, Contrasted, contrast_table, contrasted
-from gradinv.metrics.figures.agreement import agreement_figure, agreement_table, agreements
+from gradinv.metrics.comparison import (
+    Agreement,
+    Contrast,
+    Contrasted,
+    agreement_table,
+    agreements,
+    contrast_table,
+    contrasted,
+)
 from gradinv.metrics.figures.presentation import (
     canvas,
     head,
@@ -22,11 +30,13 @@ from gradinv.metrics.figures.presentation import (
     width_asked,
 )
 from gradinv.metrics.figures.skeleton import Drawing
+from gradinv.metrics.figures.small_panels import few_ticks
 from gradinv.metrics.figures.style import BAND, DARK_GREY, GREY, error_bars
-from gradinv.metrics.records import Record, Sample, controls_for, granted, samples_of, setting_of, title
+from gradinv.metrics.records import Record, Sample, controls_for, granted, samples_of, setting_of, title, unusual
 from gradinv.metrics.statistics import Interval, metric_interval
 
 _ROW, _HEAD = 0.42, 2.1  # inches
+_PANELS_IN_A_ROW = 3  # of agreement
 _MARKS = {"prior_only": "|", "other_gradient": "x", "noise_gradient": "+"}
 """Controls of one attack: a mark on its line."""
 _LINES: dict[str, Any] = {"same_class": ":", "mean_image": "--"}
@@ -51,7 +61,7 @@ def _drawings(records: Sequence[Record], contrasts: Sequence[Contrast]) -> Itera
         yield Drawing(f"ablation-{number}", partial(_ablation, results, samples), contrast_table(results))
     agreed = [agreement for agreement in agreements(records) if not agreement.cell.is_control]
     if agreed:
-        yield Drawing("agreement", partial(agreement_figure, agreed), agreement_table(agreed))
+        yield Drawing("agreement", partial(_agreement_figure, agreed), agreement_table(agreed))
 
 
 def _ablation(results: Sequence[Contrasted], samples: Sequence[Sample]) -> Figure:
@@ -123,3 +133,38 @@ def _difference(axis: Axes, row: int, result: Contrasted) -> None:
     axis.errorbar([psnr.gain], [row], xerr=errors, color=DARK_GREY, capsize=3, linestyle="none")
     if blind is not None:
         axis.plot([blind.gain], [row], color="black", marker="x", markersize=8, linestyle="none")
+
+
+def _agreement_figure(of_cells: Sequence[Agreement]) -> Figure:
+    """A scatter of error over spread for each cell, one point an image."""
+    columns = panels_in_a_row(min(len(of_cells), _PANELS_IN_A_ROW), 4.75)
+    rows = -(-len(of_cells) // columns)
+    figure = canvas(max(4.5, 3.6 * columns), (4.2 if width_asked() is None else 2.6) * rows + 0.2, lowest=1.0)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[len(of_cells) :]:
+        axis.remove()
+    for index, (axis, agreement) in enumerate(zip(axes, of_cells, strict=False)):
+        color, marker = look_of(agreement.cell.key)
+        axis.plot(agreement.spread, agreement.error, linestyle="none", marker=marker, color=color)
+        axis.set_title(_agreement_heading(agreement), loc="left", fontsize=8)
+        axis.set(
+            xlabel="spread of the agents (pixel value)", ylabel="mean squared error" if index % columns == 0 else ""
+        )
+        # Errors span decades; a single value spans nothing, and a logarithmic axis cannot hold it.
+        if np.ptp(agreement.error):
+            axis.set_yscale("log")
+            few_ticks(axis)
+    head(
+        figure,
+        "Do the agents disagree where they are wrong? One point an image.",
+    )
+    return figure
+
+
+def _agreement_heading(agreement: Agreement) -> str:
+    setting = setting_of(agreement.cell)
+    named = "".join(f", {name} {setting[name]}" for name in unusual(setting))
+    return (
+        f"{name_of(agreement.cell.key, 34)}\nbatch-norm statistics {agreement.cell.bn_statistics}{named}\n"
+        f"Spearman {agreement.rho:.2f} [{agreement.low:.2f}, {agreement.high:.2f}], {agreement.n_batches} batches"
+    )

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from gradinv.metrics.comparison import Contrast
 from gradinv.metrics.figures.ablation import ablation_drawings
 from gradinv.metrics.figures.defenses import defense_drawings
-from gradinv.metrics.figures.grants import grant_drawings
 from gradinv.metrics.figures.objective import objective_drawings
 from gradinv.metrics.figures.presentation import Presentation, styled
 from gradinv.metrics.figures.progress import progress_drawings
 from gradinv.metrics.figures.quality import quality_drawings
 from gradinv.metrics.figures.ranks import rank_drawings
 from gradinv.metrics.figures.recovery import recovery_drawings
+from gradinv.metrics.figures.rows import grant_drawings, victim_drawings
 from gradinv.metrics.figures.sheets import sheet_drawings
 from gradinv.metrics.figures.skeleton import Drawing, save_all
 from gradinv.metrics.figures.sweep import sweep_drawings
@@ -52,6 +52,7 @@ FIGURES: dict[str, Kind] = {
     "grants": Kind(
         lambda material: grant_drawings(material.records), "one setting in which two things or more were granted"
     ),
+    "victims": Kind(lambda material: victim_drawings(material.records), "three networks or more in one setting"),
     "sweep": Kind(
         lambda material: sweep_drawings(material.records),
         "three values or more of a number of an attack, defense, victim or update, or of a count, all else being equal",

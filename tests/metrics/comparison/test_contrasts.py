@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from gradinv.metrics.comparison.agreement import agreement_table, agreements, spearman
 from gradinv.metrics.comparison.contrasts import Contrast, contrast_table, contrasted
 from gradinv.metrics.figures.ablation import ablation_drawings
-from gradinv.metrics.figures.agreement import agreement_table, agreements, spearman
 from gradinv.metrics.figures.skeleton import save_all
 from gradinv.metrics.records.record import Record
 from gradinv.metrics.records.samples import samples_of

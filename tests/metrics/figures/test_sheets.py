@@ -7,8 +7,7 @@ import pytest
 from matplotlib.image import imread
 from safetensors.numpy import load_file
 
-from gradinv.metrics.figures import Material, Presentation, figures_of
-from gradinv.metrics.figures.sheets import drawings as sheets
+from gradinv.metrics.figures import Material, Presentation, figures_of, sheets
 from gradinv.metrics.figures.skeleton import Scene, save_all
 from gradinv.metrics.records.pictures import Pictures
 from gradinv.metrics.records.reading import trials_by_cell

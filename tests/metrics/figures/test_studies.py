@@ -10,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import stats
 
 from gradinv.metrics.figures.defenses import defense_drawings
-from gradinv.metrics.figures.grants import grant_drawings
 from gradinv.metrics.figures.presentation import Presentation
 from gradinv.metrics.figures.progress import progress, progress_drawings
+from gradinv.metrics.figures.rows import grant_drawings, victim_drawings
 from gradinv.metrics.figures.skeleton import drawn, save_all
 from gradinv.metrics.records.record import Record
 
@@ -179,7 +179,7 @@ def test_what_is_granted_has_a_row_and_each_seed_a_mark(knowing_more: list[Recor
     paths = save_all(grant_drawings(knowing_more), tmp_path)
     assert {path.suffix for path in paths} == {".png", ".pdf", ".csv"}
     table = pd.read_csv(next(path for path in paths if path.suffix == ".csv"), keep_default_na=False)
-    means = table.set_index(["granted", "victim_seed", "control"])["mean"].to_dict()
+    means = table.set_index(["row", "victim_seed", "control"])["mean"].to_dict()
     assert means == pytest.approx({
         ("statistics none", 0, ""): 12.5, ("statistics none", 0, "prior_only"): 7.0,
         ("statistics none", 1, ""): 13.5, ("statistics none", 1, "prior_only"): 8.0,
@@ -201,8 +201,27 @@ def test_several_attacks_of_one_grant_have_a_row_each(make_record: Callable[...,
     ]
     (drawing,) = grant_drawings(records)
     rows = ["labels known\ndlg", "labels known\nidlg", "labels none\ndlg", "labels none\nidlg"]
-    assert drawing.table["granted"].tolist() == rows
+    assert drawing.table["row"].tolist() == rows
 
 
 def test_where_everyone_knows_the_same_no_grants_are_drawn(knowing_more: list[Record]) -> None:
     assert list(grant_drawings([record for record in knowing_more if record.cell.bn_statistics == "none"])) == []
+
+
+def test_networks_stand_by_the_structure_that_they_leak(make_record: Callable[..., Record], tmp_path) -> None:
+    """And not by their PSNR, though it goes the other way here; two networks are no figure."""
+
+    def leaking(victim: str, order: int, psnr: float, structure: float) -> list[Record]:
+        records = [make_record("dlg", r, (psnr + r, psnr), victim=victim, order=order) for r in range(3)]
+        leaks = {"structure": structure}
+        images = [[it.model_copy(update={"metrics": it.metrics | leaks}) for it in record.images] for record in records]
+        return [record.model_copy(update={"images": it}) for record, it in zip(records, images, strict=True)]
+
+    records = [*leaking("a", 0, 20.0, 0.1), *leaking("b", 1, 15.0, 0.2), *leaking("c", 2, 10.0, 0.3)]
+    (drawing,) = victim_drawings(records)
+    assert drawing.name == "victims-networks-in_rows-photos-16px-B2"
+    assert list(dict.fromkeys(drawing.table["row"])) == ["c (untrained)", "b (untrained)", "a (untrained)"]
+    assert list(drawing.table[drawing.table["metric"] == "psnr"]["mean"]) == [10.5, 15.5, 20.5]
+    axis, _ = drawn(drawing, Presentation()).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["c (untrained)", "b (untrained)", "a (untrained)"]
+    assert list(victim_drawings(records[:6])) == []

@@ -1,6 +1,7 @@
-"""The figure of what knowledge is worth: an attack beside its controls, a row for everything that it was granted."""
+"""Attacks beside their controls, a row for everything that a field takes: what was granted, or the victims."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -36,8 +37,20 @@ _MARKS = {
 """Control -> its mark on the line of its attack."""
 _PANEL, _NARROW, _NAMES, _ROW, _AXIS, _HEAD = 2.6, 1.6, 1.8, 0.16, 0.7, 1.3  # inches
 _LETTERS, _FONT = 36, 6.5  # of a row's name
+_LEAST_VICTIMS = 3
+_GRANTED = " Where prior_only lies as far, what is granted leaks without the gradient."
 _SPREAD = 0.7
 """Of the distance of two rows: how far the victim seeds of one lie apart."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the rows of a figure are, how it is asked about, and what is said below the question."""
+
+    asks: str
+    says: str
+    names: Mapping[Cell, str]
+    """Attack -> what tells its row from the others."""
 
 
 def grant_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
@@ -47,26 +60,44 @@ def grant_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
     """
     without = (*_WORDS, "granted_numbers_per_pixel", "victim_seed")
     for scene in scenes(records, lambda trial: trial.is_scored, without):
-        names = _row_names(scene)
-        if len({tuple(getattr(cell, field) for field in _WORDS) for cell in names}) > 1:
-            table = _table(scene, names)
-            yield Drawing(f"grants-{scene.name}", partial(_figure, scene, table), table)
+        attacks = scene.attacks
+        told = [field for field in _WORDS if len({getattr(cell, field) for cell in attacks}) > 1]
+        if told:
+            words = {cell: ", ".join(_WORDS[field].format(getattr(cell, field)) for field in told) for cell in attacks}
+            yield from _drawing("grants", scene, words, "What is it worth to know more?", _GRANTED)
 
 
-def _row_names(scene: Scene) -> dict[Cell, str]:
-    """Each attack -> what tells its row from the others: what was granted, and its key where there are several."""
-    attacks = scene.attacks
-    told = [field for field in _WORDS if len({getattr(cell, field) for cell in attacks}) > 1]
-    granted = {cell: ", ".join(_WORDS[field].format(getattr(cell, field)) for field in told) for cell in attacks}
+def victim_drawings(records: Sequence[Record]) -> Iterator[Drawing]:
+    """Draw `victims-*` for each setting of three networks or more (or states of one), with its CSV; rows as above."""
+    without = ("victim", "victim_state", "victim_seed", "granted_numbers_per_pixel")
+    stand_ins = {"victim": "networks", "victim_state": "in rows"}
+    for scene in scenes(records, lambda trial: trial.is_scored, without, stand_ins):
+        words = {cell: f"{cell.victim} ({cell.victim_state})" for cell in _by_structure(scene)}
+        if len(set(words.values())) >= _LEAST_VICTIMS:
+            yield from _drawing("victims", scene, words, "Which network gives most away?", "")
+
+
+def _by_structure(scene: Scene) -> list[Cell]:
+    """The attacks, those that leak most structure first; in the order of the suite where it was not measured."""
+    # By structure and not by PSNR, which acquits pictures that show their original.
+    shown = {cell: interval_of(scene.trials[cell], "structure") for cell in scene.attacks}
+    return sorted(shown, key=lambda cell: -shown[cell].mean if shown[cell].n else 0.0)
+
+
+def _drawing(kind: str, scene: Scene, words: Mapping[Cell, str], asks: str, says: str) -> Iterator[Drawing]:
+    """The figure of a scene; rows are named by the words, and by the attack's key where there are several."""
     several = len(scene.attack_keys) > 1
-    return {cell: words + (f"\n{name_of(cell.key, _LETTERS)}" if several else "") for cell, words in granted.items()}
+    names = {cell: row + (f"\n{name_of(cell.key, _LETTERS)}" if several else "") for cell, row in words.items()}
+    question = Question(asks, says, names)
+    table = _table(scene, question)
+    yield Drawing(f"{kind}-{scene.name}", partial(_figure, scene, question, table), table)
 
 
-def _table(scene: Scene, names: dict[Cell, str]) -> pd.DataFrame:
+def _table(scene: Scene, question: Question) -> pd.DataFrame:
     """One row for each measure of an attack or a control that has values."""
     return pd.DataFrame([
         {
-            "granted": name,
+            "row": name,
             "key": attack.key,
             "control": cell.key.partition(" of ")[0] if cell.is_control else "",
             "victim_seed": attack.victim_seed,
@@ -76,16 +107,16 @@ def _table(scene: Scene, names: dict[Cell, str]) -> pd.DataFrame:
             "high": values.high,
             "n_batches": values.n,
         }
-        for attack, name in names.items()
+        for attack, name in question.names.items()
         for cell in (attack, *controls_of(attack, scene.trials))
         for metric in MEASURES
         if (values := interval_of(scene.trials[cell], metric)).n
     ])  # fmt: skip
 
 
-def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
-    metrics, rows = list(dict.fromkeys(table["metric"])), list(dict.fromkeys(table["granted"]))
-    seeds = list(dict.fromkeys(table["victim_seed"]))
+def _figure(scene: Scene, question: Question, table: pd.DataFrame) -> Figure:
+    metrics, rows = list(dict.fromkeys(table["metric"])), list(dict.fromkeys(table["row"]))
+    seeds = sorted(set(table["victim_seed"]))
     columns = panels_in_a_row(len(metrics), _NARROW, beside=_NAMES)
     lines = -(-len(metrics) // columns)
     height = _ROW * max(len(seeds), 1 + max(name.count("\n") + 1 for name in rows)) * len(rows)
@@ -103,8 +134,8 @@ def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
     of_seeds = "" if len(seeds) == 1 else "; from above, victim seeds " + ", ".join(map(str, seeds))
     head(
         figure,
-        f"What is it worth to know more?\n{scene.title}\nMean over batches with its 95 % interval{of_seeds}.\n"
-        "Further right leaks more. Where prior_only lies as far, what is granted leaks without the gradient.\n"
+        f"{question.asks}\n{scene.title}\nMean over batches with its 95 % interval{of_seeds}.\n"
+        f"Further right leaks more.{question.says}\n"
         "Identity: normalised rank of the original, 0: named, 0.5: chance.",
         scene.absent,
     )
@@ -112,8 +143,8 @@ def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
 
 
 def _panel(axis: Axes, metric: str, table: pd.DataFrame, rows: Sequence[str]) -> None:
-    seeds = list(dict.fromkeys(table["victim_seed"]))
-    for (name, seed, key), group in table.groupby(["granted", "victim_seed", "key"], sort=False):
+    seeds = sorted(set(table["victim_seed"]))
+    for (name, seed, key), group in table.groupby(["row", "victim_seed", "key"], sort=False):
         place = rows.index(name) + _SPREAD * ((seeds.index(seed) + 0.5) / len(seeds) - 0.5)
         for row in group.itertuples():
             _mark(axis, place, str(key), row)

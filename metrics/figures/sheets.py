@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gradinv.metrics.figures.presentation import name_of, width_asked
-from gradinv.metrics.figures.sheets.page import Place, SheetFormat, SheetRow, draw_page, sheet_format
+from gradinv.metrics.figures.sheet_page import Place, SheetFormat, SheetRow, draw_page, sheet_format
 from gradinv.metrics.figures.skeleton import Drawing, Scene, Trials, scenes
 from gradinv.metrics.images import judge_of, rank_of
 from gradinv.metrics.records import (

@@ -6,15 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from gradinv.metrics.figures.presentation import canvas, head, look_of, name_of, panels_in_a_row, width_asked
-from gradinv.metrics.figures.small_panels import few_ticks
-from gradinv.metrics.records import Cell, Record, setting_of, trials_by_cell, unusual
+from gradinv.metrics.records import Cell, Record, setting_of, trials_by_cell
 
 RESAMPLES = 2_000
-PANELS_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -104,38 +100,3 @@ def agreement_table(of_cells: Iterable[Agreement]) -> pd.DataFrame:
         for agreement in of_cells
     ]
     return pd.DataFrame(rows)
-
-
-def agreement_figure(of_cells: Sequence[Agreement]) -> Figure:
-    """A scatter of error over spread for each cell, one point an image."""
-    columns = panels_in_a_row(min(len(of_cells), PANELS_IN_A_ROW), 4.75)
-    rows = -(-len(of_cells) // columns)
-    figure = canvas(max(4.5, 3.6 * columns), (4.2 if width_asked() is None else 2.6) * rows + 0.2, lowest=1.0)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axis in axes[len(of_cells) :]:
-        axis.remove()
-    for index, (axis, agreement) in enumerate(zip(axes, of_cells, strict=False)):
-        color, marker = look_of(agreement.cell.key)
-        axis.plot(agreement.spread, agreement.error, linestyle="none", marker=marker, color=color)
-        axis.set_title(_heading(agreement), loc="left", fontsize=8)
-        axis.set(
-            xlabel="spread of the agents (pixel value)", ylabel="mean squared error" if index % columns == 0 else ""
-        )
-        # Errors span decades; a single value spans nothing, and a logarithmic axis cannot hold it.
-        if np.ptp(agreement.error):
-            axis.set_yscale("log")
-            few_ticks(axis)
-    head(
-        figure,
-        "Do the agents disagree where they are wrong? One point an image.",
-    )
-    return figure
-
-
-def _heading(agreement: Agreement) -> str:
-    setting = setting_of(agreement.cell)
-    named = "".join(f", {name} {setting[name]}" for name in unusual(setting))
-    return (
-        f"{name_of(agreement.cell.key, 34)}\nbatch-norm statistics {agreement.cell.bn_statistics}{named}\n"
-        f"Spearman {agreement.rho:.2f} [{agreement.low:.2f}, {agreement.high:.2f}], {agreement.n_batches} batches"
-    )

@@ -1,1 +1,0 @@
-from .drawings import sheet_drawings as sheet_drawings
