@@ -10,7 +10,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gradinv.attacks.attack import Conditions
-from gradinv.attacks.exact.closed_form import ClosedForm, agreement, likeliest_label, partial_result, reason_of_labels
+from gradinv.attacks.exact.closed_form import (
+    ClosedForm,
+    agreement,
+    least_squares,
+    likeliest_label,
+    partial_result,
+    reason_of_labels,
+)
 from gradinv.attacks.exact.layer_calls import LayerCall, layer_calls
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import Paper, register_attack
@@ -109,22 +116,15 @@ def solved(
     positions = state[attention.positions].squeeze(0)
     # W^T dL/dW = (dL/dz W)^T E: each projection's part of dL/dE, transposed, times E; the sum has all of dL/dE.
     sums = torch.stack([state[name].T @ gradients[name] for name in attention.projections]).sum(0)
-    embeddings = _least_squares(gradients[attention.positions].squeeze(0).T, sums, rounding)
+    embeddings = least_squares(gradients[attention.positions].squeeze(0).T, sums, rounding)
     conv = attention.patches
     count = math.prod(side // kernel for side, kernel in zip(image_shape[1:], conv.kernel_size, strict=True))
     tokens = (embeddings - positions)[-count:]  # what stands before the patches is a class token
     weight = conv.weight.detach().double().flatten(1)
     bias = 0 if conv.bias is None else conv.bias.detach().double()
-    patches = _least_squares(weight, (tokens - bias).T, rounding)
+    patches = least_squares(weight, (tokens - bias).T, rounding)
     # Patches do not overlap, so that `fold`, which adds up what does, only puts them in their places.
     return nn.functional.fold(patches[None], image_shape[1:], conv.kernel_size, stride=conv.stride)[0]
-
-
-def _least_squares(matrix: Tensor, right: Tensor, rounding: float) -> Tensor:
-    # By singular values, and on the CPU, which has the driver that takes matrices of any rank.
-    cutoff = rounding * max(matrix.shape)
-    solution = torch.linalg.lstsq(matrix.cpu(), right.cpu(), rcond=cutoff, driver="gelsd").solution
-    return solution.to(matrix.device)
 
 
 def find_bare_attention(network: nn.Module, image_shape: tuple[int, int, int]) -> BareAttention:

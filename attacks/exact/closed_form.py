@@ -122,3 +122,17 @@ def agreement(observed: Sequence[Tensor], candidate: Sequence[Tensor]) -> float:
     rest = torch.stack([(a.double() - factor * b.double()).square().sum() for a, b in pairs]).sum()
     # No clipping turns an update round: a factor below zero is another update.
     return float((rest / length).sqrt()) if bool(factor > 0) else float("inf")
+
+
+def least_squares(matrix: Tensor, right: Tensor, rounding: float) -> Tensor:
+    """The shortest X with least ||matrix X - right||; singular values near zero, by `rounding`, are taken for zero.
+
+    `rounding` is a number's relative error, which the matrix's longer side multiplies.
+
+    >>> least_squares(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([[4.0], [1.0]]), 1e-7).flatten().tolist()
+    [2.0, 0.0]
+    """
+    # By singular values, and on the CPU, which has the driver that takes matrices of any rank.
+    cutoff = rounding * max(matrix.shape)
+    solution = torch.linalg.lstsq(matrix.cpu(), right.cpu(), rcond=cutoff, driver="gelsd").solution
+    return solution.to(matrix.device)
