@@ -27,7 +27,10 @@ from .group_consistency import (
 from .inits import Init as Init
 from .lbfgs import LBFGS as LBFGS
 from .matched_trial import MatchedTrial as MatchedTrial
-from .needs import LabelPolicy as LabelPolicy
+from .needs import (
+    LabelPolicy as LabelPolicy,
+    lacks_scale as lacks_scale,
+)
 from .objective import (
     Objective as Objective,
     Recorded as Recorded,

@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from gradinv.attacks.gradient_matching.distances import Distance
 from gradinv.attacks.gradient_matching.objective import Objective
 from gradinv.attacks.gradient_matching.variables import Given
 
@@ -70,10 +71,20 @@ def program_of(
 
 
 def _named(part: object) -> Hashable:
-    """What parts of an objective share if they compute the same: class and plain attributes, else identity."""
-    attributes = tuple(sorted(vars(part).items())) if hasattr(part, "__dict__") else ()
-    plain = all(isinstance(value, int | float | str | None) for _, value in attributes)
-    return (type(part), attributes) if plain else id(part)
+    """What parts of an objective share if they compute the same: class and plain attributes, else identity.
+
+    Plain are numbers, texts, tuples of them, and distances that a distance is made of.
+    """
+    attributes = sorted(vars(part).items()) if hasattr(part, "__dict__") else ()
+    names = {name: _named(value) if isinstance(value, Distance) else value for name, value in attributes}
+    plain = all(map(_is_plain, names.values()))
+    return (type(part), *names.items()) if plain else id(part)
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, int | float | str | type | None)
 
 
 def _traced(objective: Objective, width: int, inputs: Sequence[Tensor], given: Given, parts: int) -> GraphModule:

@@ -17,7 +17,8 @@ from gradinv.attacks.leak import Reconstruction
 from gradinv.attacks.registry import ATTACKS, create_attack
 from gradinv.attacks.victim import Victim
 
-ALONE = {"gradinversion": "gradinversion.fidelity"}  # groups have their own tests
+# Groups have their own tests, and so have networks with positions.
+ALONE = {"gradinversion": "gradinversion.fidelity", "april_matching": "april_matching.no_position"}
 MATCHING = [name for name in ATTACKS.names() if issubclass(ATTACKS.get(name).target, GradientMatching)]
 NAMES = [ALONE.get(name, name) for name in MATCHING]
 WITH_PRIOR = [name for name in NAMES if create_attack(name).prior_only() is not None]

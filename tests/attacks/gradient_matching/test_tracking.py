@@ -17,7 +17,8 @@ from gradinv.attacks.gradient_matching.priors import Candidate, Prior
 from gradinv.attacks.gradient_matching.tracking import CURVE_POINTS, SNAPSHOTS, Tracker, snapshot_evaluations
 from gradinv.attacks.registry import ATTACKS, create_attack
 
-ALONE = {"gradinversion": "gradinversion.fidelity"}  # groups have their own tests
+# Groups have their own tests, and so have networks with positions.
+ALONE = {"gradinversion": "gradinversion.fidelity", "april_matching": "april_matching.no_position"}
 MATCHING = [name for name in ATTACKS.names() if issubclass(ATTACKS.get(name).target, GradientMatching)]
 NAMES = [ALONE.get(name, name) for name in MATCHING]
 OPTIMIZERS = [Adam(0.1, step_decay(0.5)), LBFGS(lr=0.5)]

@@ -166,6 +166,7 @@ def test_every_attack_that_matches_takes_it_alone_or_side_by_side(make_dataset: 
         ("inverting_gradients", GRANTED),
         ("gradinversion.no_bn", GRANTED),
         ("deep_image_prior", GRANTED),
+        ("april_matching.no_position", GRANTED),
         ("surrogate_model", steps),
         ("dimitrov", steps),
     ):

@@ -1,0 +1,1 @@
+"""Attacks on transformers: the gradient of learnt positions is that of the embedded tokens."""
