@@ -151,15 +151,17 @@ def _gradients(
         loss = nn.functional.cross_entropy(network(image), torch.tensor([0], device=image.device))
     finally:
         handle.remove()
-    found = torch.autograd.grad(loss, [*outputs, *parameters.values()], materialize_grads=True)
-    return found[0].flatten(2)[0].T, dict(zip(parameters, found[len(outputs) :], strict=True))
+    gradients = torch.autograd.grad(loss, [*outputs, *parameters.values()], materialize_grads=True)
+    return gradients[0].flatten(2)[0].T, dict(zip(parameters, gradients[len(outputs) :], strict=True))
 
 
 def _positions(of_tokens: Tensor, gradients: dict[str, Tensor], grid: tuple[int, int]) -> str | None:
     """The parameter whose gradient is that of the tokens; None where there is none."""
     for name, gradient in gradients.items():
-        own = _of_patches(gradient, grid, of_tokens.shape[1])
-        if own.shape == of_tokens.shape and bool((own - of_tokens).norm() <= HOLDS * of_tokens.norm()):
+        of_positions = _of_patches(gradient, grid, of_tokens.shape[1])
+        if of_positions.shape == of_tokens.shape and bool(
+            (of_positions - of_tokens).norm() <= HOLDS * of_tokens.norm()
+        ):
             return name
     return None
 

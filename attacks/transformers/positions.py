@@ -28,12 +28,14 @@ def position_embeddings(parameters: Iterable[tuple[str, nn.Parameter]]) -> list[
     >>> position_embeddings([("pos_embed", table), ("blocks.0.attn.rel_pos_h", table), ("pos_embed.proj.bias", table)])
     ['pos_embed']
     """
-    found = {name: value for name, value in parameters if NAMES.fullmatch(name.rpartition(".")[2])}
-    if not found:
+    embeddings = {name: value for name, value in parameters if NAMES.fullmatch(name.rpartition(".")[2])}
+    if not embeddings:
         raise NoPositionsError("needs an absolute position embedding, and none of the network's parameters is one")
-    trained = [name for name, value in found.items() if value.requires_grad]
+    trained = [name for name, value in embeddings.items() if value.requires_grad]
     if not trained:
-        raise NoPositionsError(f"the position embedding {next(iter(found))} is frozen, and its gradient is not sent")
+        raise NoPositionsError(
+            f"the position embedding {next(iter(embeddings))} is frozen, and its gradient is not sent"
+        )
     return trained
 
 
@@ -56,24 +58,24 @@ class PositionDistance(Distance):
 
     def prepare(self, target: Sequence[Tensor]) -> list[Tensor]:
         """What `everything` takes of the observed gradients, then what `positions` takes."""
-        return [*self.everything.prepare(target), *self.positions.prepare(self._own(target))]
+        return [*self.everything.prepare(target), *self.positions.prepare(self._of_positions(target))]
 
     def value(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Tensor:
         """The distance, a scalar."""
         first = len(prepared) - len(self.places)
-        of_positions = self.positions.value(self._own(gradients), prepared[first:])
+        of_positions = self.positions.value(self._of_positions(gradients), prepared[first:])
         return self.everything.value(gradients, prepared[:first]) + self.scale * self.weight * of_positions
 
     def pullback(self, gradients: Sequence[Tensor], prepared: Sequence[Tensor]) -> Pullback:
         """The distance with its gradient, by the closed forms of both."""
         first, weight = len(prepared) - len(self.places), self.scale * self.weight
         whole = self.everything.pullback(gradients, prepared[:first])
-        part = self.positions.pullback(self._own(gradients), prepared[first:])
+        part = self.positions.pullback(self._of_positions(gradients), prepared[first:])
         cotangents = list(whole.cotangents)
         for place, cotangent in zip(self.places, part.cotangents, strict=True):
-            # The factor of the whole multiplies all cotangents in the end, so the part's own is divided by it now.
+            # The factor of the whole multiplies all cotangents in the end, so that of the part is divided by it now.
             cotangents[place] = cotangents[place] + weight * part.factor / whole.factor * cotangent
         return Pullback(whole.value + weight * part.value, cotangents, whole.factor)
 
-    def _own(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+    def _of_positions(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         return [gradients[place] for place in self.places]
