@@ -25,7 +25,7 @@ _DECADE = 10
 """From the smallest to the largest value: beyond it the axis is logarithmic."""
 _KEYS = ("attack", "defense", "victim", "update")
 """Fields that hold a key, whose numbers may be swept."""
-_COUNTS: Mapping[str, Sequence[str]] = {"observations": (), "equal_labels": ("max_equal_labels",)}
+_COUNTS: Mapping[str, Sequence[str]] = {"budget": (), "observations": (), "equal_labels": ("max_equal_labels",)}
 """Fields that are a number themselves -> fields that go along with them: distinct labels may not be equal at all."""
 _MOST_TICKS = 8
 """Values of which each has its tick."""
@@ -128,7 +128,9 @@ def _numbers(cell: Cell, field: str) -> Iterator[Number]:
     """Each number that a cell's field is, or that its entry is set to."""
     line = f"{cell.key}, who knows the defense" if cell.adaptive else cell.key
     if field in _COUNTS:
-        yield Number(field, field, float(getattr(cell, field)), line)
+        value = str(getattr(cell, field))
+        if value.isdecimal():  # a budget that is the preset's own is no number
+            yield Number(field, field, float(value), line)
         return
     key = _key(cell.key if field == "attack" else getattr(cell, field))
     if key is None:

@@ -172,6 +172,18 @@ def test_the_bound_on_equal_labels_goes_along_with_their_number(make_record):
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1", "2", "3"]
 
 
+def test_budgets_are_swept_but_for_a_presets_own(make_record):
+    budgets = ("300", "1200", "4800", "paper")
+    records = [
+        make_record("idlg", r, (10.0 + order + r, 10.0 + order), budget=budget, order=order)
+        for order, budget in enumerate(budgets)
+        for r in range(3)
+    ]
+    (figure,) = figures_of(Material(records, (), ()), "sweep").values()
+    assert figure.axes[0].get_xscale() == "log"
+    assert list(figure.axes[0].containers[0].lines[0].get_xdata()) == [300, 1200, 4800]
+
+
 def test_structure_has_a_panel_where_it_was_measured(make_record):
     records = []
     for record in sweep(make_record, [0.01, 0.1, 1.0]):
