@@ -3,26 +3,15 @@
 import copy
 import math
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from gradinv.attacks.attack import Conditions
-from gradinv.attacks.exact.closed_form import (
-    ClosedForm,
-    agreement,
-    least_squares,
-    likeliest_label,
-    partial_result,
-    reason_of_labels,
-)
+from gradinv.attacks.exact.closed_form import NoEquationError, OneImageOfPositions, least_squares, proved_result
 from gradinv.attacks.exact.layer_calls import LayerCall, layer_calls
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import Paper, register_attack
 from gradinv.attacks.victim import Victim
-from gradinv.metrics.registry import RequestError
 
 LU_2022 = Paper(
     title="APRIL: Finding the Achilles' Heel on Privacy for Vision Transformers",
@@ -35,10 +24,6 @@ HOLDS = 1e-6
 """Relative error up to which the attention's equation holds on a trial image, in double precision."""
 RANK = 1e-10
 """Singular values below this share of the largest are zero, in double precision."""
-
-
-class NoBareAttentionError(RequestError):
-    """A network whose first attention cannot be solved for; its text is the reason in one line."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +45,7 @@ class BareAttention:
     letter="B",
     needs="one image; a transformer whose first attention acts on the embeddings, without norm and without skip",
 )
-class April(ClosedForm):
+class April(OneImageOfPositions):
     """A^T E = sum of W^T dL/dW over queries, keys and values, where A = dL/dE = dL/dpositions (Lu et al. 2022, Eq. 11).
 
     E follows by least squares, the patches from E by a second one. It is an identity of one image, of attention without
@@ -70,21 +55,9 @@ class April(ClosedForm):
     in the precision that was sent, are taken for zero.
     """
 
-    def __init__(self, *, cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0) -> None:
-        self.cutoff = cutoff
-
-    def reason_to_skip(self, conditions: Conditions) -> str | None:
-        """More than one image, a norm, a skip, or too low a rank."""
-        if conditions.batch_size > 1:
-            return "the equation is of one image; of several the positions' gradient is a sum"
-        reason = super().reason_to_skip(conditions) or reason_of_labels(conditions)
-        if reason or conditions.network is None:
-            return reason
-        try:
-            find_bare_attention(conditions.network, conditions.image_shape)
-        except NoBareAttentionError as error:
-            return str(error)
-        return None
+    def require_equation(self, network: nn.Module, image_shape: tuple[int, int, int]) -> object:
+        """As `find_bare_attention`."""
+        return find_bare_attention(network, image_shape)
 
     def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
         """Solve twice, then compare the update of the result for the certificate; nothing is drawn at random."""
@@ -95,11 +68,7 @@ class April(ClosedForm):
         # Of the precision that was sent, though all is solved in double: the client's rounding is the data's noise.
         rounding = self.cutoff * torch.finfo(leak.gradients[attention.positions].dtype).eps
         image = solved(attention, state, gradients, leak.image_shape, rounding).to(victim.parameters[0])
-        label, method, spent = likeliest_label(leak, victim, image)
-        candidate = victim.update(image[None], torch.tensor([label], device=image.device))
-        observed = [leak.gradients[name] for name in victim.parameter_names]
-        proved = agreement(observed, [value.detach() for value in candidate]) < HOLDS
-        return partial_result(leak, [image], [label], label_method=method, certified=[proved], evaluations=spent + 1)
+        return proved_result(leak, victim, image, HOLDS)
 
 
 def solved(
@@ -128,7 +97,7 @@ def solved(
 
 
 def find_bare_attention(network: nn.Module, image_shape: tuple[int, int, int]) -> BareAttention:
-    """Where the attention's equation holds for images (C, H, W); NoBareAttentionError with the reason elsewhere.
+    """Where the attention's equation holds for images (C, H, W); NoEquationError with the reason elsewhere.
 
     Tried in double precision on a random image, whose embeddings are known: nothing is said by names.
     """
@@ -142,12 +111,12 @@ def find_bare_attention(network: nn.Module, image_shape: tuple[int, int, int]) -
     conv, patches = _patches(calls, image)
     linear = [(layer, inputs) for layer, inputs, _ in calls if isinstance(layer, nn.Linear)]
     if not linear:
-        raise NoBareAttentionError("needs attention on the embeddings; the network has no fully connected layer")
+        raise NoEquationError("needs attention on the embeddings; the network has no fully connected layer")
     embeddings = linear[0][1]
     names = {id(value): name for name, value in network.named_parameters()}
     positions = _positions(network, embeddings, patches)
     if positions is None:
-        raise NoBareAttentionError(_why_not_bare(calls, embeddings))
+        raise NoEquationError(_why_not_bare(calls, embeddings))
     # Layers and not weights: the first ones, one after another, that see the embeddings themselves.
     projections = [
         layer for layer, inputs in linear if inputs.shape == embeddings.shape and torch.equal(inputs, embeddings)
@@ -166,7 +135,7 @@ def _patches(calls: list[LayerCall], image: Tensor) -> tuple[nn.Conv2d, Tensor]:
     layer, inputs, output = calls[0] if calls else (None, image, image)
     if not isinstance(layer, nn.Conv2d) or layer.kernel_size != layer.stride or not torch.equal(inputs, image):
         begins = type(layer).__name__ if layer is not None else "nothing of the kind"
-        raise NoBareAttentionError(f"needs a patch embedding of the pixels; the network begins with {begins}")
+        raise NoEquationError(f"needs a patch embedding of the pixels; the network begins with {begins}")
     return layer, output.flatten(2).transpose(1, 2)
 
 
@@ -191,11 +160,11 @@ def _why_not_bare(calls: list[LayerCall], embeddings: Tensor) -> str:
 
 
 def _require_equation(network: nn.Module, attention: BareAttention, image: Tensor, embeddings: Tensor) -> None:
-    """NoBareAttentionError where A^T E is not the sum over the projections, or where A has too low a rank."""
+    """NoEquationError where A^T E is not the sum over the projections, or where A has too low a rank."""
     parameters = dict(network.named_parameters())
     wanted = [parameters[name] for name in (attention.positions, *attention.projections)]
     if not all(value.requires_grad for value in wanted):
-        raise NoBareAttentionError("the positions or the projections of the first attention are frozen and not sent")
+        raise NoEquationError("the positions or the projections of the first attention are frozen and not sent")
     loss = nn.functional.cross_entropy(network(image), torch.tensor([0], device=image.device))
     positions, *weights = torch.autograd.grad(loss, wanted)
     flat = positions.squeeze(0)
@@ -204,8 +173,8 @@ def _require_equation(network: nn.Module, attention: BareAttention, image: Tenso
     pairs = zip(attention.projections, weights, strict=True)
     right = torch.stack([parameters[name].detach().T @ gradient for name, gradient in pairs]).sum(0)
     if not bool((left - right).norm() <= HOLDS * right.norm()):
-        raise NoBareAttentionError("the embeddings reach the loss past the first attention, by a skip around it")
+        raise NoEquationError("the embeddings reach the loss past the first attention, by a skip around it")
     values = torch.linalg.svdvals(flat)
     rank, tokens = int((values > RANK * values[0]).sum()), len(flat)
     if rank < tokens:
-        raise NoBareAttentionError(f"the positions' gradient has rank {rank} for {tokens} tokens: no unique solution")
+        raise NoEquationError(f"the positions' gradient has rank {rank} for {tokens} tokens: no unique solution")

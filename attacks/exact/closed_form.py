@@ -1,15 +1,22 @@
 """What exact attacks have in common: they spend what they need, leave the rest, and may leave slots open."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
 from gradinv.attacks.attack import Attack, Conditions
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.victim import Victim
 from gradinv.metrics.keys import parse_key
 from gradinv.metrics.records import CLOSED_FORM
+from gradinv.metrics.registry import RequestError
+
+
+class NoEquationError(RequestError):
+    """A network that an exact attack's equation does not hold for; its text is the reason in one line."""
 
 
 class ClosedForm(Attack):
@@ -29,6 +36,34 @@ class ClosedForm(Attack):
     def reason_to_skip(self, conditions: Conditions) -> str | None:
         """Why the equations do not hold: they are those of one gradient."""
         return reason_of_update(conditions)
+
+
+class OneImageOfPositions(ClosedForm):
+    """Base class of what is solved from the gradient of learnt positions: one image, and a network with an equation.
+
+    A subclass fills in `require_equation`. Singular values below `cutoff` times what rounding makes of a zero, in the
+    precision that was sent, are taken for zero.
+    """
+
+    def __init__(self, *, cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0) -> None:
+        self.cutoff = cutoff
+
+    def require_equation(self, network: nn.Module, image_shape: tuple[int, int, int]) -> object:
+        """Where the equation holds in a network for images (C, H, W); NoEquationError with the reason elsewhere."""
+        raise TypeError(f"{type(self).__name__} has no require_equation method")
+
+    def reason_to_skip(self, conditions: Conditions) -> str | None:
+        """More than one image, a label that cannot be tried for, or a network without the equation."""
+        if conditions.batch_size > 1:
+            return "the equation is of one image; of several the positions' gradient is a sum"
+        reason = super().reason_to_skip(conditions) or reason_of_labels(conditions)
+        if reason or conditions.network is None:
+            return reason
+        try:
+            self.require_equation(conditions.network, conditions.image_shape)
+        except NoEquationError as error:
+            return str(error)
+        return None
 
 
 def reason_of_update(conditions: Conditions) -> str | None:
@@ -100,6 +135,19 @@ def likeliest_label(leak: Leak, victim: Victim, image: Tensor) -> tuple[int, str
         gradients = torch.autograd.grad(-log_probability, victim.parameters, retain_graph=True, materialize_grads=True)
         distances.append(agreement(observed, gradients))
     return min(range(len(distances)), key=distances.__getitem__), "inferred:update", len(distances)
+
+
+def proved_result(leak: Leak, victim: Victim, image: Tensor, tolerance: float) -> Reconstruction:
+    """The result of one image (C, H, W), with its label, certified where its update agrees with the observed one.
+
+    `tolerance` is the relative distance (`agreement`) below which two updates are one. One evaluation, and one a label
+    where all are tried.
+    """
+    label, method, spent = likeliest_label(leak, victim, image)
+    candidate = victim.update(image[None], torch.tensor([label], device=image.device))
+    observed = [leak.gradients[name] for name in victim.parameter_names]
+    proved = agreement(observed, [value.detach() for value in candidate]) < tolerance
+    return partial_result(leak, [image], [label], label_method=method, certified=[proved], evaluations=spent + 1)
 
 
 def agreement(observed: Sequence[Tensor], candidate: Sequence[Tensor]) -> float:

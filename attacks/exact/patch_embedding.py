@@ -2,33 +2,18 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import fold
 
-from gradinv.attacks.attack import Conditions
 from gradinv.attacks.exact.april import HOLDS, LU_2022, RANK
-from gradinv.attacks.exact.closed_form import (
-    ClosedForm,
-    agreement,
-    least_squares,
-    likeliest_label,
-    partial_result,
-    reason_of_labels,
-)
+from gradinv.attacks.exact.closed_form import NoEquationError, OneImageOfPositions, least_squares, proved_result
 from gradinv.attacks.exact.layer_calls import layer_calls
 from gradinv.attacks.exact.ratio import TOLERANCE
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import register_attack
 from gradinv.attacks.victim import Victim
-from gradinv.metrics.registry import RequestError
-
-
-class NoPatchEmbeddingError(RequestError):
-    """A network whose patches cannot be solved for; its text is the reason in one line."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +32,7 @@ class PatchEmbedding:
     letter="B",
     needs="one image; a transformer that adds learnt positions to patches of the pixels",
 )
-class PatchEmbeddingSolve(ClosedForm):
+class PatchEmbeddingSolve(OneImageOfPositions):
     """dL/dW = sum over the patches of dL/dtoken patch^T, where dL/dtoken = dL/dpositions: solved for the patches.
 
     That the gradient of learnt positions is that of the tokens is Lu et al. (2022); the patch embedding is a linear
@@ -59,21 +44,9 @@ class PatchEmbeddingSolve(ClosedForm):
     multiple of the observed one to rounding.
     """
 
-    def __init__(self, *, cutoff: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0) -> None:
-        self.cutoff = cutoff
-
-    def reason_to_skip(self, conditions: Conditions) -> str | None:
-        """More than one image, no such layer, or too few independent gradients."""
-        if conditions.batch_size > 1:
-            return "the equation is of one image; of several the positions' gradient is a sum"
-        reason = super().reason_to_skip(conditions) or reason_of_labels(conditions)
-        if reason or conditions.network is None:
-            return reason
-        try:
-            find_patch_embedding(conditions.network, conditions.image_shape)
-        except NoPatchEmbeddingError as error:
-            return str(error)
-        return None
+    def require_equation(self, network: nn.Module, image_shape: tuple[int, int, int]) -> object:
+        """As `find_patch_embedding`."""
+        return find_patch_embedding(network, image_shape)
 
     def reconstruct(self, leak: Leak, victim: Victim, *, seed: int, budget: int | None = None) -> Reconstruction:
         """Solve, then compare the update of the result for the certificate; nothing is drawn at random."""
@@ -83,11 +56,7 @@ class PatchEmbeddingSolve(ClosedForm):
         rounding = self.cutoff * torch.finfo(sent.dtype).eps
         image = solved(embedding.convolution, sent, leak.gradients[embedding.positions], leak.image_shape, rounding)
         image = image.to(victim.parameters[0])
-        label, method, spent = likeliest_label(leak, victim, image)
-        candidate = victim.update(image[None], torch.tensor([label], device=image.device))
-        observed = [leak.gradients[name] for name in victim.parameter_names]
-        proved = agreement(observed, [value.detach() for value in candidate]) < TOLERANCE[image.dtype]
-        return partial_result(leak, [image], [label], label_method=method, certified=[proved], evaluations=spent + 1)
+        return proved_result(leak, victim, image, TOLERANCE[image.dtype])
 
 
 def solved(
@@ -103,7 +72,7 @@ def solved(
 
 
 def find_patch_embedding(network: nn.Module, image_shape: tuple[int, int, int]) -> PatchEmbedding:
-    """Where the equation holds for images (C, H, W); NoPatchEmbeddingError with the reason elsewhere.
+    """Where the equation holds for images (C, H, W); NoEquationError with the reason elsewhere.
 
     Tried in double precision on a random image, whose gradients are known: nothing is said by names.
     """
@@ -112,21 +81,19 @@ def find_patch_embedding(network: nn.Module, image_shape: tuple[int, int, int]) 
     image = image.to(next(network.parameters()).device)
     convolution = _first_convolution(network, image)
     if not bool((_coverage(convolution, image_shape) > 0).all()):
-        raise NoPatchEmbeddingError("some pixels are seen by no patch, and nothing is known of them")
+        raise NoEquationError("some pixels are seen by no patch, and nothing is known of them")
     parameters = {name: value for name, value in network.named_parameters() if value.requires_grad}
     weight = next((name for name, value in parameters.items() if value is convolution.weight), None)
     if weight is None:
-        raise NoPatchEmbeddingError("the patch embedding is frozen, and its gradient is not sent")
+        raise NoEquationError("the patch embedding is frozen, and its gradient is not sent")
     of_tokens, gradients = _gradients(network, convolution, image, parameters)
     positions = _positions(of_tokens, gradients, _grid(convolution, image_shape))
     if positions is None:
-        raise NoPatchEmbeddingError("no trained parameter is added to the patches, as learnt positions are")
+        raise NoEquationError("no trained parameter is added to the patches, as learnt positions are")
     values = torch.linalg.svdvals(of_tokens)
     rank, patches = int((values > RANK * values[0]).sum()), len(of_tokens)
     if rank < patches:
-        raise NoPatchEmbeddingError(
-            f"the positions' gradient has rank {rank} for {patches} patches: no unique solution"
-        )
+        raise NoEquationError(f"the positions' gradient has rank {rank} for {patches} patches: no unique solution")
     return PatchEmbedding(convolution, weight, positions)
 
 
@@ -135,9 +102,9 @@ def _first_convolution(network: nn.Module, image: Tensor) -> nn.Conv2d:
     layer, inputs, _ = calls[0] if calls else (None, image, image)
     if not isinstance(layer, nn.Conv2d) or inputs.shape != image.shape or not torch.equal(inputs, image):
         begins = type(layer).__name__ if layer is not None else "nothing of the kind"
-        raise NoPatchEmbeddingError(f"needs a patch embedding of the pixels; the network begins with {begins}")
+        raise NoEquationError(f"needs a patch embedding of the pixels; the network begins with {begins}")
     if layer.groups > 1 or isinstance(layer.padding, str) or layer.padding_mode != "zeros":
-        raise NoPatchEmbeddingError("the first convolution is grouped or pads otherwise than by zeros")
+        raise NoEquationError("the first convolution is grouped or pads otherwise than by zeros")
     return layer
 
 

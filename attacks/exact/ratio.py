@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gradinv.attacks.attack import Conditions
-from gradinv.attacks.exact.closed_form import ClosedForm, agreement, likeliest_label, partial_result, reason_of_labels
+from gradinv.attacks.exact.closed_form import ClosedForm, partial_result, proved_result, reason_of_labels
 from gradinv.attacks.exact.first_layer import find_first_layer, reason_without_first_layer
 from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import Paper, register_attack, register_preset
@@ -59,11 +59,7 @@ class Ratio(ClosedForm):
         if image is None:
             notes = ["no neuron of the first layer has a bias gradient"]
             return partial_result(leak, [], [], label_method="", certified=[], evaluations=0, notes=notes)
-        label, method, spent = likeliest_label(leak, victim, image)
-        observed = [leak.gradients[name] for name in victim.parameter_names]
-        candidate = victim.update(image.view(1, *leak.image_shape), torch.tensor([label], device=image.device))
-        proved = agreement(observed, [value.detach() for value in candidate]) < TOLERANCE[image.dtype]
-        return partial_result(leak, [image], [label], label_method=method, certified=[proved], evaluations=spent + 1)
+        return proved_result(leak, victim, image.view(leak.image_shape), TOLERANCE[image.dtype])
 
 
 # More neurons than any layer has: all of them.

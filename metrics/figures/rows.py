@@ -34,7 +34,8 @@ _MARKS = {
     "same_class": "2",
     "mean_image": ".",
 }
-"""Control -> its mark on the line of its attack."""
+"""Control -> its mark on the line of its attack; a plug-in's control has `_OTHER_MARK`."""
+_OTHER_MARK = "*"
 _PANEL, _NARROW, _NAMES, _ROW, _AXIS, _HEAD = 2.6, 1.6, 1.8, 0.16, 0.7, 1.3  # inches
 _LETTERS, _FONT = 36, 6.5  # of a row's name
 _LEAST_VICTIMS = 3
@@ -90,7 +91,8 @@ def _drawing(kind: str, scene: Scene, words: Mapping[Cell, str], asks: str, says
     names = {cell: row + (f"\n{name_of(cell.key, _LETTERS)}" if several else "") for cell, row in words.items()}
     question = Question(asks, says, names)
     table = _table(scene, question)
-    yield Drawing(f"{kind}-{scene.name}", partial(_figure, scene, question, table), table)
+    if not table.empty:  # a suite may measure none of what the panels show
+        yield Drawing(f"{kind}-{scene.name}", partial(_figure, scene, question, table), table)
 
 
 def _table(scene: Scene, question: Question) -> pd.DataFrame:
@@ -159,7 +161,7 @@ def _panel(axis: Axes, metric: str, table: pd.DataFrame, rows: Sequence[str]) ->
 def _mark(axis: Axes, place: float, key: str, row: Any) -> None:
     if row.control:
         color = DARK_GREY if row.control in ("prior_only", "no_statistics") else GREY
-        axis.plot([row.mean], [place], color=color, marker=_MARKS[row.control], ms=6, linestyle="none",
+        axis.plot([row.mean], [place], color=color, marker=_MARKS.get(row.control, _OTHER_MARK), ms=6, linestyle="none",
                   label=row.control)  # fmt: skip
         return
     color, marker = look_of(key)

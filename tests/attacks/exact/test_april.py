@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from gradinv.attacks.attack import Conditions
-from gradinv.attacks.exact.april import NoBareAttentionError, find_bare_attention
+from gradinv.attacks.exact.april import find_bare_attention
+from gradinv.attacks.exact.closed_form import NoEquationError
 from gradinv.attacks.leak import ThreatModel
 from gradinv.attacks.registry import create_attack
 from gradinv.benchmark.experiment.controls import noise_gradient
@@ -85,5 +86,5 @@ def test_the_four_reasons_to_skip():
 
 def test_every_stock_transformer_is_skipped_and_so_is_a_network_without_patches():
     assert "a LayerNorm stands" in reason(build_network("test_vit", num_classes=10, image_size=32))
-    with pytest.raises(NoBareAttentionError, match="needs a patch embedding"):
+    with pytest.raises(NoEquationError, match="needs a patch embedding"):
         find_bare_attention(build_network("lenet_dlg", num_classes=10, image_size=32), (3, 32, 32))

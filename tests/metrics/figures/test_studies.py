@@ -225,3 +225,19 @@ def test_networks_stand_by_the_structure_that_they_leak(make_record: Callable[..
     axis, _ = drawn(drawing, Presentation()).axes
     assert [label.get_text() for label in axis.get_yticklabels()] == ["c (untrained)", "b (untrained)", "a (untrained)"]
     assert list(victim_drawings(records[:6])) == []
+
+
+def test_a_control_of_a_plug_in_has_a_mark_and_what_no_panel_shows_has_no_figure(
+    make_record: Callable[..., Record],
+) -> None:
+    records = []
+    for order, statistics in enumerate(("none", "exact")):
+        changes = {"bn_statistics": statistics, "order": order}
+        records += [make_record("dlg", r, (12.0 + r, 12.0), **changes) for r in range(3)]
+        records += [make_record("blurred", r, (9.0, 9.0), preset="dlg", is_control=True, **changes) for r in range(3)]
+    (drawing,) = grant_drawings(records)
+    (axis,) = drawn(drawing, Presentation()).axes
+    assert {"blurred", "dlg"} <= set(axis.get_legend_handles_labels()[1])
+    images = [[it.model_copy(update={"metrics": {"gmsd": 0.1}}) for it in record.images] for record in records]
+    bare = [record.model_copy(update={"images": it}) for record, it in zip(records, images, strict=True)]
+    assert list(grant_drawings(bare)) == []
