@@ -17,7 +17,8 @@ class Recipe(BaseModel):
     """How a victim is trained: the optimizer, a one-cycle learning rate up to `lr`, mirrored and shifted images.
 
     `sgd` is with Nesterov's momentum; `momentum` is AdamW's first beta. `shift` is the largest shift as a share of the
-    image's side; what is shifted in is black.
+    image's side; what is shifted in is black. `precision` is that of convolutions and matrix products in training, by
+    `torch.autocast`: weights, sums and what is kept and judged are float32.
 
     >>> Recipe(lr=0.05).changes
     {'lr': 0.05}
@@ -32,12 +33,14 @@ class Recipe(BaseModel):
     weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
     flip: bool = True
     shift: float = Field(default=0.125, ge=0, lt=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     @model_serializer(mode="wrap")
     def _dumped(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # The optimizer came later: left out at its default, victims trained before keep their place in the cache.
+        # These fields came later: left out at their defaults, victims trained before keep their place in the cache.
+        later = {"optimizer": "sgd", "precision": "float32"}
         fields: dict[str, Any] = handler(self)
-        return {name: value for name, value in fields.items() if (name, value) != ("optimizer", "sgd")}
+        return {name: value for name, value in fields.items() if later.get(name) != value}
 
     @property
     def changes(self) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _fit(
             # Summed where the network is: reading each step's loss would make a GPU wait for the host.
             total = torch.zeros((), device=next(network.parameters()).device)
             for images, labels in _batches(split, training, steps, normalisation):
-                total += _step(network, optimizer, images, labels)
+                total += _step(network, optimizer, images, labels, training.precision)
                 schedule.step()
                 bar.update()
             mean_loss = _checked(float(total) / steps, title)
@@ -156,10 +156,15 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, nesterov=recipe.momentum > 0, **options)
 
 
-def _step(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> Tensor:
+def _step(
+    network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, precision: str
+) -> Tensor:
     device = next(network.parameters()).device
     images = images.to(device, memory_format=torch.channels_last)
-    loss = nn.functional.cross_entropy(network(images), labels.to(device))
+    # bfloat16 has float32's range, so that the loss needs no scaling.
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = network(images)
+    loss = nn.functional.cross_entropy(logits.float(), labels.to(device))
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()

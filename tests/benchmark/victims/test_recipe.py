@@ -1,6 +1,7 @@
 """Recipes: read from names, files and suites, refused in one line, and they train what they are for."""
 
 import copy
+import itertools
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 from gradinv.benchmark.victims import checked_spec
 from gradinv.benchmark.victims.recipe import Recipe, recipe_fields, recipe_names
 from gradinv.benchmark.victims.spec import VictimSpec
-from gradinv.benchmark.victims.training import _optimizer, train_victim
+from gradinv.benchmark.victims.training import _optimizer, _step, train_victim
 from gradinv.metrics.registry import RequestError
 
 
@@ -32,7 +33,7 @@ def test_a_name_a_file_and_its_fields_are_the_same_victim(tmp_path) -> None:
 def test_the_default_recipe_changes_no_specification() -> None:
     assert trained(recipe="sgd") == trained(recipe={}) == trained()
     assert "recipe" not in trained(recipe="sgd").model_dump()
-    assert "optimizer" not in Recipe().model_dump()
+    assert not {"optimizer", "precision"} & set(Recipe().model_dump())
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -49,6 +50,7 @@ def test_shipped_recipes_say_every_field(name: str) -> None:
         ({"lr": 0}, "recipe: lr: Input should be greater than 0"),
         ({"lr": float("nan")}, "recipe: lr: "),
         ({"epochs": 3}, "recipe: epochs: Extra inputs are not permitted"),
+        ({"precision": "float16"}, "recipe: precision: Input should be 'float32' or 'bfloat16'"),
         ({"optimizer": "lion"}, "recipe: optimizer: Input should be 'sgd' or 'adamw'"),
         (3, "recipe: Input should be a valid dictionary"),
     ],
@@ -89,9 +91,31 @@ def test_adamw_steps_as_its_equations_say() -> None:
 
 
 def test_the_recipe_is_what_trains_the_network(make_dataset) -> None:
-    dataset, paths = make_dataset(), {}
+    dataset, weights = make_dataset(), {}
     for name in recipe_names():
-        path = paths[name] = train_victim(trained(epochs=8, recipe=name), dataset, progress=False)
-        assert json.loads(path.with_suffix(".json").read_text())["recipe"].get("optimizer", "sgd") == name
-    sgd, adamw = (load_file(path)["fc.weight"] for path in paths.values())
-    assert not torch.allclose(sgd, adamw, atol=1e-3)
+        path = train_victim(trained(epochs=8, recipe=name), dataset, progress=False)
+        report = json.loads(path.with_suffix(".json").read_text())
+        assert report["recipe"] == {**Recipe.model_validate(recipe_fields(name)).model_dump(), "epochs": 8}
+        assert all(value.dtype in (torch.float32, torch.int64) for value in load_file(path).values())
+        weights[name] = load_file(path)["fc.weight"]
+    for first, second in itertools.combinations(weights.values(), 2):
+        assert not torch.allclose(first, second, atol=1e-4)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_a_step_in_bfloat16_is_the_step_in_float32_rounded(precision: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 36, 4))
+    images, labels = torch.randn(16, 3, 8, 8), torch.arange(16) % 4
+    expected = torch.autograd.grad(nn.functional.cross_entropy(network(images), labels), tuple(network.parameters()))
+    made: list[torch.dtype] = []
+    network[0].register_forward_hook(lambda _module, _input, output: made.append(output.dtype))
+    loss = _step(network, torch.optim.SGD(network.parameters(), lr=0.0), images, labels, precision)
+    assert made == [dtype]
+    assert loss.dtype == torch.float32
+    # Eight bits of mantissa, in every product of a chain of four.
+    tolerance = 0.0 if precision == "float32" else 4 * 2**-8
+    for parameter, exact in zip(network.parameters(), expected, strict=True):
+        assert parameter.grad is not None
+        assert parameter.grad.dtype == torch.float32
+        assert (parameter.grad - exact).norm() <= tolerance * exact.norm()
