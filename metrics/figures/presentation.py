@@ -180,11 +180,9 @@ def head(figure: Figure, text: str, absent: Mapping[str, str] = _NOBODY) -> None
     figure.set_label(text)
     if not current().titles:
         return
-    asked = width_asked()
-    lines = text.splitlines()
-    if asked is not None:
-        lines = [part for line in lines for part in wrapped(line, int(_LETTERS_PER_INCH * asked))]
-        _grow(figure, len(lines) - len(text.splitlines()))
+    letters = int(_LETTERS_PER_INCH * figure.get_figwidth())
+    lines = [part for line in text.splitlines() for part in wrapped(line, letters)]
+    _grow(figure, len(lines) - len(text.splitlines()))
     figure.suptitle("\n".join(lines))
 
 
@@ -198,5 +196,5 @@ def wrapped(line: str, letters: int) -> list[str]:
 
 
 def _grow(figure: Figure, lines: int) -> None:
-    """Make a narrow figure higher by so many lines of words, which would else be taken from its panels."""
+    """Make a figure higher by so many lines of words, which would else be taken from its panels."""
     figure.set_figheight(figure.get_figheight() + _LINE * lines)

@@ -6,9 +6,14 @@ import pytest
 from matplotlib.image import imread
 
 from gradinv.metrics.figures import Material, Presentation, draw_all, figures_of
-from gradinv.metrics.figures.presentation import canvas, look_of, name_of, panels_in_a_row, styled
+from gradinv.metrics.figures.presentation import canvas, head, look_of, name_of, panels_in_a_row, styled
 from gradinv.metrics.records import selected
 from gradinv.metrics.registry import RequestError
+
+WORDS = (
+    "test_resnet[epochs=20,round=20] (trained) · cifar10_jpeg 32 px · no defense · batch size 1 · victim_seed 0 · "
+    "bn_statistics running"
+)
 
 
 def test_an_attack_has_one_look_in_all_figures_that_are_drawn_together():
@@ -99,6 +104,22 @@ def test_panels_for_many_batch_sizes_take_rows_and_pages_of_their_own(make_recor
     assert [name.rpartition("px")[2] for name in pages] == ["", "-2"]
     assert [len(page.axes) for page in pages.values()] == [8, 8]
     assert max(page.get_figheight() for page in pages.values()) < 9.5
+
+
+@pytest.mark.parametrize("width", [3.0, 5.0, 7.5, 11.0])
+def test_the_words_above_a_figure_are_on_it_and_its_panels_keep_their_height(width):
+    heights = []
+    for words in (WORDS.partition(" ·")[0], WORDS):
+        with styled(Presentation()):
+            figure = canvas(width, 4.0)
+            axis = figure.subplots()
+            head(figure, f"Does the picture name its original?\n{words}")
+            figure.draw_without_rendering()
+        box = figure._suptitle.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert axis.get_tightbbox().y1 <= box.y0 <= box.y1 <= figure.bbox.y1
+        heights.append(axis.get_window_extent().height)
+    assert heights[1] >= 0.95 * heights[0]
 
 
 def test_a_figure_for_a_paper_has_the_dots_of_print(tmp_path, records):
