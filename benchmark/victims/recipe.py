@@ -52,7 +52,7 @@ def recipe_names() -> list[str]:
     """The recipes that ship with gradinv.
 
     >>> recipe_names()
-    ['adamw', 'sgd']
+    ['adamw', 'sgd', 'sgd-bfloat16']
     """
     return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
 
