@@ -41,6 +41,8 @@ INLINE = re.compile(
 )
 """What must not be broken at any place, or only at some: blocks of code are left as they are."""
 
+FIGURE = re.compile(r'(?<!">)<img [^>]*src="([^"]+\.png)"[^>]*>')
+
 LOADED = re.compile(r"""<(?:script|img|link[^>]* rel="?(?:stylesheet|icon)"?)[^>]* (?:src|href)="?(https?:[^" >]+)""")
 """What a browser would fetch from another machine to show a page; links that are only followed are not meant."""
 
@@ -116,8 +118,11 @@ def with_links_to_site(markdown: str, source: str) -> str:
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """The page with lines that break where the parts of a name begin, and not within an interval or before a unit."""
-    return INLINE.sub(_unbroken, html)
+    """The page with lines that break where the parts of a name begin, and not within an interval or before a unit.
+
+    Its figures lead to themselves, which are larger than a page is wide, as GitHub has them do.
+    """
+    return INLINE.sub(_unbroken, FIGURE.sub(r'<a href="\1">\g<0></a>', html))
 
 
 def _unbroken(found: re.Match[str]) -> str:

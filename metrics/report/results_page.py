@@ -1,7 +1,8 @@
-"""The page of results beside published boards, as HTML: its links lead to the boards' pages and to its figures."""
+"""The page of results beside published boards, as HTML: its links lead to the boards' pages, its figures are shown."""
 
 import shutil
 from collections.abc import Collection, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,9 +28,14 @@ def write_results(source: Path, folder: Path, boards: Collection[str]) -> Path:
     tokens = markdown.parse(source.read_text(encoding="utf-8"))
     for token in tokens:
         _lead_somewhere(token.children or [], source.parent, folder, boards)
-    # A wide table is scrolled, and not the page.
     rules: Any = markdown.renderer
+    image = rules.rules["image"]
     rules.rules |= {
+        # A figure leads to itself, which is larger than a page is wide.
+        "image": lambda tokens, place, *rest: (
+            f'<a class="drawing" href="{escape(tokens[place].attrs["src"])}">{image(tokens, place, *rest)}</a>'
+        ),
+        # A wide table is scrolled, and not the page.
         "table_open": lambda *_: '<div class="scroll" tabindex="0" role="region" aria-label="Table">\n<table>\n',
         "table_close": lambda *_: "</table>\n</div>\n",
     }
@@ -47,10 +53,16 @@ def _title_and_rest(tokens: Sequence[Token]) -> tuple[str, Sequence[Token]]:
 
 
 def _lead_somewhere(tokens: Sequence[Token], source: Path, folder: Path, boards: Collection[str]) -> None:
-    """Change the links among the parts of a line so that they hold in the folder."""
+    """Change the links and figures among the parts of a line so that they hold in the folder."""
     unlinked = False
     for token in tokens:
-        if token.type == "link_open":
+        if token.type == "image":
+            target = _target(str(token.attrs["src"]), source, folder, boards)
+            if target.endswith(".png") and not urlsplit(target).scheme:  # pages load nothing from elsewhere
+                token.attrs["src"] = target
+            else:
+                token.type, token.tag = "text", ""
+        elif token.type == "link_open":
             target = _target(str(token.attrs["href"]), source, folder, boards)
             unlinked = not target
             token.attrs = {"href": target} if target else {}

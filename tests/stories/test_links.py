@@ -34,6 +34,13 @@ def test_links_inside_the_repository_lead_somewhere(page):
         assert not anchor or anchor in anchors(linked.relative_to(CHECKOUT)), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_the_rows_of_a_table_have_as_many_cells_as_its_head(page):
+    """Else it is no table on the site, and on GitHub cells are missing."""
+    for table in re.findall(r"(?:^\|.*\n)+", prose(page), re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1, table
+
+
 def test_every_page_of_the_boards_is_linked_from_their_index():
     index = (CHECKOUT / "leaderboards" / "README.md").read_text(encoding="utf-8")
     linked = set(re.findall(r"\]\(([\w.-]+\.md)\)", index))

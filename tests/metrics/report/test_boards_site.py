@@ -61,6 +61,9 @@ def test_the_results_come_first_and_their_links_lead_to_pages_and_figures(boards
     links = [link for link in re.findall(r'href="([^":#,]+)"', page) if not link.endswith(".css")]
     assert {f"../{board.path.stem}/index.html" for board in boards} & set(links)
     assert any(link.endswith(".png") for link in links)
+    figures = re.findall(r"^!\[.*\]\((.*)\)$", (BOARDS / "results.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert figures
+    assert re.findall(r'<img src="([^"]+)"', page) == figures
     assert [link for link in links if not (site / "results" / link).is_file()] == []
     assert page.count("<tr>") == sum(row.startswith("|") for row in (BOARDS / "results.md").open(encoding="utf-8")) - 1
     assert "](" not in text_of(site / "results" / "index.html")
@@ -82,6 +85,16 @@ def test_html_in_a_page_of_results_stays_text_and_links_to_nothing_become_words(
     page = write_results(source, tmp_path / "page", {"board"}).read_text(encoding="utf-8")
     assert "&lt;b&gt;" in page
     assert '<a href="../board/index.html">there</a>, <span>nowhere</span>, <a href="https://example.org">' in page
+
+
+def test_a_figure_that_is_not_beside_the_page_of_results_becomes_its_words(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    source = tmp_path / "results.md"
+    source.write_text("# Mine\n\n![a](a.png)\n\n![gone](b.png)\n\n![elsewhere](https://example.org/c.png)\n")
+    page = write_results(source, tmp_path / "page", set()).read_text(encoding="utf-8")
+    assert re.findall(r"<a[^>]*><img.*", page) == ['<a class="drawing" href="a.png"><img src="a.png" alt="a"></a></p>']
+    assert "<p>gone</p>" in page
+    assert "<p>elsewhere</p>" in page
 
 
 def test_a_verdict_is_the_tables(boards, site):
