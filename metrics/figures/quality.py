@@ -115,12 +115,13 @@ def _letters() -> int:
 
 def _batch_counts(sizes: Sequence[int], scene: Scene) -> str:
     """How many batches stand behind the points, e.g. `8 batches at batch size 1; 2-4 batches at batch size 4`."""
-    words = []
+    spans: dict[int, str] = {}
     for size in sizes:
         counts = {len(scene.trials[attack]) for attack in scene.attacks if attack.batch_size == size}
-        span = first_to_last(counts, "-")
-        words += [f"{span} batch{'' if counts == {1} else 'es'} at batch size {size}"] * bool(counts)
-    return "; ".join(words)
+        spans |= {size: f"{first_to_last(counts, '-')} batch{'' if counts == {1} else 'es'}"} if counts else {}
+    if len(spans) > 1 and len(set(spans.values())) == 1:
+        return f"{spans.popitem()[1]} at each batch size"
+    return "; ".join(f"{span} at batch size {size}" for size, span in spans.items())
 
 
 def _by_batch_size(axis: Axes, metric: str, sizes: Sequence[int], scene: Scene) -> None:

@@ -51,11 +51,13 @@ def test_dots_stand_at_the_leaderboards_means_and_the_band_spans_the_controls(re
     assert [label.get_text() for label in axis.get_yticklabels()] == ["dlg", "idlg"]
 
 
-def test_batch_sizes_are_lines_with_the_number_of_batches_in_the_title(two_sizes):
+def test_batch_sizes_are_lines_with_the_number_of_batches_in_the_title(two_sizes, make_record):
     figure = figure_of(two_sizes)
     line = figure.axes[0].containers[0].lines[0]
     assert list(line.get_ydata()) == [22.5, 15.0]
-    assert "3 batches at batch size 2; 3 batches at batch size 4" in figure.get_suptitle()
+    assert "3 batches at each batch size" in figure.get_suptitle()
+    figure = figure_of([*two_sizes, make_record("dlg", 3, (15.0,) * 4, batch_size=4, order=60)])
+    assert "3 batches at batch size 2; 4 batches at batch size 4" in figure.get_suptitle()
 
 
 def test_nothing_scored_draws_nothing(tmp_path, make_record):
