@@ -154,7 +154,7 @@ def _verdict_on_pixels(words: Words) -> Iterator[str]:
 
 
 def _verdict_on_respects(words: Words) -> Iterator[str]:
-    """`works` and `leaks` follow from the respects, and no respect leaks whose interval holds 0."""
+    """`works` and `leaks` follow from the respects, and none leaks whose interval holds 0, or both of identity's."""
     gradient, statistics = parted(words["from_gradient"]), parted(words["from_statistics"])
     if (words["works"] == "true") != bool(gradient):
         yield f"works is {words['works']!r}, but from_gradient {words['from_gradient'] or 'is empty'}"
@@ -164,6 +164,9 @@ def _verdict_on_respects(words: Words) -> Iterator[str]:
         yield f"leaks is {words['leaks']!r}, not what from_gradient and from_statistics name"
     for respect in gradient:
         low = f"{'psnr' if respect == 'pixels' else respect}_gain_low"
+        # By the share of images named, which the oldest boards have no column for; the images are looked at later.
+        if respect == "identity" and _value(words.get("identified_low", "1")) > 0:
+            continue
         if not _value(words[low]) > 0:  # written so that an empty one fails it
             yield f"from_gradient names {respect}, but {low} is {words[low] or 'empty'}"
 

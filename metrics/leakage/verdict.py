@@ -28,14 +28,24 @@ _BLIND = ("no_statistics", "same_class", "mean_image")
 """Controls that have neither the batch's gradient nor its statistics."""
 CHANCE = 0.5
 """Normalised rank of an original by a judge who sees nothing."""
+NAMED = 0.05
+"""Part of identity's error that is kept for the share of images named; the mean rank has the rest."""
+_LUCK = 0.25
+"""How often at most, of a batch, an attack like its control names an image that the control does not: p (1 - p)."""
 
 
 @dataclass(frozen=True)
 class Tested:
-    """An attack's gain over its controls in one respect; of several judges by the one that is convinced most."""
+    """An attack's gain over its controls in one respect; of several judges by the one that is convinced most.
+
+    `p` is that of the respect, before it is corrected for the others; it `works` where an interval lies above 0. Both
+    are the gain's, but for identity, which may leak by the share of images named while the mean rank says nothing.
+    """
 
     metric: str
     gain: Gain
+    p: float
+    works: bool
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ def leakage_of(attack: Sample, controls: Mapping[str, Sample]) -> Leakage:
         either=None if statistics is None else _from_either(attack, controls, {*(gradient or ()), *statistics}),
         labels=_beats(controls, "same_class", "mean_image"),
         prior=_from_prior(attack, controls),
-        untested=tuple(respect for respect in FAMILY if respect not in gains or math.isnan(gains[respect].gain.p)),
+        untested=tuple(respect for respect in FAMILY if respect not in gains or math.isnan(gains[respect].p)),
     )
 
 
@@ -92,12 +102,47 @@ def _gains(attack: Sample, controls: Mapping[str, Sample]) -> dict[str, Tested]:
         tested = [test for metric in filter(belongs, attack.values) if (test := _tested(attack, controls, metric))]
         if tested:
             gains[respect] = min((_seconded(test, attack, belongs) for test in tested), key=_doubt)
+    if "identity" in gains:
+        gains["identity"] = _or_named(gains["identity"], attack, controls)
     return gains
 
 
 def _doubt(test: Tested) -> float:
     # Last of all: with NaN `min` would keep whichever test came first.
-    return math.inf if math.isnan(test.gain.p) else test.gain.p
+    return math.inf if math.isnan(test.p) else test.p
+
+
+def _or_named(test: Tested, attack: Sample, controls: Mapping[str, Sample]) -> Tested:
+    """Identity by the mean rank or by the share of images that are named, each with its part of the error.
+
+    An attack that finds one image of four and nothing of the others has a mean rank that hardly differs from chance;
+    one that finds seven of eight is acquitted by the rank of the last. By chance one image of a thousand is named.
+    """
+    rank = test.p / (1 - NAMED)
+    named = _gain_in_named(attack, controls)
+    if named is not None and named.works and named.p / NAMED < rank:
+        return replace(test, p=named.p / NAMED, works=True)
+    return replace(test, p=min(1.0, rank) if not math.isnan(rank) else rank)
+
+
+def _gain_in_named(attack: Sample, controls: Mapping[str, Sample]) -> Gain | None:
+    gain = gain_over_controls(
+        sample_means_by_images(_named(attack), "named"),
+        {name: sample_means_by_images(_named(control), "named") for name, control in controls.items()},
+        higher_is_better=True,
+    )
+    # Student's test is certain where all differences are alike, which few batches are by luck.
+    return None if gain is None else replace(gain, p=float(np.max([gain.p, _LUCK**gain.n])))
+
+
+def _named(sample: Sample) -> Sample:
+    """The sample with one metric: 1 for an image whose original every judge that looked ranks first, else 0."""
+    judges = [values for metric, values in sample.values.items() if judge_of(metric)]
+    images = set.intersection(*map(set, judges)) if judges else set()
+    # In the order of the batches, which a bootstrap resamples by.
+    return replace(
+        sample, values={"named": {it: float(all(not ranks[it] for ranks in judges)) for it in sorted(images)}}
+    )
 
 
 def _seconded(test: Tested, attack: Sample, belongs: Callable[[str], bool]) -> Tested:
@@ -111,7 +156,7 @@ def _seconded(test: Tested, attack: Sample, belongs: Callable[[str], bool]) -> T
     others = [_nearer_than_chance(attack, metric) for metric in metrics if metric != test.metric]
     # NaN, below two batches, must win: what is not known seconds nothing.
     p = float(np.max([test.gain.p, *others])) * len(metrics)
-    return replace(test, gain=replace(test.gain, p=min(1.0, p) if not math.isnan(p) else p))
+    return replace(test, p=min(1.0, p) if not math.isnan(p) else p)
 
 
 def _nearer_than_chance(attack: Sample, metric: str) -> float:
@@ -128,18 +173,18 @@ def _tested(attack: Sample, controls: Mapping[str, Sample], metric: str) -> Test
         {name: sample_means_by_images(control, metric) for name, control in controls.items()},
         higher_is_better=facts.direction == "higher",
     )
-    return None if gain is None else Tested(metric, gain)
+    return None if gain is None else Tested(metric, gain, gain.p, gain.works)
 
 
 def _leaking(gains: Mapping[str, Tested]) -> tuple[str, ...] | None:
     """The respects whose gain is above 0 after correction over the family; None where none could be tested."""
-    tested = {respect: test.gain for respect, test in gains.items() if not math.isnan(test.gain.p)}
+    tested = {respect: test for respect, test in gains.items() if not math.isnan(test.p)}
     if not tested:
         return None
-    adjusted = holm([gain.p for gain in tested.values()])
-    # Both: the whole 95 % interval above 0, as printed, and the corrected test. Near 0 the two may disagree.
+    adjusted = holm([test.p for test in tested.values()])
+    # Both: a whole 95 % interval above 0, as printed, and the corrected test. Near 0 the two may disagree.
     return tuple(
-        respect for (respect, gain), p in zip(tested.items(), adjusted, strict=True) if gain.works and p <= LEVEL
+        respect for (respect, test), p in zip(tested.items(), adjusted, strict=True) if test.works and p <= LEVEL
     )
 
 

@@ -76,9 +76,8 @@ def test_what_one_batch_decides_is_fragile():
         "inverting_gradients (B=1)",
         "gradinversion.no_bn (B=1)",
         "dlg (B=1)",
-        "idlg (B=1)",
     ]
-    assert "without batch 2 pixels and structure and identity from the gradient" in fragile[-1]
+    assert fragile[-1].endswith("without any of batches 0, 2, 3, 5, 7 structure and identity from the gradient")
 
 
 def test_what_no_batch_decides_is_not(checked):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gradinv.metrics.leakage.verdict import FAMILY, leakage_of
+from gradinv.metrics.leakage import verdict
+from gradinv.metrics.leakage.verdict import FAMILY, NAMED, leakage_of
 from gradinv.metrics.statistics.intervals import gain_over_controls, one_sided
 
 BATCHES = 8
@@ -79,7 +80,7 @@ def test_one_judge_who_is_fooled_makes_no_identity_leak(leakage, fooled):
     (other,) = {"identity_lowpass", "identity_resnet"} - {fooled}
     got = leakage(values(**{fooled: 4.9}), mean_image=values(wave=0.2))
     assert got.gradient == ()
-    assert got.gains["identity"].gain.p > 0.05, f"{other} sees the original no nearer than chance"
+    assert got.gains["identity"].p > 0.05, f"{other} sees the original no nearer than chance"
     alone = leakage(values("psnr", fooled, **{fooled: 4.9}), mean_image=values("psnr", fooled, wave=0.2))
     assert alone.gradient == ("identity",)
 
@@ -93,7 +94,48 @@ def test_a_judge_that_is_convinced_needs_the_other_to_second_it(leakage):
     assert got.gradient == ("identity",)
     assert got.gains["identity"].metric == "identity_lowpass"
     seconding = stats.ttest_1samp([0.5 - rank for rank in ranks], 0, alternative="greater").pvalue
-    assert got.gains["identity"].gain.p == pytest.approx(2 * seconding)
+    assert got.gains["identity"].p == pytest.approx(2 * seconding / (1 - NAMED))
+
+
+NEAR_CHANCE = [0.21, 0.42, 0.31, 0.35, 0.24, 0.51, 0.32, 0.19]
+MOSTLY_NAMED = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.97]
+
+
+def by_rank(ranks, second=None):
+    """Pixels and structure at chance beside these ranks."""
+    judges = {"identity_lowpass": ranks} | ({} if second is None else {"identity_resnet": second})
+    return values("psnr", "structure") | judges
+
+
+def test_who_names_seven_of_eight_is_not_acquitted_by_the_rank_of_the_last(leakage):
+    control = by_rank(NEAR_CHANCE)
+    differences = [chance - rank for chance, rank in zip(NEAR_CHANCE, MOSTLY_NAMED, strict=True)]
+    assert stats.ttest_1samp(differences, 0, alternative="greater").pvalue > 0.05 / 3, "the mean rank does not convince"
+    got = leakage(by_rank(MOSTLY_NAMED), mean_image=control)
+    assert got.gradient == ("identity",)
+    named = [float(rank == 0) for rank in MOSTLY_NAMED]
+    assert got.gains["identity"].p == pytest.approx(stats.ttest_1samp(named, 0, alternative="greater").pvalue / NAMED)
+    assert got.gains["identity"].gain.mean == pytest.approx(np.mean(differences)), "the gain is the mean rank's"
+
+
+@pytest.mark.parametrize(
+    ("attack", "control"),
+    [
+        (by_rank(MOSTLY_NAMED, NEAR_CHANCE), by_rank(NEAR_CHANCE, NEAR_CHANCE)),
+        (by_rank(MOSTLY_NAMED), by_rank(MOSTLY_NAMED[1:] + MOSTLY_NAMED[:1])),
+        (by_rank([0.001, *MOSTLY_NAMED[1:4], *NEAR_CHANCE[4:]]), by_rank(NEAR_CHANCE)),
+    ],
+    ids=["named by one judge of two", "named by the control too", "three of eight are too few"],
+)
+def test_what_the_share_named_does_not_say(leakage, attack, control):
+    assert leakage(attack, mean_image=control).gradient == ()
+
+
+@pytest.mark.parametrize(("n", "p"), [(2, 4**-2), (4, 4**-4), (8, 4**-8)])
+def test_few_batches_that_are_all_named_are_no_certainty(make_sample, n, p):
+    ranks = by_rank([0.0] * BATCHES), by_rank([0.5] * BATCHES)
+    attack, control = (make_sample("dlg", {name: column[:n] for name, column in it.items()}) for it in ranks)
+    assert verdict._gain_in_named(attack, {"mean_image": control}).p == p
 
 
 def test_a_judge_of_one_batch_convinces_nobody(leakage):
@@ -102,7 +144,7 @@ def test_a_judge_of_one_batch_convinces_nobody(leakage):
     got = leakage(attack, mean_image=values(wave=0.2))
     assert got.gradient == ()
     assert got.untested == ("identity",)
-    assert math.isnan(got.gains["identity"].gain.p)
+    assert math.isnan(got.gains["identity"].p)
 
 
 def test_three_respects_are_corrected_for_and_one_is_not(leakage):
@@ -111,7 +153,7 @@ def test_three_respects_are_corrected_for_and_one_is_not(leakage):
     assert leakage(psnr, mean_image={"psnr": ZERO}).gradient == ("pixels",)
     three = psnr | {"structure": shifted(0.6), "identity_lowpass": [-value for value in shifted(0.7)]}
     got = leakage(three, mean_image=dict.fromkeys(three, ZERO))
-    assert got.gains["pixels"].gain.p == pytest.approx(0.02)
+    assert got.gains["pixels"].p == pytest.approx(0.02)
     assert got.gradient == ()
     enough = three | {"psnr": shifted(0.016)}
     assert leakage(enough, mean_image=dict.fromkeys(three, ZERO)).gradient == ("pixels",)
