@@ -127,15 +127,15 @@ def _or_named(test: Tested, attack: Sample, controls: Mapping[str, Sample]) -> T
 
 def _gain_in_named(attack: Sample, controls: Mapping[str, Sample]) -> Gain | None:
     gain = gain_over_controls(
-        sample_means_by_images(_named(attack), "named"),
-        {name: sample_means_by_images(_named(control), "named") for name, control in controls.items()},
+        sample_means_by_images(_images_named(attack), "named"),
+        {name: sample_means_by_images(_images_named(control), "named") for name, control in controls.items()},
         higher_is_better=True,
     )
     # Student's test is certain where all differences are alike, which few batches are by luck.
     return None if gain is None else replace(gain, p=float(np.max([gain.p, _LUCK**gain.n])))
 
 
-def _named(sample: Sample) -> Sample:
+def _images_named(sample: Sample) -> Sample:
     """The sample with one metric: 1 for an image whose original every judge that looked ranks first, else 0."""
     judges = [values for metric, values in sample.values.items() if judge_of(metric)]
     images = set.intersection(*map(set, judges)) if judges else set()
