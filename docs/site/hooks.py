@@ -42,6 +42,7 @@ INLINE = re.compile(
 """What must not be broken at any place, or only at some: blocks of code are left as they are."""
 
 FIGURE = re.compile(r'(?<!">)<img [^>]*src="([^"]+\.png)"[^>]*>')
+"""A figure that is in no link yet."""
 
 LOADED = re.compile(r"""<(?:script|img|link[^>]* rel="?(?:stylesheet|icon)"?)[^>]* (?:src|href)="?(https?:[^" >]+)""")
 """What a browser would fetch from another machine to show a page; links that are only followed are not meant."""

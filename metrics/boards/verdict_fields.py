@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from gradinv.metrics.boards.columns import THRESHOLDS
-from gradinv.metrics.images import judge_of, rank_of
+from gradinv.metrics.images import is_identified, judge_of, rank_of
 from gradinv.metrics.leakage import Leakage, joined, leakage_of, sentence
 from gradinv.metrics.records import Cell, ImageScore, Record, sample_of
 from gradinv.metrics.statistics import interval_of_shares
@@ -104,7 +104,7 @@ def _is_first(image: ImageScore) -> bool | None:
     judged = [value for name, value in image.metrics.items() if judge_of(name)]
     if not judged or "identity_pool" not in image.details:
         return None
-    return all(rank_of(value, image.details["identity_pool"]) <= 1 for value in judged)
+    return is_identified(judged)
 
 
 def _share_fields(name: str, batches: Sequence[Sequence[bool]]) -> Fields:

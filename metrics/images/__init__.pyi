@@ -21,6 +21,7 @@ from .matching import (
 )
 from .ranks import (
     identity_name as identity_name,
+    is_identified as is_identified,
     judge_of as judge_of,
     rank_of as rank_of,
 )

@@ -1,5 +1,7 @@
 """What a normalised rank of an original means, and which metric holds whose: known without importing torch."""
 
+from collections.abc import Iterable
+
 IDENTITY_PREFIX = "identity_"
 """How the metrics begin that rank the original in a pool; the rest is the name of the judge."""
 
@@ -20,6 +22,15 @@ def judge_of(metric: str) -> str:
     ('lowpass', '')
     """
     return metric.removeprefix(IDENTITY_PREFIX) if metric.startswith(IDENTITY_PREFIX) else ""
+
+
+def is_identified(ranks: Iterable[float]) -> bool:
+    """Whether an original is first in the pool for every judge, by their normalised ranks; a tie is no first place.
+
+    >>> is_identified([0.0, 0.0]), is_identified([0.0, 0.001])
+    (True, False)
+    """
+    return all(rank == 0 for rank in ranks)
 
 
 def rank_of(normalised: float, pool_size: float) -> float:

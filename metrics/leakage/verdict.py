@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gradinv.metrics.images import facts_of, judge_of
+from gradinv.metrics.images import facts_of, is_identified, judge_of
 from gradinv.metrics.records import Sample, sample_means_by_images
 from gradinv.metrics.statistics import Gain, gain_over_controls, holm, one_sided
 
@@ -28,10 +28,10 @@ _BLIND = ("no_statistics", "same_class", "mean_image")
 """Controls that have neither the batch's gradient nor its statistics."""
 CHANCE = 0.5
 """Normalised rank of an original by a judge who sees nothing."""
-NAMED = 0.05
-"""Part of identity's error that is kept for the share of images named; the mean rank has the rest."""
+IDENTIFIED = 0.05
+"""Part of identity's error that is kept for the share of images identified; the mean rank has the rest."""
 _LUCK = 0.25
-"""How often at most, of a batch, an attack like its control names an image that the control does not: p (1 - p)."""
+"""How often at most an attack like its control identifies an image of a batch and the control does not: p (1 - p)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Tested:
     """An attack's gain over its controls in one respect; of several judges by the one that is convinced most.
 
     `p` is that of the respect, before it is corrected for the others; it `works` where an interval lies above 0. Both
-    are the gain's, but for identity, which may leak by the share of images named while the mean rank says nothing.
+    are the gain's, but for identity, which may leak by the share of images identified where the mean rank is silent.
     """
 
     metric: str
@@ -103,7 +103,7 @@ def _gains(attack: Sample, controls: Mapping[str, Sample]) -> dict[str, Tested]:
         if tested:
             gains[respect] = min((_seconded(test, attack, belongs) for test in tested), key=_doubt)
     if "identity" in gains:
-        gains["identity"] = _or_named(gains["identity"], attack, controls)
+        gains["identity"] = _or_identified(gains["identity"], attack, controls)
     return gains
 
 
@@ -112,37 +112,37 @@ def _doubt(test: Tested) -> float:
     return math.inf if math.isnan(test.p) else test.p
 
 
-def _or_named(test: Tested, attack: Sample, controls: Mapping[str, Sample]) -> Tested:
-    """Identity by the mean rank or by the share of images that are named, each with its part of the error.
+def _or_identified(test: Tested, attack: Sample, controls: Mapping[str, Sample]) -> Tested:
+    """Identity by the mean rank or by the share of images identified, each with its part of the error.
 
     An attack that finds one image of four and nothing of the others has a mean rank that hardly differs from chance;
-    one that finds seven of eight is acquitted by the rank of the last. By chance one image of a thousand is named.
+    one that finds seven of eight is acquitted by the rank of the last. By chance one image of a thousand is identified.
     """
-    rank = test.p / (1 - NAMED)
-    named = _gain_in_named(attack, controls)
-    if named is not None and named.works and named.p / NAMED < rank:
-        return replace(test, p=named.p / NAMED, works=True)
+    rank = test.p / (1 - IDENTIFIED)
+    share = _gain_in_identified(attack, controls)
+    if share is not None and share.works and share.p / IDENTIFIED < rank:
+        return replace(test, p=share.p / IDENTIFIED, works=True)
     return replace(test, p=min(1.0, rank) if not math.isnan(rank) else rank)
 
 
-def _gain_in_named(attack: Sample, controls: Mapping[str, Sample]) -> Gain | None:
-    gain = gain_over_controls(
-        sample_means_by_images(_images_named(attack), "named"),
-        {name: sample_means_by_images(_images_named(control), "named") for name, control in controls.items()},
-        higher_is_better=True,
-    )
+def _gain_in_identified(attack: Sample, controls: Mapping[str, Sample]) -> Gain | None:
+    shares = _identified(attack)
+    of_controls = {name: _identified(control) for name, control in controls.items()}
+    gain = gain_over_controls(shares, of_controls, higher_is_better=True)
+    if gain is None:
+        return None
     # Student's test is certain where all differences are alike, which few batches are by luck.
-    return None if gain is None else replace(gain, p=float(np.max([gain.p, _LUCK**gain.n])))
+    fewest = min(shared for share in of_controls.values() if (shared := len(shares.keys() & share.keys())))
+    return replace(gain, p=float(np.max([gain.p, _LUCK**fewest])))
 
 
-def _images_named(sample: Sample) -> Sample:
-    """The sample with one metric: 1 for an image whose original every judge that looked ranks first, else 0."""
+def _identified(sample: Sample) -> dict[tuple[int, tuple[str, ...]], float]:
+    """Batch and names of its images -> share of them whose original every judge that looked ranks first."""
     judges = [values for metric, values in sample.values.items() if judge_of(metric)]
     images = set.intersection(*map(set, judges)) if judges else set()
     # In the order of the batches, which a bootstrap resamples by.
-    return replace(
-        sample, values={"named": {it: float(all(not ranks[it] for ranks in judges)) for it in sorted(images)}}
-    )
+    firsts = {it: float(is_identified(ranks[it] for ranks in judges)) for it in sorted(images)}
+    return sample_means_by_images(replace(sample, values={"identified": firsts}), "identified")
 
 
 def _seconded(test: Tested, attack: Sample, belongs: Callable[[str], bool]) -> Tested:

@@ -262,3 +262,13 @@ def test_what_leaks_has_a_source_or_two_to_choose_from(leaks, gradient, statisti
     words = {"works": "false" if gradient == "none" else "true", "leaks": leaks, "psnr_gain_low": "1.0"}
     faults = list(_verdict_on_respects(words | {"from_gradient": gradient, "from_statistics": statistics}))
     assert (faults == []) == stands
+
+
+@pytest.mark.parametrize(
+    ("gain", "share", "stands"),
+    [("0.1", "0.0", True), ("-0.1", "0.2", True), ("-0.1", "0.0", False), ("", "", False), ("-0.1", None, True)],
+)
+def test_identity_leaks_by_its_ranks_or_by_the_images_identified(gain, share, stands):
+    words = {"works": "true", "leaks": "identity", "from_gradient": "identity", "from_statistics": ""}
+    words |= {"identity_gain_low": gain} | ({} if share is None else {"identified_low": share})
+    assert (list(_verdict_on_respects(words)) == []) == stands

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from gradinv.metrics.leakage import verdict
-from gradinv.metrics.leakage.verdict import FAMILY, NAMED, leakage_of
+from gradinv.metrics.leakage.verdict import FAMILY, IDENTIFIED, leakage_of
 from gradinv.metrics.statistics.intervals import gain_over_controls, one_sided
 
 BATCHES = 8
@@ -94,7 +94,7 @@ def test_a_judge_that_is_convinced_needs_the_other_to_second_it(leakage):
     assert got.gradient == ("identity",)
     assert got.gains["identity"].metric == "identity_lowpass"
     seconding = stats.ttest_1samp([0.5 - rank for rank in ranks], 0, alternative="greater").pvalue
-    assert got.gains["identity"].p == pytest.approx(2 * seconding / (1 - NAMED))
+    assert got.gains["identity"].p == pytest.approx(2 * seconding / (1 - IDENTIFIED))
 
 
 NEAR_CHANCE = [0.21, 0.42, 0.31, 0.35, 0.24, 0.51, 0.32, 0.19]
@@ -114,7 +114,9 @@ def test_who_names_seven_of_eight_is_not_acquitted_by_the_rank_of_the_last(leaka
     got = leakage(by_rank(MOSTLY_NAMED), mean_image=control)
     assert got.gradient == ("identity",)
     named = [float(rank == 0) for rank in MOSTLY_NAMED]
-    assert got.gains["identity"].p == pytest.approx(stats.ttest_1samp(named, 0, alternative="greater").pvalue / NAMED)
+    assert got.gains["identity"].p == pytest.approx(
+        stats.ttest_1samp(named, 0, alternative="greater").pvalue / IDENTIFIED
+    )
     assert got.gains["identity"].gain.mean == pytest.approx(np.mean(differences)), "the gain is the mean rank's"
 
 
@@ -131,11 +133,17 @@ def test_what_the_share_named_does_not_say(leakage, attack, control):
     assert leakage(attack, mean_image=control).gradient == ()
 
 
+def test_a_control_of_two_batches_makes_nothing_more_certain_than_two(make_sample):
+    attack, control = (make_sample("dlg", by_rank([rank] * BATCHES)) for rank in (0.0, 0.5))
+    short = make_sample("dlg", {name: column[:2] for name, column in by_rank([0.5] * BATCHES).items()})
+    assert verdict._gain_in_identified(attack, {"mean_image": control, "same_class": short}).p == 4**-2
+
+
 @pytest.mark.parametrize(("n", "p"), [(2, 4**-2), (4, 4**-4), (8, 4**-8)])
 def test_few_batches_that_are_all_named_are_no_certainty(make_sample, n, p):
     ranks = by_rank([0.0] * BATCHES), by_rank([0.5] * BATCHES)
     attack, control = (make_sample("dlg", {name: column[:n] for name, column in it.items()}) for it in ranks)
-    assert verdict._gain_in_named(attack, {"mean_image": control}).p == p
+    assert verdict._gain_in_identified(attack, {"mean_image": control}).p == p
 
 
 def test_a_judge_of_one_batch_convinces_nobody(leakage):
