@@ -20,6 +20,7 @@ from .matching import (
     slot_accuracy as slot_accuracy,
 )
 from .ranks import (
+    ANYWHERE as ANYWHERE,
     identity_name as identity_name,
     is_identified as is_identified,
     judge_of as judge_of,

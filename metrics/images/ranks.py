@@ -6,6 +6,10 @@ IDENTITY_PREFIX = "identity_"
 """How the metrics begin that rank the original in a pool; the rest is the name of the judge."""
 
 
+ANYWHERE = "rank_anywhere"
+"""The metric that ranks the original wherever it lies in the picture: measured on request."""
+
+
 def identity_name(judge: str) -> str:
     """The metric of a network judge.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gradinv.metrics.images import facts_of, is_identified, judge_of
+from gradinv.metrics.images import ANYWHERE, facts_of, is_identified, judge_of
 from gradinv.metrics.records import Sample, sample_means_by_images
 from gradinv.metrics.statistics import Gain, gain_over_controls, holm, one_sided
 
@@ -39,7 +39,8 @@ class Tested:
     """An attack's gain over its controls in one respect; of several judges by the one that is convinced most.
 
     `p` is that of the respect, before it is corrected for the others; it `works` where an interval lies above 0. Both
-    are the gain's, but for identity, which may leak by the share of images identified where the mean rank is silent.
+    are the gain's, but for identity, which may leak by the share of images identified, or by the rank of the original
+    wherever it lies, where the mean rank is silent.
     """
 
     metric: str
@@ -103,7 +104,7 @@ def _gains(attack: Sample, controls: Mapping[str, Sample]) -> dict[str, Tested]:
         if tested:
             gains[respect] = min((_seconded(test, attack, belongs) for test in tested), key=_doubt)
     if "identity" in gains:
-        gains["identity"] = _or_identified(gains["identity"], attack, controls)
+        gains["identity"] = _or_anywhere(_or_identified(gains["identity"], attack, controls), attack, controls)
     return gains
 
 
@@ -123,6 +124,19 @@ def _or_identified(test: Tested, attack: Sample, controls: Mapping[str, Sample])
     if share is not None and share.works and share.p / IDENTIFIED < rank:
         return replace(test, p=share.p / IDENTIFIED, works=True)
     return replace(test, p=min(1.0, rank) if not math.isnan(rank) else rank)
+
+
+def _or_anywhere(test: Tested, attack: Sample, controls: Mapping[str, Sample]) -> Tested:
+    """Identity by what the judges see, or by the rank of the original wherever it lies, with half of the error each.
+
+    Where the latter was not measured nothing changes. No judge seconds it: none sees what lies elsewhere.
+    """
+    anywhere = _tested(attack, controls, ANYWHERE)
+    if anywhere is None:
+        return test
+    if anywhere.works and not anywhere.p >= test.p:
+        return replace(test, p=min(1.0, 2 * anywhere.p), works=True)
+    return replace(test, p=min(1.0, 2 * test.p) if not math.isnan(test.p) else test.p)
 
 
 def _gain_in_identified(attack: Sample, controls: Mapping[str, Sample]) -> Gain | None:

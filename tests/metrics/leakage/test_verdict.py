@@ -133,6 +133,33 @@ def test_what_the_share_named_does_not_say(leakage, attack, control):
     assert leakage(attack, mean_image=control).gradient == ()
 
 
+ELSEWHERE = [0.01, 0.02, 0.0, 0.05, 0.03, 0.0, 0.02, 0.04]
+
+
+def test_what_lies_elsewhere_is_no_acquittal_where_it_was_looked_for(leakage):
+    """No judge of the verdict sees it, and so none seconds it."""
+    attack, control = by_rank([0.5] * BATCHES, [0.52] * BATCHES), by_rank(NEAR_CHANCE, NEAR_CHANCE)
+    assert leakage(attack, mean_image=control).gradient == ()
+    got = leakage(attack | {"rank_anywhere": ELSEWHERE}, mean_image=control | {"rank_anywhere": NEAR_CHANCE})
+    assert got.gradient == ("identity",)
+    differences = [chance - rank for chance, rank in zip(NEAR_CHANCE, ELSEWHERE, strict=True)]
+    seen = stats.ttest_1samp(differences, 0, alternative="greater").pvalue
+    assert got.gains["identity"].p == pytest.approx(2 * seen)
+
+
+def test_it_is_no_leak_where_a_control_shows_as_much_elsewhere(leakage):
+    rest = by_rank([0.5] * BATCHES)
+    controls = {"mean_image": rest | {"rank_anywhere": NEAR_CHANCE}, "prior_only": rest | {"rank_anywhere": ELSEWHERE}}
+    assert leakage(rest | {"rank_anywhere": ELSEWHERE[::-1]}, **controls).gradient == ()
+
+
+def test_to_look_elsewhere_costs_half_of_the_error(leakage):
+    attack, control = by_rank(MOSTLY_NAMED), by_rank(NEAR_CHANCE)
+    without = leakage(attack, mean_image=control).gains["identity"].p
+    same = {"rank_anywhere": NEAR_CHANCE}
+    assert leakage(attack | same, mean_image=control | same).gains["identity"].p == pytest.approx(2 * without)
+
+
 def test_a_control_of_two_batches_makes_nothing_more_certain_than_two(make_sample):
     attack, control = (make_sample("dlg", by_rank([rank] * BATCHES)) for rank in (0.0, 0.5))
     short = make_sample("dlg", {name: column[:2] for name, column in by_rank([0.5] * BATCHES).items()})
