@@ -42,13 +42,14 @@ def _spectra(images: Tensor) -> Tensor:
     low=0.0,
     high=1.0,
     needs_pool=True,
+    panel=True,
 )
 def rank_anywhere(batch: ScoredBatch) -> Tensor:
     """Normalised rank of each original in the pool by the correlation of low-passed pictures over all cyclic shifts.
 
     (B,) in [0, 1]: 0 for the first place, 0.5 by chance. For networks whose update hardly says where things are: global
     pooling behind convolutions of stride 1. Measured on request: over all shifts photographs resemble each other more,
-    so that it sees less than `identity_lowpass` where pictures are in their place. Where it was measured identity may
-    leak by it.
+    so that it sees a little less than `identity_lowpass` where pictures are in their place. Where it was measured
+    identity may leak by it.
     """
     return ranks_of(batch, "anywhere", lowpass_features, CyclicLikeness)

@@ -272,3 +272,18 @@ def test_identity_leaks_by_its_ranks_or_by_the_images_identified(gain, share, st
     words = {"works": "true", "leaks": "identity", "from_gradient": "identity", "from_statistics": ""}
     words |= {"identity_gain_low": gain} | ({} if share is None else {"identified_low": share})
     assert (list(_verdict_on_respects(words)) == []) == stands
+
+
+@pytest.mark.parametrize(("measured", "respect", "stands"), [
+    ("0.1", "identity", True), ("", "identity", False), ("0.1", "structure", False),
+])  # fmt: skip
+def test_where_the_original_was_looked_for_elsewhere_identity_may_leak_by_that(measured, respect, stands):
+    words = {
+        "works": "true",
+        "leaks": respect,
+        "from_gradient": respect,
+        "from_statistics": "",
+        "identified_low": "0.0",
+    }
+    words |= {"identity_gain_low": "-0.1", "structure_gain_low": "-0.1", "rank_anywhere_mean": measured}
+    assert (list(_verdict_on_respects(words)) == []) == stands
