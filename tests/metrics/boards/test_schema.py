@@ -61,7 +61,9 @@ def test_published_tables_have_the_documented_columns(name):
 @pytest.mark.parametrize("path", sorted(BOARDS.glob("*.images.csv")), ids=lambda path: path.name)
 def test_published_image_tables_have_the_documented_columns(path):
     header = header_of(path)
-    columns = image_columns(requested(header, but=(*board_metrics(), *DETAILS)), details=[name for name in DETAILS if name in header])
+    columns = image_columns(
+        requested(header, but=(*board_metrics(), *DETAILS)), details=[name for name in DETAILS if name in header]
+    )
     assert header == [column for column in columns if column in header]
 
 
