@@ -50,6 +50,6 @@ def rank_anywhere(batch: ScoredBatch) -> Tensor:
     (B,) in [0, 1]: 0 for the first place, 0.5 by chance. For networks whose update hardly says where things are: global
     pooling behind convolutions of stride 1. Measured on request: over all shifts photographs resemble each other more,
     so that it sees a little less than `identity_lowpass` where pictures are in their place. Where it was measured
-    identity may leak by it.
+    identity may leak by it. MetricUnavailable without a pool.
     """
     return ranks_of(batch, "anywhere", lowpass_features, CyclicLikeness)

@@ -134,7 +134,7 @@ def _or_anywhere(test: Tested, attack: Sample, controls: Mapping[str, Sample]) -
     anywhere = _tested(attack, controls, ANYWHERE)
     if anywhere is None:
         return test
-    if anywhere.works and not anywhere.p >= test.p:
+    if anywhere.works and (not test.works or anywhere.p < test.p):
         return replace(test, p=min(1.0, 2 * anywhere.p), works=True)
     return replace(test, p=min(1.0, 2 * test.p) if not math.isnan(test.p) else test.p)
 

@@ -147,6 +147,15 @@ def test_what_lies_elsewhere_is_no_acquittal_where_it_was_looked_for(leakage):
     assert got.gains["identity"].p == pytest.approx(2 * seen)
 
 
+def test_judges_whose_interval_holds_0_do_not_silence_what_lies_elsewhere(make_sample):
+    attack = make_sample("dlg", by_rank([0.5] * BATCHES) | {"rank_anywhere": ELSEWHERE})
+    control = make_sample("mean_image", by_rank([0.5] * BATCHES) | {"rank_anywhere": NEAR_CHANCE})
+    seen = verdict._tested(attack, {"mean_image": control}, "rank_anywhere")
+    silent = verdict.Tested("identity_lowpass", seen.gain, p=seen.p / 10, works=False)
+    got = verdict._or_anywhere(silent, attack, {"mean_image": control})
+    assert (got.works, got.p) == (True, 2 * seen.p)
+
+
 def test_it_is_no_leak_where_a_control_shows_as_much_elsewhere(leakage):
     rest = by_rank([0.5] * BATCHES)
     controls = {"mean_image": rest | {"rank_anywhere": NEAR_CHANCE}, "prior_only": rest | {"rank_anywhere": ELSEWHERE}}
