@@ -185,6 +185,15 @@ def needs_public_images(level: str) -> bool:
     return level_of(BN_STATISTICS, "bn_statistics", level).needs_public
 
 
+def are_of_batch(level: str) -> bool:
+    """Whether the level's statistics are those of the private batch, and not of what anybody has.
+
+    >>> are_of_batch("exact"), are_of_batch("running")
+    (True, False)
+    """
+    return level_of(BN_STATISTICS, "bn_statistics", level).are_of_batch
+
+
 def granted_labels(level: str, labels: "Tensor") -> "Tensor | None":
     """What the level hands out of the labels (B,): slot by slot, sorted, or nothing.
 
@@ -222,6 +231,6 @@ def granted_numbers_per_pixel(level: str, channels: int, batch_size: int, image_
     >>> granted_numbers_per_pixel("exact", channels=96, batch_size=2, image_shape=(3, 8, 8))
     0.5
     """
-    if not level_of(BN_STATISTICS, "bn_statistics", level).are_of_batch:
+    if not are_of_batch(level):
         return 0.0
     return 2 * channels / (batch_size * math.prod(image_shape))

@@ -1,6 +1,7 @@
 """Controls: what an attack is compared with, so that its number proves what the gradient gave away.
 
-Four attack like the attack, with the gradient replaced or left out; two reconstruct without attacking at all.
+Five attack like the attack, with what it is given of the batch replaced or left out; two reconstruct without attacking
+at all.
 """
 
 from dataclasses import replace
@@ -9,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from gradinv.attacks.attack import Attack
-from gradinv.attacks.leak import Leak, Reconstruction
+from gradinv.attacks.grants import are_of_batch
+from gradinv.attacks.leak import Leak, Reconstruction, ThreatModel
 from gradinv.attacks.registry import create_attack
 from gradinv.benchmark.datasets import Batch, Dataset, draw_like, mean_image
 from gradinv.benchmark.experiment.client import ImpossibleCellError
 from gradinv.benchmark.experiment.rounds import restated
 
-OF_AN_ATTACK = ("other_gradient", "noise_gradient", "prior_only", "no_statistics")
-BLIND = ("prior_only", "no_statistics")
+OF_AN_ATTACK = ("other_gradient", "noise_gradient", "prior_only", "other_statistics", "no_statistics")
+BLIND = ("prior_only", "other_statistics", "no_statistics")
 """Of these, the ones without a distance: they cannot share a descent with trials that see a gradient."""
 WITHOUT_ATTACK = ("same_class", "mean_image")
 CONTROLS = OF_AN_ATTACK + WITHOUT_ATTACK
@@ -25,6 +27,8 @@ MEANING = {
     "luck give",
     "noise_gradient": "the attack on Gaussian noise with each gradient tensor's own norm",
     "prior_only": "the attack with its gradient distance off",
+    "other_statistics": "`prior_only` with the batch-norm statistics of another batch with the same labels, where "
+    "those of the private one are granted: all that any statistics give",
     "no_statistics": "`prior_only` without the granted batch-norm statistics either, for attacks that use them",
     "same_class": "a random other image of the same class",
     "mean_image": "the mean of the training images",
@@ -34,6 +38,19 @@ MEANING = {
 def sees_mean_image(attack: str, control: str) -> bool:
     """Whether a trial is scored with the mean of the training images: on these alone its id depends on them too."""
     return control == "mean_image" or (bool(attack) and not create_attack(attack).fills_every_slot)
+
+
+def is_due(control: str, attack: str, threat_model: ThreatModel) -> bool:
+    """Whether this control of the attack is another trial than `prior_only`.
+
+    >>> is_due("other_statistics", "gradinversion.fidelity", ThreatModel(bn_statistics="running"))
+    False
+    """
+    if control not in ("other_statistics", "no_statistics"):
+        return True
+    if not create_attack(attack).uses_statistics:
+        return False
+    return control == "no_statistics" or are_of_batch(threat_model.bn_statistics)
 
 
 def noise_gradient(leak: Leak, seed: int, module: nn.Module | None = None) -> Leak:
@@ -58,6 +75,22 @@ def _noise_like(value: Tensor, generator: torch.Generator) -> Tensor:
     return noise * (value.norm() / noise.norm())
 
 
+def blind_attack(control: str, attack: Attack, threat_model: ThreatModel) -> Attack:
+    """The attack as a control of `BLIND` runs it; ImpossibleCellError where it would be nothing, or another control."""
+    if control == "no_statistics":
+        return no_statistics(attack)
+    if control == "other_statistics":
+        _check_statistics_are_private(attack, threat_model)
+    return prior_only(attack)
+
+
+def _check_statistics_are_private(attack: Attack, threat_model: ThreatModel) -> None:
+    if not attack.uses_statistics:
+        raise ImpossibleCellError("the attack uses no granted statistics, so `prior_only` is this control")
+    if not are_of_batch(threat_model.bn_statistics):
+        raise ImpossibleCellError("no statistics of the private batch are granted, so `prior_only` is this control")
+
+
 def prior_only(attack: Attack) -> Attack:
     """The attack without its distance; ImpossibleCellError where it has no prior to go by."""
     blind = attack.prior_only()  # the attack itself says what is left of it: nobody else knows its terms
@@ -77,7 +110,7 @@ def no_statistics(attack: Attack) -> Attack:
 
 
 def decoy_batch(dataset: Dataset, batch: Batch, repetition: int) -> tuple[Batch, str]:
-    """Another batch with the same labels, whose update stands in for the true one, and a note where it is unusual.
+    """Another batch with the same labels, which stands in for the private one, and a note where it is unusual.
 
     Where a class has no other image (a set with one image a class), images of any other class stand under the labels of
     the batch. ImpossibleCellError where the data set has not even these.
@@ -88,7 +121,7 @@ def decoy_batch(dataset: Dataset, batch: Batch, repetition: int) -> tuple[Batch,
     others = draw_like(dataset, batch, repetition=repetition, purpose="other_gradient", any_class=True)
     if others is None:
         raise ImpossibleCellError("the data set has no other images")
-    return replace(others, labels=batch.labels), "other_gradient: images of other classes, under the batch's labels"
+    return replace(others, labels=batch.labels), "images of other classes, under the batch's labels"
 
 
 def other_images(dataset: Dataset, batch: Batch, repetition: int) -> Tensor:

@@ -4,39 +4,30 @@ import copy
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gradinv.attacks.attack import Attack, Conditions
 from gradinv.attacks.gradient_matching import Engine, GradientMatching
-from gradinv.attacks.grants import needs_public_images, reason_impossible
+from gradinv.attacks.grants import reason_impossible
 from gradinv.attacks.label_rules import LabelInferenceError
-from gradinv.attacks.leak import Leak, Observation, Reconstruction
+from gradinv.attacks.leak import Leak, Reconstruction
 from gradinv.attacks.registry import create_attack
 from gradinv.attacks.transforms import UnansweredError
 from gradinv.attacks.victim import NoClassifierError, Victim, bn_layers
-from gradinv.benchmark.auxiliary import TrainedAutoencoder, trained_autoencoder
-from gradinv.benchmark.datasets import Batch, Dataset, draw_batch, public_images
-from gradinv.benchmark.defenses import Defense, UndefendableError, create_defense
+from gradinv.benchmark.datasets import Batch, Dataset, draw_batch
+from gradinv.benchmark.defenses import UndefendableError, create_defense
 from gradinv.benchmark.experiment import controls
-from gradinv.benchmark.experiment.client import (
-    ClientUpdate,
-    Difference,
-    ImpossibleCellError,
-    client_update,
-    observe,
-    self_check,
-    update_difference,
-)
+from gradinv.benchmark.experiment.client import ImpossibleCellError
 from gradinv.benchmark.experiment.identity import Identity
 from gradinv.benchmark.experiment.isolation import check_result, counted_evaluations, restored_switches
 from gradinv.benchmark.experiment.outcome import Outcome, score
-from gradinv.benchmark.experiment.rounds import later_rounds
+from gradinv.benchmark.experiment.received_update import autoencoder_of, received_update
 from gradinv.benchmark.experiment.spec import TrialSpec
-from gradinv.benchmark.victims import LoadedVictim, normalise, zero_gradient_share
+from gradinv.benchmark.victims import LoadedVictim
 
 try:
     import resource
@@ -45,17 +36,6 @@ except ImportError:  # Windows has none
 
 _families: WeakKeyDictionary[nn.Module, object] = WeakKeyDictionary()
 """A token for each network, by which its copies share programs: no attack can reach the network itself by it."""
-
-
-@dataclass(frozen=True)
-class _Received:
-    """What the server has of a client's update, and in numbers what that update was like."""
-
-    leak: Leak
-    zero_gradient_share: float
-    difference: Difference
-    upload_bytes: float
-    notes: tuple[str, ...] = ()
 
 
 def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVictim) -> list[Outcome]:
@@ -74,7 +54,9 @@ def run_together(specs: Sequence[TrialSpec], dataset: Dataset, loaded: LoadedVic
     attack = possible_attack(first, loaded.module, dataset, state=loaded.state)
     if isinstance(attack, GradientMatching):  # an attack with a loop of its own evaluates as it likes
         attack.engine = Engine(first.engine, first.together, first.precision)
-    received = [_received(spec, dataset, batch, loaded, victim) for spec, batch in zip(specs, batches, strict=True)]
+    received = [
+        received_update(spec, dataset, batch, loaded, victim) for spec, batch in zip(specs, batches, strict=True)
+    ]
     # Timed from here: what the attack does with a leak, not what the experiment does to make and score it.
     start = time.perf_counter()
     victim.evaluations.restart()
@@ -174,7 +156,7 @@ def _victim(spec: TrialSpec, module: nn.Module) -> Victim:
 
 
 def possible_attack(spec: TrialSpec, network: nn.Module, dataset: Dataset, *, state: str) -> Attack:
-    """The attack of this trial, for the controls `prior_only` and `no_statistics` blind to the gradient.
+    """The attack of this trial, for the controls without a distance blind to the gradient.
 
     `network` is of the victim's architecture, with any weights. Raises ImpossibleCellError with the reason where the
     attack cannot be run in this cell.
@@ -190,104 +172,14 @@ def possible_attack(spec: TrialSpec, network: nn.Module, dataset: Dataset, *, st
         budget=spec.budget,
         network=network,
         channels=dataset.channels,
-        autoencoder=_autoencoder(spec, dataset) is not None,
+        autoencoder=autoencoder_of(spec, dataset) is not None,
     )
     reason = reason_impossible(conditions) or attack.reason_impossible(conditions)
     if reason is not None:
         raise ImpossibleCellError(reason)
     if spec.control in controls.BLIND:
-        return controls.prior_only(attack) if spec.control == "prior_only" else controls.no_statistics(attack)
+        return controls.blind_attack(spec.control, attack, spec.threat_model)
     return attack
-
-
-def _received(spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVictim, victim: Victim) -> _Received:
-    """What a client's update of the batch hands over.
-
-    For a control that replaces the gradient, everything but the gradient is the private batch's.
-    """
-    update = _update(spec, batch, loaded, victim)
-    public = public_images(dataset) if needs_public_images(spec.threat_model.bn_statistics) else None
-    taught = _autoencoder(spec, dataset)
-    defense = create_defense(spec.defense)
-    leak = observe(
-        update,
-        victim,
-        batch,
-        spec.threat_model,
-        defense,
-        num_classes=len(dataset.classes),
-        mean=loaded.mean,
-        std=loaded.std,
-        public=None
-        if public is None
-        else normalise(public.to(spec.device, spec.threat_model.dtype), loaded.mean, loaded.std),
-        autoencoder=None if taught is None else {n: t.to(spec.device) for n, t in taught.tensors.items()},
-    )
-    leak = replace(leak, later=_later(spec, batch, loaded, update))
-    notes = _warnings(spec, defense)
-    if public is not None:
-        notes += (f"public images: {len(public)} of the tuning split of {dataset.name}",)
-    if taught is not None:
-        notes += (f"autoencoder: {taught.words}, sha256 {taught.sha256[:16]}",)
-    # After `observe`, so that labels and statistics stay those of the private batch and the gradient alone differs.
-    if spec.control == "other_gradient":
-        decoy, note = controls.decoy_batch(dataset, batch, spec.repetition)
-        notes += (note,) if note else ()
-        other = _update(spec, decoy, loaded, victim)
-        # All rounds are the other batch's, for the states tell what was received before them.
-        leak = replace(leak, gradients=other.sent, later=_later(spec, decoy, loaded, other))
-    elif spec.control == "noise_gradient":
-        leak = controls.noise_gradient(leak, spec.seed("noise_gradient"), loaded.module)
-    # In numbers, so that the update's own tensors, as large as the network, are not kept while the attack runs.
-    return _Received(
-        leak,
-        zero_gradient_share(update.undefended.values()),
-        update_difference(update),
-        defense.upload_bytes(update.sent),
-        notes,
-    )
-
-
-def _autoencoder(spec: TrialSpec, dataset: Dataset) -> TrainedAutoencoder | None:
-    """What public images have taught, where the threat model grants them and it has been trained."""
-    return None if spec.threat_model.auxiliary_images == "none" else trained_autoencoder(dataset)
-
-
-def _later(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, first: ClientUpdate) -> tuple[Observation, ...]:
-    """The batch's updates in the rounds after the first, each with what its defense draws anew."""
-    granted = spec.threat_model
-
-    def send(number: int, network: nn.Module) -> dict[str, Tensor]:
-        there = Victim(network, bn_mode=granted.bn_mode, update=granted.known_update)
-        return _update(spec, batch, replace(loaded, module=network), there, number).sent
-
-    return later_rounds(loaded.module, first.sent, send, observations=granted.observations, server_lr=granted.server_lr)
-
-
-def _warnings(spec: TrialSpec, defense: Defense) -> tuple[str, ...]:
-    """What a reader must know of an attack that does not answer its defense."""
-    answers = spec.threat_model.adaptive and bool(defense.known())
-    if answers or not defense.disguises:
-        return ()
-    return (f"standard attacks may overestimate protection: the defense {' and '.join(defense.disguises)}",)
-
-
-def _update(spec: TrialSpec, batch: Batch, loaded: LoadedVictim, victim: Victim, round_number: int = 1) -> ClientUpdate:
-    """The defended update of a batch, checked against what the attacker's victim would compute."""
-    update = client_update(
-        loaded.module,
-        normalise(batch.images.to(spec.device, spec.threat_model.dtype), loaded.mean, loaded.std),
-        batch.labels.to(spec.device),
-        bn_mode=spec.threat_model.bn_mode,
-        defense=create_defense(spec.defense),
-        seed=spec.seed("defense" if round_number == 1 else f"defense, round {round_number}"),
-        update=spec.threat_model.update,
-    )
-    granted = spec.threat_model
-    if granted.known_update != granted.update:  # what the attacker does not know must be checked all the same
-        victim = Victim(loaded.module, bn_mode=granted.bn_mode, update=granted.update)
-    self_check(update, victim)
-    return update
 
 
 def _synchronise(device: str) -> None:

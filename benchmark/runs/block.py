@@ -20,6 +20,7 @@ from gradinv.attacks.update import create_update
 from gradinv.benchmark.datasets import DataError, checked_image_size
 from gradinv.benchmark.defenses import canonical_defense, create_defense
 from gradinv.benchmark.experiment import CONTROLS
+from gradinv.benchmark.experiment.controls import is_due
 from gradinv.benchmark.victims import VictimSpec
 from gradinv.metrics.image_size import ImageSize
 from gradinv.metrics.images import METRICS, default_metrics
@@ -67,7 +68,14 @@ class Block(Strict):
     @model_serializer(mode="wrap")
     def _dumped(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
+        if "controls" in fields and not self._has_private_statistics:
+            # A later control that makes no row here: `all` has it too.
+            fields["controls"] = tuple(name for name in fields["controls"] if name != "other_statistics")
         return {name: value for name, value in fields.items() if (name, value) != ("split", "evaluation")}
+
+    @property
+    def _has_private_statistics(self) -> bool:
+        return any(is_due("other_statistics", attack, self.threat_model) for attack in self.attacks)
 
     @model_validator(mode="after")
     def _private(self) -> Self:

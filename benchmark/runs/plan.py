@@ -212,10 +212,8 @@ def _attacks_and_controls(block: Block) -> Iterator[tuple[str, str]]:
     """(attack, control) of every row: each attack, then its controls; last the controls that attack nothing."""
     for attack in block.attacks:
         yield attack, ""
-        uses_statistics = create_attack(attack).uses_statistics
         for control in block.controls:
-            # For an attack without statistics it would be `prior_only` under another name.
-            if control in controls.OF_AN_ATTACK and (uses_statistics or control != "no_statistics"):
+            if control in controls.OF_AN_ATTACK and controls.is_due(control, attack, block.threat_model):
                 yield attack, control
     for control in block.controls:
         if control in controls.WITHOUT_ATTACK:

@@ -97,8 +97,8 @@ _CONTROLS = {
     ),
     "from_gradient": Column("respects in which the attack beats every control, after Holm's correction"),
     "from_statistics": Column(
-        "respects in which `prior_only` beats `no_statistics` and every control that shows an image; empty where no "
-        "statistics of the batch are granted"
+        "respects in which `prior_only` beats `no_statistics`, `other_statistics` where it was run, and every control "
+        "that shows an image; empty where no statistics of the batch are granted"
     ),
     "from_labels": Column("respects in which `same_class` beats `mean_image`"),
     "from_prior": Column("respects in which the priors alone beat `mean_image`"),

@@ -30,6 +30,7 @@ _MARKS = {
     "other_gradient": "x",
     "noise_gradient": "1",
     "prior_only": "|",
+    "other_statistics": "_",
     "no_statistics": "+",
     "same_class": "2",
     "mean_image": ".",
@@ -160,7 +161,7 @@ def _panel(axis: Axes, metric: str, table: pd.DataFrame, rows: Sequence[str]) ->
 
 def _mark(axis: Axes, place: float, key: str, row: Any) -> None:
     if row.control:
-        color = DARK_GREY if row.control in ("prior_only", "no_statistics") else GREY
+        color = DARK_GREY if row.control in ("prior_only", "other_statistics", "no_statistics") else GREY
         axis.plot([row.mean], [place], color=color, marker=_MARKS.get(row.control, _OTHER_MARK), ms=6, linestyle="none",
                   label=row.control)  # fmt: skip
         return

@@ -24,7 +24,7 @@ FAMILY: Mapping[str, Callable[[str], bool]] = {
     "identity": lambda name: bool(judge_of(name)),
 }
 """Respect -> whether a metric measures it: identity is measured by every judge that looked."""
-_BLIND = ("no_statistics", "same_class", "mean_image")
+_BLIND = ("no_statistics", "other_statistics", "same_class", "mean_image")
 """Controls that have neither the batch's gradient nor its statistics."""
 CHANCE = 0.5
 """Normalised rank of an original by a judge who sees nothing."""

@@ -28,7 +28,7 @@ def leak() -> Leak:
 
 def test_every_control_is_named_and_explained() -> None:
     assert set(controls.MEANING) == set(controls.CONTROLS)
-    of_an_attack = ("other_gradient", "noise_gradient", "prior_only", "no_statistics")
+    of_an_attack = ("other_gradient", "noise_gradient", "prior_only", "other_statistics", "no_statistics")
     assert (*of_an_attack, "same_class", "mean_image") == controls.CONTROLS
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradinv.attacks.attack import Attack
 from gradinv.attacks.gradient_matching.attack import GradientMatching
@@ -32,6 +32,7 @@ from gradinv.benchmark.victims.spec import VictimSpec
 from gradinv.metrics.records.record import ImageScore, Measured
 
 MEASURED = {"seconds", "peak_memory_mb"}
+PROXY = {"attack": "gradinversion.fidelity", "model": "test_resnet", "bn_statistics": "proxy"}
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def steady(outcome: Outcome) -> dict[str, Any]:
     return {name: getattr(outcome, name) for name in names}
 
 
-@pytest.mark.parametrize("control", ["", *(name for name in CONTROLS if name != "no_statistics")])
+@pytest.mark.parametrize("control", ["", *(name for name in CONTROLS if not name.endswith("_statistics"))])
 def test_a_trial_is_a_function_of_its_specification(run: Callable, control: str) -> None:
     first, second = (run(control=control, defense="gaussian_noise[sigma=0.01]") for _ in range(2))
     assert steady(first) == steady(second)
@@ -285,6 +286,43 @@ def test_no_statistics_sees_neither_gradient_nor_statistics(run: Callable) -> No
     assert not torch.equal(without.tensors["reconstruction"], with_statistics.tensors["reconstruction"])
 
 
+def test_other_statistics_are_those_of_another_batch_and_all_that_is_replaced(
+    run: Callable, dataset: Dataset, leaks: list[Leak]
+) -> None:
+    exact = {"model": "test_resnet", "attack": "gradinversion.fidelity", "bn_statistics": "exact"}
+    blind, other = (run(**exact, control=name) for name in ("prior_only", "other_statistics"))
+    assert other.uses == ["labels", "bn_statistics"] == blind.uses
+    assert not torch.equal(blind.tensors["reconstruction"], other.tensors["reconstruction"])
+    loaded = load_victim(VictimSpec(model="test_resnet", state="untrained"), dataset)
+    decoy, _ = decoy_batch(dataset, draw_batch(dataset, repetition=0, batch_size=2), 0)
+    assert all(torch.equal(leaks[0].gradients[name], value) for name, value in leaks[1].gradients.items())
+    assert torch.equal(leaks[0].labels, leaks[1].labels)
+    # By forward hooks of this test, since what is granted is made by hooks of the victim.
+    inputs = _bn_inputs(loaded.module, normalise(decoy.images, loaded.mean, loaded.std))
+    for (mean, var), features in zip(leaks[1].bn_statistics, inputs, strict=True):
+        torch.testing.assert_close(mean, features.mean((0, 2, 3)))
+        torch.testing.assert_close(var, features.var((0, 2, 3), correction=0))
+
+
+def _bn_inputs(network: nn.Module, images: Tensor) -> list[Tensor]:
+    """What enters each batch-norm layer (B, C, H, W), in the order of the layers."""
+    inputs: list[Tensor] = []
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    network.eval()(images)
+    return inputs
+
+
+def test_statistics_inferred_from_buffers_are_replaced_too(run: Callable, leaks: list[Leak]) -> None:
+    sent = {"bn_statistics": "inferred", "buffers": "sent", "bn_mode": "train"}
+    cell = {"model": "test_resnet", "attack": "gradinversion.fidelity", **sent}
+    for name in ("prior_only", "other_statistics"):
+        run(**cell, control=name)
+    first, second = (leak.bn_statistics[0][0] for leak in leaks)
+    assert not torch.allclose(first, second)
+
+
 def test_a_set_of_one_image_a_class_has_another_gradient_all_the_same(make_dataset: Callable) -> None:
     dataset = make_dataset(held_out=2)
     victim = VictimSpec(model="lenet_dlg", state="untrained")
@@ -321,6 +359,8 @@ def test_a_control_without_an_attack_needs_no_possible_attack(run: Callable, dat
         ({"labels": "none"}, "needs labels: counts or known"),
         ({"attack": "inverting_gradients[label_rule=rlu]", "labels": "none"}, "the rule rlu needs auxiliary images"),
         ({"attack": "dlg", "control": "prior_only"}, "has no prior"),
+        ({"control": "other_statistics"}, "uses no granted statistics"),
+        (PROXY | {"control": "other_statistics"}, "no statistics of the private batch are granted"),
         ({"model": "test_resnet", "bn_mode": "train", "batch_size": 1}, "more than one value per channel"),
     ],
 )

@@ -32,6 +32,20 @@ def test_every_attack_has_its_controls_and_the_others_come_once(make_plan):
     assert [trial.order for trial in plan.trials] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
+@pytest.mark.parametrize(
+    ("attack", "level", "due"),
+    [
+        ("gradinversion.fidelity", "exact", ["prior_only", "other_statistics", "no_statistics"]),
+        ("gradinversion.fidelity", "running", ["prior_only", "no_statistics"]),
+        ("inverting_gradients", "exact", ["prior_only"]),
+    ],
+)
+def test_controls_that_would_be_another_one_make_no_row(make_plan, attack, level, due):
+    every = ["prior_only", "other_statistics", "no_statistics"]
+    plan = make_plan(attacks=[attack], controls=every, threat_model={"bn_statistics": level})
+    assert cells(plan) == [attack, *(f"{control} of {attack}" for control in due)]
+
+
 def test_blocks_that_overlap_share_their_trials(make_plan):
     grids = [{"attacks": ["dlg"]}, {"attacks": ["idlg", "dlg"]}, {"attacks": ["dlg"], "budget": 6}]
     plan = make_plan(grids=grids, controls=["same_class"])

@@ -266,6 +266,9 @@ def test_what_leaks_from_gradient_or_statistics_is_no_acquittal(leakage):
     assert (got.gradient, got.statistics, got.either, got.leaks) == ((), (), ("identity",), ("identity",))
     # Without a grant there is one source, and a control that is as good has it all.
     assert leakage(attack, granted=0.0, other_gradient=attack, **blind).leaks == ()
+    # Nothing that any batch's statistics give.
+    either = {"prior_only": attack, "other_gradient": attack, "other_statistics": attack, **blind}
+    assert leakage(attack, granted=0.5, **either).leaks == ()
     # Nothing that the attack itself does not reach.
     assert leakage({"identity_lowpass": few}, granted=0.5, prior_only=attack, **blind).either == ()
 
@@ -285,7 +288,7 @@ def test_without_grants_or_their_control_nobody_speaks_of_statistics(leakage):
     assert leakage(values(), granted=0.5, **without).statistics is None
 
 
-@pytest.mark.parametrize("rival", ["no_statistics", "same_class", "mean_image"])
+@pytest.mark.parametrize("rival", ["no_statistics", "other_statistics", "same_class", "mean_image"])
 def test_what_labels_or_smoothness_give_already_is_not_the_statistics(leakage, rival):
     controls = BLIND | {"prior_only": values(**FOUND), "no_statistics": values(wave=-0.3)}
     controls[rival] = values(wave=0.7, **FOUND)
