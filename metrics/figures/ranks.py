@@ -68,8 +68,10 @@ def _figure(scene: Scene, table: pd.DataFrame) -> Figure:
 
 def _by_attack(keys: Sequence[str]) -> list[str]:
     """Each attack with its own controls below it; a control of all is of none."""
-    heads = [key for key in keys if " of " not in key]
-    return [name for head in heads for name in (head, *(key for key in keys if key.endswith(f" of {head}")))]
+    # An attack that failed in every trial has controls all the same, where those are spared its gradient.
+    heads = dict.fromkeys(key.partition(" of ")[2] or key for key in keys)
+    groups = ((head, *(key for key in keys if key.endswith(f" of {head}"))) for head in heads)
+    return [name for group in groups for name in group if name in keys]
 
 
 def _panel(axis: Axes, table: pd.DataFrame, keys: Sequence[str]) -> None:

@@ -70,3 +70,14 @@ def test_judges_that_have_no_room_beside_each_other_stand_below(make_record):
 
 def test_nothing_ranked_draws_nothing(make_record):
     assert list(rank_drawings([make_record("dlg", 0, (20.0, 24.0))])) == []
+
+
+def test_controls_of_an_attack_that_never_came_to_an_end_are_drawn(make_record):
+    """Where memory ends at the gradient, or the attack fails on it, `prior_only` may go through."""
+    records = [
+        ranked(make_record("prior_only", 0, (9.0, 9.0), preset="tv", is_control=True), 0.5, 0.4),
+        ranked(make_record("mean_image", 0, (12.0, 12.0), is_control=True, order=9), 0.5, 0.5),
+    ]
+    (drawing,) = rank_drawings(records)
+    names = drawn(drawing, Presentation()).axes[0].get_yticklabels()
+    assert [name.get_text() for name in names] == ["prior_only of tv", "mean_image"]
