@@ -20,7 +20,7 @@ from gradinv.metrics.boards.rows import (
 from gradinv.metrics.boards.rules import FIRST_WITH_RESPECTS, Levels, has_bounds, metrics_of, row_faults, spends_less
 from gradinv.metrics.boards.verdict_fields import gain_fields, leak_fields
 from gradinv.metrics.comparison import FEWEST, in_words, nearest
-from gradinv.metrics.leakage import Leakage, leakage_of
+from gradinv.metrics.leakage import Leakage, leakage_of, sentence
 from gradinv.metrics.records import (
     SETTING,
     Address,
@@ -246,7 +246,7 @@ def _other_verdict(words: Words, leakage: Leakage) -> Iterator[str]:
         elif name.endswith("_low"):
             gain = name.removesuffix("_low")
             yield from _apart(words, gain, {part: float(gains[f"{gain}_{part}"]) for part in _PARTS})
-    for name, value in leak_fields(leakage).items():
+    for name, value in {**leak_fields(leakage), "verdict": sentence(leakage)}.items():
         if name in words and int(words["schema"]) >= FIRST_WITH_RESPECTS and words[name] != value:
             yield f"{name} is {words[name]!r}, of its images {value!r}"
 
