@@ -30,7 +30,7 @@ _MARKS = {
     "other_gradient": "x",
     "noise_gradient": "1",
     "prior_only": "|",
-    "other_statistics": "_",
+    "other_statistics": "d",
     "no_statistics": "+",
     "same_class": "2",
     "mean_image": ".",

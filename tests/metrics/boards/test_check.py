@@ -189,7 +189,7 @@ def test_a_mean_that_is_not_its_images_is_refused(edited):
         ({"psnr_gain_low": "7.9"}, "psnr_gain_low is 7.9, of its images 8"),
         ({"best_control": "other_gradient"}, "best_control is 'other_gradient', of its images mean_image"),
         ({"n_batches": "9", "n_images": "18"}, "n_batches is 9, its images are of 8"),
-        ({"verdict": "identity leaks, from the gradient"}, "verdict is 'identity leaks, from the gradient', of its images"),
+        ({"verdict": "no better than controls"}, "verdict is 'no better than controls', of its images"),
     ],
 )
 def test_a_gain_that_is_not_its_images_is_refused(edited, changes, fault):
