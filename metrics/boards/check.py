@@ -20,7 +20,7 @@ from gradinv.metrics.boards.rows import (
 from gradinv.metrics.boards.rules import FIRST_WITH_RESPECTS, Levels, has_bounds, metrics_of, row_faults, spends_less
 from gradinv.metrics.boards.verdict_fields import gain_fields, leak_fields
 from gradinv.metrics.comparison import FEWEST, in_words, nearest
-from gradinv.metrics.leakage import Leakage, leakage_of, sentence
+from gradinv.metrics.leakage import Leakage, leakage_of, parted, sentence
 from gradinv.metrics.records import (
     SETTING,
     Address,
@@ -194,6 +194,9 @@ def _claims(attack: PublishedRow, rows: Iterable[PublishedRow]) -> Iterator[Faul
         yield attack, f"some controls have values for {fewest} of its {attack.n_batches} batches only"
     if attack.words["works"] == "true" and fewest < FEWEST:
         yield attack, f"`works` rests on {fewest} batches; below {FEWEST} it is no claim"
+    scored = {control.cell.attack for control in _controls(attack, rows) if control.n_batches}
+    if parted(attack.words.get("from_statistics", "")) and "other_statistics" not in scored:
+        yield attack, "`from_statistics` was not compared with `other_statistics`: it may be what any statistics bring"
 
 
 def _no_claim(path: Path, attacks: Iterable[PublishedRow], rows: Sequence[PublishedRow]) -> list[str]:

@@ -171,6 +171,24 @@ def test_controls_of_fewer_batches_are_a_warning(records, make_record, tmp_path)
     assert "some controls have values for 8 of its 9 batches only" in only(checked.warnings)
 
 
+def test_a_leak_from_the_statistics_was_compared_with_those_of_another_batch(make_record, tmp_path):
+    def rows(attack, level, order, **changes):
+        granted = {"bn_statistics": "exact", "granted_numbers_per_pixel": 0.5, "budget": "100"} | changes
+        return [make_record(attack, r, (level + r % 3, level + 4), order=order, **granted) for r in range(8)]
+
+    control = {"is_control": True, "preset": "gradinversion"}
+    records = [
+        *rows("gradinversion", 20.0, 0),
+        *rows("prior_only", 20.1, 1, **control),
+        *rows("no_statistics", 9.0, 2, **control),
+        *rows("mean_image", 12.0, 4, is_control=True, evaluations=0),
+    ]
+    (warning,) = check_board(published(records, tmp_path / "before.csv")).warnings
+    assert "`from_statistics` was not compared with `other_statistics`" in warning
+    records += rows("other_statistics", 10.0, 3, **control)
+    assert check_board(published(records, tmp_path / "after.csv")).warnings == []
+
+
 def test_a_row_twice_is_refused(board):
     lines = board.read_text(encoding="utf-8").splitlines()
     board.write_text("\n".join([*lines, lines[1]]) + "\n", encoding="utf-8")
