@@ -113,7 +113,7 @@ class Attack(Parametrised):
 
     @property
     def uses_statistics(self) -> bool:
-        """Whether the attack goes by granted batch-norm statistics, so that the control `no_statistics` is due."""
+        """Whether the attack goes by granted batch-norm statistics, so that controls without them are due."""
         return False
 
     def no_statistics(self) -> "Attack | None":
