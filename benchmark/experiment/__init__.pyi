@@ -8,6 +8,7 @@ from .client import (
 from .controls import (
     CONTROLS as CONTROLS,
     MEANING as MEANING,
+    is_due as is_due,
 )
 from .data_hashes import data_hash as data_hash
 from .identity import (

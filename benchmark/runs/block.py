@@ -19,8 +19,7 @@ from gradinv.attacks.registry import create_attack, hyperparameters
 from gradinv.attacks.update import create_update
 from gradinv.benchmark.datasets import DataError, checked_image_size
 from gradinv.benchmark.defenses import canonical_defense, create_defense
-from gradinv.benchmark.experiment import CONTROLS
-from gradinv.benchmark.experiment.controls import is_due
+from gradinv.benchmark.experiment import CONTROLS, is_due
 from gradinv.benchmark.victims import VictimSpec
 from gradinv.metrics.image_size import ImageSize
 from gradinv.metrics.images import METRICS, default_metrics

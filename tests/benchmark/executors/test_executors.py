@@ -14,7 +14,7 @@ from gradinv.benchmark import cli
 from gradinv.benchmark.executors import jobs as jobs_module, workers
 from gradinv.benchmark.executors.jobs import execute, in_order, jobs_of, run_here
 from gradinv.benchmark.executors.worker_processes import WorkerProcesses
-from gradinv.benchmark.experiment import trial
+from gradinv.benchmark.experiment import received_update
 from gradinv.benchmark.runs.prepare import prepare_plan
 from gradinv.benchmark.stopping import Stopped, watch_signals
 from gradinv.metrics.records.identity import row_identity
@@ -298,7 +298,7 @@ def test_a_pack_leaves_every_trial_the_bits_that_it_has_alone(make_plan, tmp_pat
 
 def test_a_trial_that_fails_in_a_pack_fails_alone(make_ready_plan, run_directory, monkeypatch):
     plan = make_ready_plan(attacks=["idlg"], batches=3)
-    original = trial.self_check
+    original = received_update.self_check
     seen = []
 
     def failing(update, victim):
@@ -307,7 +307,7 @@ def test_a_trial_that_fails_in_a_pack_fails_alone(make_ready_plan, run_directory
             raise RuntimeError("no luck today")
         original(update, victim)
 
-    monkeypatch.setattr(trial, "self_check", failing)
+    monkeypatch.setattr(received_update, "self_check", failing)
     (job,) = jobs_of(plan.trials, run_directory)
     assert [record.state for record in execute(job)] == ["done", "failed", "done"]
 
