@@ -80,15 +80,15 @@ def blind_attack(control: str, attack: Attack, threat_model: ThreatModel) -> Att
     if control == "no_statistics":
         return no_statistics(attack)
     if control == "other_statistics":
-        _check_statistics_are_private(attack, threat_model)
+        _check_uses_statistics(attack)
+        if not are_of_batch(threat_model.bn_statistics):
+            raise ImpossibleCellError("no statistics of the private batch are granted, so `prior_only` is this control")
     return prior_only(attack)
 
 
-def _check_statistics_are_private(attack: Attack, threat_model: ThreatModel) -> None:
+def _check_uses_statistics(attack: Attack) -> None:
     if not attack.uses_statistics:
         raise ImpossibleCellError("the attack uses no granted statistics, so `prior_only` is this control")
-    if not are_of_batch(threat_model.bn_statistics):
-        raise ImpossibleCellError("no statistics of the private batch are granted, so `prior_only` is this control")
 
 
 def prior_only(attack: Attack) -> Attack:
@@ -101,8 +101,7 @@ def prior_only(attack: Attack) -> Attack:
 
 def no_statistics(attack: Attack) -> Attack:
     """The attack without its distance and without granted statistics; ImpossibleCellError where nothing is left."""
-    if not attack.uses_statistics:
-        raise ImpossibleCellError("the attack uses no granted statistics, so `prior_only` is this control")
+    _check_uses_statistics(attack)
     blind = attack.no_statistics()
     if blind is None:
         raise ImpossibleCellError("the attack has no other prior, so nothing is left without statistics")

@@ -45,6 +45,7 @@ def received_update(
     """
     update = _update(spec, batch, loaded, victim)
     leak = _leak(spec, dataset, batch, loaded, victim, update)
+    leak = replace(leak, later=_later(spec, batch, loaded, update))
     leak, note = _controlled(leak, spec, dataset, batch, loaded, victim)
     # In numbers, so that the update's own tensors, as large as the network, are not kept while the attack runs.
     return ReceivedUpdate(
@@ -59,10 +60,10 @@ def received_update(
 def _leak(
     spec: TrialSpec, dataset: Dataset, batch: Batch, loaded: LoadedVictim, victim: Victim, update: ClientUpdate
 ) -> Leak:
-    """What the threat model grants of the batch and its update, in all rounds."""
+    """What the threat model grants of the batch and its update, in the first round."""
     public = public_images(dataset) if needs_public_images(spec.threat_model.bn_statistics) else None
     taught = autoencoder_of(spec, dataset)
-    leak = observe(
+    return observe(
         update,
         victim,
         batch,
@@ -76,7 +77,6 @@ def _leak(
         else normalise(public.to(spec.device, spec.threat_model.dtype), loaded.mean, loaded.std),
         autoencoder=None if taught is None else {n: t.to(spec.device) for n, t in taught.tensors.items()},
     )
-    return replace(leak, later=_later(spec, batch, loaded, update))
 
 
 def _controlled(
@@ -88,12 +88,12 @@ def _controlled(
     if spec.control not in ("other_gradient", "other_statistics"):
         return leak, ""
     decoy, unusual = controls.decoy_batch(dataset, batch, spec.repetition)
-    other = _leak(spec, dataset, decoy, loaded, victim, _update(spec, decoy, loaded, victim))
+    other = _update(spec, decoy, loaded, victim)
     note = f"{spec.control}: {unusual}" if unusual else ""
     if spec.control == "other_statistics":
-        return replace(leak, bn_statistics=other.bn_statistics), note
+        return replace(leak, bn_statistics=_leak(spec, dataset, decoy, loaded, victim, other).bn_statistics), note
     # All rounds are the other batch's, for the states tell what was received before them.
-    return replace(leak, gradients=other.gradients, later=other.later), note
+    return replace(leak, gradients=other.sent, later=_later(spec, decoy, loaded, other)), note
 
 
 def _notes(spec: TrialSpec, dataset: Dataset) -> tuple[str, ...]:
